@@ -1,0 +1,1 @@
+//! A restaurant-ordering service at noon.

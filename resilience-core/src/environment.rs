@@ -1,0 +1,85 @@
+//! What an engine takes from its surroundings.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::{Clock, Event, Observer, Random, Timestamp, observe::Tracing};
+
+/// What an engine takes from its surroundings: time, chance, and who listens.
+///
+/// The default is the system clock, the thread's random generator and [`Tracing`]. Cheap to clone.
+#[derive(Clone)]
+pub struct Environment {
+    clock: Clock,
+    random: Random,
+    observer: Arc<dyn Observer>,
+}
+
+impl Environment {
+    /// The system clock, the thread's random generator and [`Tracing`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            clock: Clock::system(),
+            random: Random::default(),
+            observer: Arc::new(Tracing),
+        }
+    }
+
+    /// Sets where time is read.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Sets where jitter is drawn.
+    #[must_use]
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Sets who hears of events.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn draw(&self) -> f64 {
+        self.random.unit()
+    }
+
+    /// Tells the observer, whose panics end here: a broken listener must not fail a call.
+    pub(crate) fn emit(&self, event: &Event<'_>) {
+        let tell = AssertUnwindSafe(|| self.observer.on_event(event));
+        if let Err(payload) = catch_unwind(tell) {
+            // Dropping a payload may panic once more.
+            std::mem::forget(payload);
+        }
+    }
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("clock", &self.clock)
+            .field("random", &self.random)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+use std::{
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project::pin_project;
+
+use super::{
+    Entry, Gate, Never, Service, Watched,
+    shell::{not_ready, watch},
+};
+use crate::{
+    Rejectable, Rejected,
+    classify::{Classifier, Settle},
+};
+
+/// The mode of gates that answer at once.
+#[derive(Clone, Copy, Debug)]
+pub enum Immediate {}
+
+impl<S, G, C, Req, Res> tower_service::Service<Req> for Service<S, G, C, Immediate>
+where
+    S: tower_service::Service<Req, Response = Res>,
+    S::Error: Rejectable,
+    G: Gate<Req, Wait = Never<<G as Gate<Req>>::Permit>>,
+    C: Classifier<Res, S::Error> + Clone,
+{
+    type Response = C::Response<G::Permit>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, G::Permit, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.gate.refuses_all() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_inner(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let ready = mem::take(&mut self.ready);
+        let permit = match self.gate.enter(&request) {
+            Entry::Admitted(permit) if ready => permit,
+            Entry::Admitted(_) => return ResponseFuture::refused(not_ready()),
+            Entry::Refused(rejected) => return ResponseFuture::refused(rejected),
+            Entry::Wait(never) => match never.never {},
+        };
+        let classifier = self.classifier.clone();
+        let watched = watch(&mut self.inner, request, permit, classifier);
+        ResponseFuture {
+            state: State::Watched(watched),
+        }
+    }
+}
+
+/// The answer of a [`Service`] whose gate answers at once.
+#[derive(Debug)]
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<F, P: Settle, C> {
+    #[pin]
+    state: State<F, P, C>,
+}
+
+#[derive(Debug)]
+#[pin_project(project = StateProj)]
+enum State<F, P: Settle, C> {
+    Refused(Option<Rejected>),
+    Watched(#[pin] Watched<F, P, C>),
+}
+
+impl<F, P: Settle, C> ResponseFuture<F, P, C> {
+    const fn refused(rejected: Rejected) -> Self {
+        Self {
+            state: State::Refused(Some(rejected)),
+        }
+    }
+}
+
+impl<F, P, C, Res, Err> Future for ResponseFuture<F, P, C>
+where
+    F: Future<Output = Result<Res, Err>>,
+    P: Settle,
+    C: Classifier<Res, Err>,
+    Err: Rejectable,
+{
+    type Output = Result<C::Response<P>, Err>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Refused(rejected) => {
+                let rejected = rejected.take().expect("polled after it was ready");
+                Poll::Ready(Err(Err::from_rejected(rejected)))
+            }
+            StateProj::Watched(watched) => watched.poll(cx),
+        }
+    }
+}

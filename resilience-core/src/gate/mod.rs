@@ -1,0 +1,104 @@
+//! The one Tower shell of every layer that asks before it calls.
+//!
+//! A rate limit, a circuit breaker and a bulkhead differ in what they decide, not in how a
+//! decision becomes a call. Each is a [`Gate`]; the services here ask it, refuse at once or after
+//! a wait, call the inner service, and see the call to its end with a
+//! [`Classifier`](crate::Classifier).
+//!
+//! [`Immediate`] gates answer at once and ask nothing of the inner service; [`Waiting`] gates may
+//! make a caller wait, and need `S: Clone` because such a call outlives its borrow of the service.
+
+mod immediate;
+mod shell;
+mod waiting;
+mod watched;
+
+pub use self::{
+    immediate::{Immediate, ResponseFuture as ImmediateFuture},
+    shell::{Layer, Service},
+    waiting::{ResponseFuture as WaitingFuture, Waiting},
+    watched::Watched,
+};
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use crate::{
+    Error, Rejected, Results,
+    classify::{FailOnUnwind, Settle},
+};
+
+/// Decides about calls, one at a time.
+pub trait Gate<Req>: Clone {
+    /// The way back for an admitted call.
+    type Permit: Settle;
+
+    /// A wait that ends in a decision; [`Never`] for gates that decide at once.
+    type Wait: Future<Output = Result<Self::Permit, Rejected>>;
+
+    /// Asks for admission.
+    fn enter(&self, request: &Req) -> Entry<Self::Permit, Self::Wait>;
+
+    /// Whether every request would be refused now, so that nobody need wait until the inner
+    /// service is ready.
+    fn refuses_all(&self) -> bool {
+        false
+    }
+
+    /// The inner service failed before a call could be made.
+    fn readiness_failed(&self) {}
+}
+
+/// What a [`Gate`] says.
+#[derive(Debug)]
+pub enum Entry<P, W> {
+    /// Go.
+    Admitted(P),
+    /// No.
+    Refused(Rejected),
+    /// The answer comes later.
+    Wait(W),
+}
+
+/// The wait of a gate that never lets anybody wait.
+#[derive(Debug)]
+pub struct Never<P> {
+    never: Infallible,
+    permit: std::marker::PhantomData<fn() -> P>,
+}
+
+impl<P> Future for Never<P> {
+    type Output = Result<P, Rejected>;
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.never {}
+    }
+}
+
+/// Asks `gate`, then runs `operation` and sees it to its end: a layer without Tower.
+pub(crate) async fn call<G, Req, F, Fut, T, E>(
+    gate: &G,
+    request: &Req,
+    operation: F,
+) -> Result<T, Error<E>>
+where
+    G: Gate<Req>,
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let permit = match gate.enter(request) {
+        Entry::Admitted(permit) => permit,
+        Entry::Refused(rejected) => return Err(Error::Rejected(rejected)),
+        Entry::Wait(wait) => wait.await?,
+    };
+    let mut permit = Some(permit);
+    let guard = FailOnUnwind(&mut permit);
+    let operation = operation();
+    drop(guard);
+    let inner = async { operation.await.map_err(Error::Inner) };
+    Watched::new(inner, permit, Results).await
+}

@@ -1,0 +1,112 @@
+use std::{
+    marker::PhantomData,
+    task::{Context, Poll, ready},
+};
+
+use super::{Gate, Watched};
+use crate::{
+    Reason, Rejected,
+    classify::{FailOnUnwind, Settle},
+};
+
+/// Puts a gate in front of a service. Every service it makes shares the gate.
+///
+/// `M` is [`Immediate`](super::Immediate) or [`Waiting`](super::Waiting).
+#[derive(Debug)]
+pub struct Layer<G, C, M> {
+    gate: G,
+    classifier: C,
+    mode: PhantomData<fn() -> M>,
+}
+
+impl<G, C, M> Layer<G, C, M> {
+    pub(crate) const fn new(gate: G, classifier: C) -> Self {
+        Self {
+            gate,
+            classifier,
+            mode: PhantomData,
+        }
+    }
+}
+
+/// By hand, since the mode is only a name.
+impl<G: Clone, C: Clone, M> Clone for Layer<G, C, M> {
+    fn clone(&self) -> Self {
+        Self::new(self.gate.clone(), self.classifier.clone())
+    }
+}
+
+impl<S, G: Clone, C: Clone, M> tower_layer::Layer<S> for Layer<G, C, M> {
+    type Service = Service<S, G, C, M>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Service {
+            inner,
+            ready: false,
+            gate: self.gate.clone(),
+            classifier: self.classifier.clone(),
+            mode: PhantomData,
+        }
+    }
+}
+
+/// A service behind a gate.
+#[derive(Debug)]
+pub struct Service<S, G, C, M> {
+    pub(super) inner: S,
+    pub(super) ready: bool,
+    pub(super) gate: G,
+    pub(super) classifier: C,
+    mode: PhantomData<fn() -> M>,
+}
+
+/// By hand, since a clone is not ready: readiness was proven for one instance alone.
+impl<S: Clone, G: Clone, C: Clone, M> Clone for Service<S, G, C, M> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            ready: false,
+            gate: self.gate.clone(),
+            classifier: self.classifier.clone(),
+            mode: PhantomData,
+        }
+    }
+}
+
+impl<S, G, C, M> Service<S, G, C, M> {
+    /// Whether the inner service can take a call.
+    pub(super) fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S: tower_service::Service<Req>,
+        G: Gate<Req>,
+    {
+        let result = ready!(self.inner.poll_ready(cx));
+        match &result {
+            Ok(()) => self.ready = true,
+            Err(_) => self.gate.readiness_failed(),
+        }
+        Poll::Ready(result)
+    }
+}
+
+/// Makes an admitted call.
+pub(super) fn watch<S, Req, P, C>(
+    inner: &mut S,
+    request: Req,
+    permit: P,
+    classifier: C,
+) -> Watched<S::Future, P, C>
+where
+    S: tower_service::Service<Req>,
+    P: Settle,
+{
+    let mut permit = Some(permit);
+    let guard = FailOnUnwind(&mut permit);
+    let future = inner.call(request);
+    drop(guard);
+    Watched::new(future, permit, classifier)
+}
+
+pub(super) const fn not_ready() -> Rejected {
+    Rejected::new(Reason::NotReady, "tower")
+}

@@ -1,0 +1,211 @@
+//! A bounded map from keys to what belongs to them.
+//!
+//! Keys come from strangers: the map has a capacity, seeds its hash at random, and never gives a
+//! new key the chance to make it forget a key that is being held back. An insertion looks at a
+//! fixed number of entries, whatever the size, so that its cost is O(1).
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, Hash},
+};
+
+use crossbeam_utils::CachePadded;
+use foldhash::quality::RandomState;
+use indexmap::IndexMap;
+
+use crate::{
+    Timestamp,
+    sync::{Mutex, lock},
+};
+
+/// How much is lost when an entry is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Retention {
+    /// Nothing: a new entry would be the same.
+    Idle,
+    /// Something; the more, the larger the number.
+    Used(u64),
+    /// It holds somebody back now, or is in use: it must stay.
+    Pinned,
+}
+
+/// What lives in a [`Keyed`] map.
+pub(crate) trait Retain {
+    /// How much would be lost now.
+    fn retention(&self, now: Timestamp) -> Retention;
+}
+
+/// Entries that an insertion looks at to find a place in a full shard.
+const SAMPLE: usize = 8;
+
+/// Entries that every insertion looks at to clear away idle ones: two for one, so that the map
+/// shrinks while it is used.
+const SWEEP: usize = 2;
+
+/// Values for new keys that find no place: each shard has as many, shared by hash.
+const OVERFLOW: usize = 8;
+
+/// Shards at most; a power of two, some times the number of threads that meet here.
+const SHARDS: usize = 64;
+
+/// A sharded map that holds at most its capacity.
+pub(crate) struct Keyed<K, V> {
+    shards: Box<[CachePadded<Mutex<Shard<K, V>>>]>,
+    hasher: RandomState,
+}
+
+struct Shard<K, V> {
+    entries: IndexMap<K, V, RandomState>,
+    overflow: [Option<V>; OVERFLOW],
+    capacity: usize,
+    hand: usize,
+}
+
+impl<K, V> Keyed<K, V>
+where
+    K: Hash + Eq,
+    V: Retain,
+{
+    /// A map of at most `capacity` entries, which must not be zero, rounded down to a multiple of
+    /// the number of shards.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let shards = (capacity / SAMPLE).clamp(1, SHARDS).next_power_of_two();
+        let shards = if shards * SAMPLE > capacity { 1 } else { shards };
+        let hasher = RandomState::default();
+        let shard = || Shard {
+            entries: IndexMap::with_hasher(hasher.clone()),
+            overflow: std::array::from_fn(|_| None),
+            capacity: capacity / shards,
+            hand: 0,
+        };
+        Self {
+            shards: (0..shards)
+                .map(|_| CachePadded::new(Mutex::new(shard())))
+                .collect(),
+            hasher,
+        }
+    }
+
+    /// Lets `act` work on the value of `key`, made by `make` where there is none.
+    ///
+    /// A new key that finds no place in a full map works on a value that it shares with others.
+    pub(crate) fn with<Q, R>(
+        &self,
+        key: &Q,
+        now: Timestamp,
+        make: impl FnOnce() -> V,
+        act: impl FnOnce(&mut V) -> R,
+    ) -> R
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = lock(self.shard(hash));
+        let shard = &mut *shard;
+        if let Some(value) = shard.entries.get_mut(key) {
+            return act(value);
+        }
+        if shard.make_room(now) {
+            let entry = shard.entries.entry(key.to_owned());
+            return act(entry.or_insert_with(make));
+        }
+        act(shard.overflow[overflow_slot(hash)].get_or_insert_with(make))
+    }
+
+    /// Lets `act` look at the value of `key`, where there is one or where it would share one.
+    pub(crate) fn peek<Q, R>(&self, key: &Q, act: impl FnOnce(Option<&mut V>) -> R) -> R
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = lock(self.shard(hash));
+        let shard = &mut *shard;
+        if let Some(value) = shard.entries.get_mut(key) {
+            return act(Some(value));
+        }
+        if shard.entries.len() < shard.capacity {
+            return act(None);
+        }
+        act(shard.overflow[overflow_slot(hash)].as_mut())
+    }
+
+    /// Lets `act` change every value, one shard after the other.
+    pub(crate) fn for_each(&self, mut act: impl FnMut(&mut V)) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let Shard {
+                entries, overflow, ..
+            } = &mut *shard;
+            entries
+                .values_mut()
+                .chain(overflow.iter_mut().flatten())
+                .for_each(&mut act);
+        }
+    }
+
+    /// Entries that the map holds now.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).entries.len()).sum()
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Shard<K, V>> {
+        // The table inside takes its place from the low bits and its tag from the top seven.
+        let index = (hash >> 32) as usize & (self.shards.len() - 1);
+        &self.shards[index]
+    }
+}
+
+/// Bits of the hash that neither the shard nor the table uses much.
+fn overflow_slot(hash: u64) -> usize {
+    (hash >> 48) as usize % OVERFLOW
+}
+
+impl<K: Hash + Eq, V: Retain> Shard<K, V> {
+    /// Clears away idle entries that the hand passes, and makes room for one more where an entry
+    /// can be spared.
+    fn make_room(&mut self, now: Timestamp) -> bool {
+        for _ in 0..SWEEP.min(self.entries.len()) {
+            let index = self.advance();
+            if self.retention(index, now) == Retention::Idle {
+                self.entries.swap_remove_index(index);
+            }
+        }
+        if self.entries.len() < self.capacity {
+            return true;
+        }
+        let mut least = (Retention::Pinned, 0);
+        for _ in 0..SAMPLE.min(self.entries.len()) {
+            let index = self.advance();
+            least = least.min((self.retention(index, now), index));
+        }
+        let (retention, index) = least;
+        if retention == Retention::Pinned {
+            return false;
+        }
+        self.entries.swap_remove_index(index);
+        true
+    }
+
+    fn advance(&mut self) -> usize {
+        let index = self.hand % self.entries.len().max(1);
+        self.hand = index + 1;
+        index
+    }
+
+    fn retention(&self, index: usize, now: Timestamp) -> Retention {
+        self.entries
+            .get_index(index)
+            .map_or(Retention::Pinned, |(_, value)| value.retention(now))
+    }
+}
+
+impl<K, V> fmt::Debug for Keyed<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed")
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,274 @@
+//! The library's own "no", and how it travels through error types.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use crate::Outcome;
+
+/// A boxed error, as Tower names it.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A refusal by one of this library's layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    reason: Reason,
+    policy: &'static str,
+    retry_after: Option<Duration>,
+    quota: Option<QuotaStatus>,
+}
+
+/// Why a layer refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A quota is used up.
+    RateLimited,
+    /// One call costs more than the whole quota: no wait can help.
+    CostExceedsQuota,
+    /// The circuit is open, or half-open with all its probes out.
+    CircuitOpen,
+    /// An operator holds the circuit open.
+    CircuitForcedOpen,
+    /// All permits are taken and the queue is full.
+    ConcurrencyLimited,
+    /// The wait in the queue reached its end.
+    QueueTimeout,
+    /// The request names no key, and the policy asks for one.
+    MissingKey,
+    /// The service panicked; the message went to the log alone.
+    Panicked,
+    /// `call` without a preceding `poll_ready` that said yes.
+    NotReady,
+}
+
+impl Reason {
+    /// A stable lower-case word, as in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::CostExceedsQuota => "cost_exceeds_quota",
+            Self::CircuitOpen => "circuit_open",
+            Self::CircuitForcedOpen => "circuit_forced_open",
+            Self::ConcurrencyLimited => "concurrency_limited",
+            Self::QueueTimeout => "queue_timeout",
+            Self::MissingKey => "missing_key",
+            Self::Panicked => "panicked",
+            Self::NotReady => "not_ready",
+        }
+    }
+
+    /// One sentence for whoever was refused; it says nothing about the inside of the service.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::RateLimited => "too many requests",
+            Self::CostExceedsQuota => "the request costs more than its whole quota",
+            Self::CircuitOpen => "a dependency is failing and is left alone for a while",
+            Self::CircuitForcedOpen => "a dependency was taken out of service",
+            Self::ConcurrencyLimited => "too many requests are under way",
+            Self::QueueTimeout => "the wait for a free place took too long",
+            Self::MissingKey => "the request does not say whose it is",
+            Self::Panicked => "the request failed inside the service",
+            Self::NotReady => "the service was called before it was ready",
+        }
+    }
+}
+
+/// Where a quota stands, for the `RateLimit` fields of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaStatus {
+    /// Units in one window.
+    pub limit: u64,
+    /// Length of the window.
+    pub window: Duration,
+    /// Units that one call could take now.
+    pub remaining: u64,
+}
+
+impl Rejected {
+    /// A refusal by the policy named `policy`, with no word on when to come back.
+    #[must_use]
+    pub const fn new(reason: Reason, policy: &'static str) -> Self {
+        Self {
+            reason,
+            policy,
+            retry_after: None,
+            quota: None,
+        }
+    }
+
+    /// Sets the shortest wait after which the same call could be admitted.
+    #[must_use]
+    pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Sets where the exhausted quota stands.
+    #[must_use]
+    pub const fn with_quota(mut self, quota: QuotaStatus) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The name of the policy that refused.
+    #[must_use]
+    pub const fn policy(&self) -> &'static str {
+        self.policy
+    }
+
+    /// The shortest wait after which the same call could be admitted, to the nanosecond; `None`
+    /// where nobody can know.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Where the exhausted quota stands, from a rate limit.
+    #[must_use]
+    pub const fn quota(&self) -> Option<&QuotaStatus> {
+        self.quota.as_ref()
+    }
+
+    /// What an outer layer makes of this refusal: a panic is a failure of the service, every
+    /// other refusal means that the service was not called.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self.reason {
+            Reason::Panicked => Outcome::Failure,
+            Reason::RateLimited
+            | Reason::CostExceedsQuota
+            | Reason::CircuitOpen
+            | Reason::CircuitForcedOpen
+            | Reason::ConcurrencyLimited
+            | Reason::QueueTimeout
+            | Reason::MissingKey
+            | Reason::NotReady => Outcome::NotCalled,
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.reason.sentence(), self.policy)?;
+        match self.retry_after {
+            Some(wait) => write!(f, ", retry after {wait:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Rejected {}
+
+/// An error type that a refusal can travel in.
+///
+/// Layers keep the error type of the service they wrap, so that error type must be able to carry
+/// a [`Rejected`], and to say later that it does. Implemented for [`Rejected`], [`Error`],
+/// [`BoxError`] (the one that allocates) and, with the feature `grpc`, `tonic::Status`.
+pub trait Rejectable: Sized {
+    /// Wraps a refusal.
+    fn from_rejected(rejected: Rejected) -> Self;
+
+    /// The refusal inside, where this is one.
+    fn as_rejected(&self) -> Option<&Rejected>;
+}
+
+impl Rejectable for Rejected {
+    fn from_rejected(rejected: Rejected) -> Self {
+        rejected
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        Some(self)
+    }
+}
+
+impl Rejectable for BoxError {
+    fn from_rejected(rejected: Rejected) -> Self {
+        Box::new(rejected)
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        find_rejected(self.as_ref())
+    }
+}
+
+/// The first [`Rejected`] in `error` or among its sources.
+pub(crate) fn find_rejected<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Rejected> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(<dyn StdError>::downcast_ref)
+}
+
+#[cfg(feature = "grpc")]
+impl Rejectable for tonic::Status {
+    fn from_rejected(rejected: Rejected) -> Self {
+        crate::respond::status(rejected)
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        find_rejected(self)
+    }
+}
+
+/// A refusal, or the error of what was called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error<E> {
+    /// One of our layers refused.
+    Rejected(Rejected),
+    /// The call was made and failed.
+    Inner(E),
+}
+
+impl<E> Error<E> {
+    /// The error of what was called, where it was called.
+    #[must_use]
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+impl<E> Rejectable for Error<E> {
+    fn from_rejected(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+
+    fn as_rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(_) => None,
+        }
+    }
+}
+
+impl<E> From<Rejected> for Error<E> {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for Error<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(error) => Some(error),
+        }
+    }
+}

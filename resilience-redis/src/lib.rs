@@ -1,0 +1,1 @@
+//! The protections of `resilience-core`, shared by a whole fleet through Redis.
