@@ -1,8 +1,29 @@
 //! Whose quota, breaker or place it is.
+//!
+//! A key must be something that a caller cannot choose at will, or a limit by it limits nobody:
+//! an address that the connection proves, or a header that authentication has checked. Closures
+//! `Fn(&Req) -> Option<K>` are extractors.
+//!
+//! ```
+//! # use resilience_core::KeyExtractor;
+//! let tenant = |request: &(u32, String)| Some(request.0);
+//! assert_eq!(tenant.key(&(7, "soup".into())), Some(7));
+//! ```
+
+#[cfg(feature = "http")]
+mod address;
+#[cfg(feature = "http")]
+mod client_ip;
+#[cfg(feature = "http")]
+mod header;
+
+#[cfg(feature = "http")]
+pub use self::{
+    client_ip::{ClientIp, PeerAddr},
+    header::HeaderKey,
+};
 
 /// Finds the key of a request.
-///
-/// Closures `Fn(&Req) -> Option<K>` are extractors.
 pub trait KeyExtractor<Req> {
     /// What tells one caller from another. Make it cheap to clone.
     type Key;

@@ -1,0 +1,75 @@
+//! Addresses as proxies write them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Reads one address: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
+/// `[2001:db8::1]:80`. `unknown` and obfuscated names (RFC 7239, 6.2 and 6.3) are none.
+pub(super) fn parse(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    text.parse()
+        .ok()
+        .or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
+        .or_else(|| bracketed().map(IpAddr::V6))
+}
+
+/// The one form of `address`: an IPv4 address that travels inside an IPv6 one, mapped
+/// (`::ffff:0:0/96`) or translated (`64:ff9b::/96`, RFC 6052), is that IPv4 address. Without
+/// this, all of them would be neighbours in one prefix.
+pub(super) fn canonical(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return v4.into();
+    }
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            let [a, b] = high.to_be_bytes();
+            let [c, d] = low.to_be_bytes();
+            Ipv4Addr::new(a, b, c, d).into()
+        }
+        _ => address,
+    }
+}
+
+/// The network of an IPv6 address: its first `prefix` bits. IPv4 addresses stay whole.
+pub(super) fn network(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX
+                .checked_shl(128_u32.saturating_sub(u32::from(prefix)))
+                .unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+    }
+}
+
+/// The `for` of one element of a `Forwarded` field (RFC 7239, 4), unquoted.
+pub(super) fn forwarded_for(element: &str) -> Option<IpAddr> {
+    unquoted_rsplit(element, ';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        if !name.trim().eq_ignore_ascii_case("for") {
+            return None;
+        }
+        parse(value.trim().trim_matches('"'))
+    })
+}
+
+/// The elements of one line of a list field, from the right.
+///
+/// From the right, because that end was written by the nearest proxy: whatever a client wrote
+/// further left, an open quote say, cannot change how it is read.
+pub(super) fn rsplit(line: &str) -> impl Iterator<Item = &str> {
+    unquoted_rsplit(line, ',')
+}
+
+/// Splits at `separator`, but not inside of quotes, from the right.
+fn unquoted_rsplit(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.rsplit(move |character| {
+        quoted ^= character == '"';
+        character == separator && !quoted
+    })
+}
