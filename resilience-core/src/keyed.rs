@@ -71,7 +71,11 @@ where
     /// the number of shards.
     pub(crate) fn new(capacity: usize) -> Self {
         let shards = (capacity / SAMPLE).clamp(1, SHARDS).next_power_of_two();
-        let shards = if shards * SAMPLE > capacity { 1 } else { shards };
+        let shards = if shards * SAMPLE > capacity {
+            1
+        } else {
+            shards
+        };
         let hasher = RandomState::default();
         let shard = || Shard {
             entries: IndexMap::with_hasher(hasher.clone()),
@@ -148,7 +152,10 @@ where
 
     /// Entries that the map holds now.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).entries.len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| lock(shard).entries.len())
+            .sum()
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Shard<K, V>> {

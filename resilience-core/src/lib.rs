@@ -26,10 +26,13 @@ pub mod respond;
 pub mod supervise;
 mod sync;
 
+#[cfg(feature = "http")]
+pub use self::{classify::Http, respond::Respond};
 pub use self::{
     classify::{Classifier, Results, Settle},
     clock::{Clock, ManualClock, Timestamp},
     environment::Environment,
+    fallback::Fallback,
     invalid::InvalidPolicy,
     key::KeyExtractor,
     measure::{Instrument, InstrumentKind, Measured, Sample},
@@ -38,5 +41,3 @@ pub use self::{
     random::Random,
     rejected::{BoxError, Error, QuotaStatus, Reason, Rejectable, Rejected},
 };
-#[cfg(feature = "http")]
-pub use self::{classify::Http, respond::Respond};

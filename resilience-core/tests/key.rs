@@ -91,7 +91,10 @@ fn ipv6_clients_count_as_one_by_their_64_and_mapped_ipv4_ones_do_not() {
     let direct = ClientIp::new();
     let first = key(&direct, "2001:db8:1:2::1", &[]);
     for host in 0..=u16::MAX {
-        assert_eq!(key(&direct, &format!("2001:db8:1:2:{host:x}::9"), &[]), first);
+        assert_eq!(
+            key(&direct, &format!("2001:db8:1:2:{host:x}::9"), &[]),
+            first
+        );
     }
     assert_ne!(key(&direct, "2001:db8:1:3::1", &[]), first);
     assert_eq!(key(&direct, "::ffff:192.0.2.1", &[]), "192.0.2.1");
@@ -111,7 +114,10 @@ fn hops_count_from_the_right_and_a_short_field_names_the_peer() {
     let full: &[(&str, &[u8])] = &[(XFF, b"6.6.6.6, 1.1.1.1, 172.16.0.1")];
     assert_eq!(key(&two, "192.0.2.7", full), "1.1.1.1");
     assert_eq!(key(&two, "192.0.2.7", &[(XFF, b"6.6.6.6")]), "192.0.2.7");
-    assert_eq!(key(&ClientIp::new().trust_hops(0), "192.0.2.7", full), "192.0.2.7");
+    assert_eq!(
+        key(&ClientIp::new().trust_hops(0), "192.0.2.7", full),
+        "192.0.2.7"
+    );
 }
 
 #[test]
@@ -119,14 +125,23 @@ fn forwarded_is_read_with_quotes_and_parameters() {
     let forwarded = proxied().forwarded();
     for (text, address) in [
         (&b"for=1.1.1.1;proto=https"[..], "1.1.1.1"),
-        (b"proto=https; For=\"[2001:db8:1:2::1]:4711\"", "2001:db8:1:2::"),
-        (b"for=6.6.6.6, for=1.1.1.1;by=\"a,b;for=7.7.7.7\"", "1.1.1.1"),
+        (
+            b"proto=https; For=\"[2001:db8:1:2::1]:4711\"",
+            "2001:db8:1:2::",
+        ),
+        (
+            b"for=6.6.6.6, for=1.1.1.1;by=\"a,b;for=7.7.7.7\"",
+            "1.1.1.1",
+        ),
         (b"for=6.6.6.6, for=unknown", "10.1.2.3"),
         (b"for=\", for=1.1.1.1", "1.1.1.1"),
         (b"for=6.6.6.6, proto=https", "10.1.2.3"),
     ] {
         assert_eq!(key(&forwarded, "10.1.2.3", &[("forwarded", text)]), address);
-        assert_eq!(key(&proxied(), "10.1.2.3", &[("forwarded", text)]), "10.1.2.3");
+        assert_eq!(
+            key(&proxied(), "10.1.2.3", &[("forwarded", text)]),
+            "10.1.2.3"
+        );
     }
 }
 
@@ -142,7 +157,9 @@ fn without_the_extension_there_is_no_key() {
     let other = ClientIp::from_extension(|peer: &IpAddr| *peer);
     let mut request = Request::new(());
     assert_eq!(other.key(&request), None);
-    request.extensions_mut().insert(IpAddr::from([192, 0, 2, 1]));
+    request
+        .extensions_mut()
+        .insert(IpAddr::from([192, 0, 2, 1]));
     assert_eq!(other.key(&request), Some(IpAddr::from([192, 0, 2, 1])));
 }
 

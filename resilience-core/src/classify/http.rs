@@ -151,7 +151,7 @@ fn grpc_outcome(headers: &HeaderMap) -> Option<Outcome> {
 
 /// `Retry-After` (RFC 9110, 10.2.3): seconds, saturating, or a date, which is read against the
 /// `Date` of the same answer so that no wall clock of ours takes part.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?;
     if let Some(seconds) = digits(value) {
         return Some(Duration::from_secs(seconds));

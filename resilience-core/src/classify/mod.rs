@@ -6,9 +6,9 @@ mod body;
 mod http;
 
 #[cfg(feature = "http")]
-pub use self::{body::WatchedBody, http::Http};
+pub(crate) use self::http::is_grpc;
 #[cfg(feature = "http")]
-pub(crate) use self::http::{is_grpc, retry_after};
+pub use self::{body::WatchedBody, http::Http};
 
 use crate::{Outcome, Rejectable};
 

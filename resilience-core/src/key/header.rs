@@ -27,6 +27,8 @@ impl<B> KeyExtractor<Request<B>> for HeaderKey {
 
     fn key(&self, request: &Request<B>) -> Option<HeaderValue> {
         let value = request.headers().get(&self.0)?;
-        (1..=MAX_LENGTH).contains(&value.len()).then(|| value.clone())
+        (1..=MAX_LENGTH)
+            .contains(&value.len())
+            .then(|| value.clone())
     }
 }

@@ -114,8 +114,7 @@ impl Protocol {
 /// help at all.
 fn wait(rejected: &Rejected, face: &Face) -> Option<Duration> {
     const SOON: Duration = Duration::from_secs(1);
-    face.retry
-        .then(|| rejected.retry_after().unwrap_or(SOON))
+    face.retry.then(|| rejected.retry_after().unwrap_or(SOON))
 }
 
 fn http_answer(rejected: &Rejected) -> Response<Bytes> {

@@ -23,12 +23,12 @@ enum Kind<B> {
 }
 
 impl<B> AnswerBody<B> {
-    pub(super) const fn inner(body: B) -> Self {
+    pub(crate) const fn inner(body: B) -> Self {
         let kind = Kind::Inner(body);
         Self { kind }
     }
 
-    pub(super) const fn written(bytes: Bytes) -> Self {
+    pub(crate) const fn written(bytes: Bytes) -> Self {
         let kind = Kind::Written(Some(bytes));
         Self { kind }
     }
