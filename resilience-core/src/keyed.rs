@@ -2,7 +2,8 @@
 //!
 //! Keys come from strangers: the map has a capacity, seeds its hash at random, and never gives a
 //! new key the chance to make it forget a key that is being held back. An insertion looks at a
-//! fixed number of entries, whatever the size, so that its cost is O(1).
+//! fixed number of entries, whatever the size, so that its cost is O(1). A key is hashed once a
+//! visit, and cloned once in its life here.
 
 use std::{
     borrow::Borrow,
@@ -12,7 +13,10 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
-use indexmap::IndexMap;
+use indexmap::{
+    IndexMap,
+    map::raw_entry_v1::{RawEntryApiV1, RawEntryMut},
+};
 
 use crate::{
     Timestamp,
@@ -32,8 +36,8 @@ pub(crate) enum Retention {
 
 /// What lives in a [`Keyed`] map.
 pub(crate) trait Retain {
-    /// How much would be lost now.
-    fn retention(&self, now: Timestamp) -> Retention;
+    /// How much would be lost now. May forget on the way what time has made void.
+    fn retention(&mut self, now: Timestamp) -> Retention;
 }
 
 /// Entries that an insertion looks at to find a place in a full shard.
@@ -107,13 +111,11 @@ where
     {
         let hash = self.hasher.hash_one(key);
         let mut shard = lock(self.shard(hash));
-        let shard = &mut *shard;
-        if let Some(value) = shard.entries.get_mut(key) {
+        if let Some(value) = shard.find(hash, key) {
             return act(value);
         }
         if shard.make_room(now) {
-            let entry = shard.entries.entry(key.to_owned());
-            return act(entry.or_insert_with(make));
+            return act(shard.insert(hash, key.to_owned(), make()));
         }
         act(shard.overflow[overflow_slot(hash)].get_or_insert_with(make))
     }
@@ -126,8 +128,7 @@ where
     {
         let hash = self.hasher.hash_one(key);
         let mut shard = lock(self.shard(hash));
-        let shard = &mut *shard;
-        if let Some(value) = shard.entries.get_mut(key) {
+        if let Some(value) = shard.find(hash, key) {
             return act(Some(value));
         }
         if shard.entries.len() < shard.capacity {
@@ -171,6 +172,27 @@ fn overflow_slot(hash: u64) -> usize {
 }
 
 impl<K: Hash + Eq, V: Retain> Shard<K, V> {
+    fn find<Q>(&mut self, hash: u64, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let same = |held: &K| held.borrow() == key;
+        match self.entries.raw_entry_mut_v1().from_hash(hash, same) {
+            RawEntryMut::Occupied(entry) => Some(entry.into_mut()),
+            RawEntryMut::Vacant(_) => None,
+        }
+    }
+
+    /// Adds a key that is known not to be here.
+    fn insert(&mut self, hash: u64, key: K, value: V) -> &mut V {
+        let entry = self.entries.raw_entry_mut_v1().from_hash(hash, |_| false);
+        match entry {
+            RawEntryMut::Occupied(entry) => entry.into_mut(),
+            RawEntryMut::Vacant(entry) => entry.insert_hashed_nocheck(hash, key, value).1,
+        }
+    }
+
     /// Clears away idle entries that the hand passes, and makes room for one more where an entry
     /// can be spared.
     fn make_room(&mut self, now: Timestamp) -> bool {
@@ -202,9 +224,9 @@ impl<K: Hash + Eq, V: Retain> Shard<K, V> {
         index
     }
 
-    fn retention(&self, index: usize, now: Timestamp) -> Retention {
+    fn retention(&mut self, index: usize, now: Timestamp) -> Retention {
         self.entries
-            .get_index(index)
+            .get_index_mut(index)
             .map_or(Retention::Pinned, |(_, value)| value.retention(now))
     }
 }
@@ -214,5 +236,71 @@ impl<K, V> fmt::Debug for Keyed<K, V> {
         f.debug_struct("Keyed")
             .field("shards", &self.shards.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fixed(Retention);
+
+    impl Retain for Fixed {
+        fn retention(&mut self, _now: Timestamp) -> Retention {
+            self.0
+        }
+    }
+
+    fn visit(map: &Keyed<String, Fixed>, key: &str, retention: Retention) -> Retention {
+        map.with(key, Timestamp::ZERO, || Fixed(retention), |value| value.0)
+    }
+
+    fn holds(map: &Keyed<String, Fixed>, key: &str) -> bool {
+        map.shards
+            .iter()
+            .any(|shard| lock(shard).entries.contains_key(key))
+    }
+
+    #[test]
+    fn it_never_holds_more_than_its_capacity() {
+        for capacity in [1, 7, 8, 100, 1000] {
+            let map = Keyed::new(capacity);
+            for number in 0..5000 {
+                visit(&map, &number.to_string(), Retention::Used(number));
+            }
+            assert!(map.len() <= capacity, "{} of {capacity}", map.len());
+        }
+    }
+
+    #[test]
+    fn a_pinned_entry_outlives_any_number_of_new_keys() {
+        let map = Keyed::new(64);
+        visit(&map, "victim", Retention::Pinned);
+        for number in 0..100_000 {
+            visit(&map, &number.to_string(), Retention::Used(1));
+        }
+        assert!(holds(&map, "victim"));
+    }
+
+    #[test]
+    fn a_new_key_shares_a_value_where_all_are_pinned() {
+        let map = Keyed::new(4);
+        for number in 0..4 {
+            visit(&map, &number.to_string(), Retention::Pinned);
+        }
+        assert_eq!(visit(&map, "new", Retention::Idle), Retention::Idle);
+        assert!(!holds(&map, "new"));
+        assert!(map.peek("new", |value| value.is_some()));
+        assert_eq!(map.len(), 4);
+    }
+
+    #[test]
+    fn idle_entries_go_away_while_the_map_is_used() {
+        let map = Keyed::new(1024);
+        for number in 0..1000 {
+            visit(&map, &number.to_string(), Retention::Idle);
+        }
+        assert!(map.len() < 200, "{}", map.len());
     }
 }
