@@ -1,2 +1,92 @@
-//! The commands of the README.
-fn main() {}
+//! The commands of the README; `cargo xtask help` lists them.
+
+mod bench;
+mod cargo;
+mod deny;
+mod fuzz;
+mod invocation;
+mod metadata;
+mod smoke;
+mod steps;
+mod tools;
+mod wait;
+
+use std::{env, process::ExitCode};
+
+use crate::{
+    invocation::Failure,
+    steps::{AFTER_TEST, BEFORE_TEST, TEST, TOOLS},
+};
+
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<(), Failure>,
+}
+
+const COMMANDS: [Command; 5] = [
+    Command {
+        name: "test",
+        arguments: "",
+        about: "installs what is missing, then runs every test, doctest, conformance case, \
+                model check and lint",
+        run: |_| steps::run(&[TOOLS, TEST]),
+    },
+    Command {
+        name: "ci",
+        arguments: "",
+        about: "`test`, and format, docs, each feature, dependencies, and the ordering service \
+                started once",
+        run: |_| steps::run(&[TOOLS, BEFORE_TEST, TEST, AFTER_TEST]),
+    },
+    Command {
+        name: "bench",
+        arguments: "[ARGUMENTS]",
+        about: "runs the benchmarks; arguments go to `cargo bench`",
+        run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[TARGET] [SECONDS]",
+        about: "lets cargo-fuzz look for inputs that break a machine or a parser (all targets, \
+                30 s each)",
+        run: fuzz::run,
+    },
+    Command {
+        name: "help",
+        arguments: "",
+        about: "prints this list",
+        run: |_| {
+            help();
+            Ok(())
+        },
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        help();
+        return ExitCode::SUCCESS;
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprintln!("there is no command `{name}`\n");
+        help();
+        return ExitCode::FAILURE;
+    };
+    match (command.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\n{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() {
+    for command in &COMMANDS {
+        println!("cargo xtask {} {}", command.name, command.arguments);
+        println!("    {}", command.about);
+    }
+}

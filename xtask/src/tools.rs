@@ -1,0 +1,84 @@
+//! What the tests need besides Rust and a C compiler.
+
+use std::{env, path::PathBuf};
+
+use crate::{
+    cargo::cargo,
+    invocation::{Failure, Invocation},
+    steps::Verdict,
+};
+
+/// A program, and the Debian package that has it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const TOOLS: [Tool; 1] = [Tool {
+    program: "redis-server",
+    package: "redis-server",
+}];
+
+/// Installs what is missing, or says what to install where that is not ours to do.
+pub(crate) fn install() -> Result<Verdict, Failure> {
+    components()?;
+    let missing = || TOOLS.iter().filter(|tool| find(tool.program).is_none());
+    let packages: Vec<_> = missing().map(|tool| tool.package).collect();
+    if packages.is_empty() {
+        return Ok(Verdict::Passed);
+    }
+    let list = packages.join(" ");
+    if find("apt-get").is_none() {
+        let problem = format!("install {list} (of any recent version), then run this again");
+        return Err(Failure::new(problem));
+    }
+    let Some(apt_get) = apt_get() else {
+        let problem = format!("as root: apt-get install {list}; then run this again");
+        return Err(Failure::new(problem));
+    };
+    apt_get.clone().arguments(["update", "--quiet"]).run()?;
+    apt_get
+        .arguments(["install", "--quiet", "--yes", "--no-install-recommends"])
+        .arguments(packages)
+        .run()?;
+    match missing().next() {
+        None => Ok(Verdict::Passed),
+        Some(tool) => Err(Failure::new(format!(
+            "{} is installed, yet `{}` is not on the PATH",
+            tool.package, tool.program
+        ))),
+    }
+}
+
+/// Where `program` is, if it is on the PATH.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let file = format!("{program}{}", env::consts::EXE_SUFFIX);
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(&file))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Rust's minimal profile leaves both out.
+fn components() -> Result<(), Failure> {
+    for (component, probe) in [("clippy", "clippy --version"), ("rustfmt", "fmt --version")] {
+        if !cargo(probe).succeeds() {
+            Invocation::new("rustup")
+                .arguments(["component", "add", component])
+                .run()?;
+        }
+    }
+    Ok(())
+}
+
+/// `apt-get` with the rights to install, and no questions asked.
+fn apt_get() -> Option<Invocation> {
+    let quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    let user = Invocation::new("id").arguments(["-u"]).output().ok()?;
+    if user.trim_ascii() == b"0" {
+        let [env, rest @ ..] = quiet;
+        return Some(Invocation::new(env).arguments(rest));
+    }
+    find("sudo")?;
+    Some(Invocation::new("sudo").arguments(quiet))
+}
