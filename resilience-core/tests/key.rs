@@ -73,6 +73,14 @@ fn where_an_element_cannot_be_read_the_proxy_that_passed_it_on_is_the_client() {
 }
 
 #[test]
+fn bytes_that_are_no_text_cannot_hide_what_the_proxy_wrote_beside_them() {
+    let lines: &[(&str, &[u8])] = &[(XFF, b"\xff\xfe, 1.1.1.1")];
+    assert_eq!(key(&proxied(), "10.1.2.3", lines), "1.1.1.1");
+    let lines: &[(&str, &[u8])] = &[("forwarded", b"for=\xff, by=\xff;for=1.1.1.1")];
+    assert_eq!(key(&proxied().forwarded(), "10.1.2.3", lines), "1.1.1.1");
+}
+
+#[test]
 fn addresses_are_read_with_and_without_ports_and_brackets() {
     for (text, address) in [
         (&b"1.2.3.4:80"[..], "1.2.3.4"),

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Reads one address: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
 /// `[2001:db8::1]:80`. `unknown` and obfuscated names (RFC 7239, 6.2 and 6.3) are none.
-pub(super) fn parse(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+pub(super) fn parse(bytes: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(bytes).ok()?.trim();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     text.parse()
         .ok()
@@ -47,29 +47,29 @@ pub(super) fn network(address: IpAddr, prefix: u8) -> IpAddr {
 }
 
 /// The `for` of one element of a `Forwarded` field (RFC 7239, 4), unquoted.
-pub(super) fn forwarded_for(element: &str) -> Option<IpAddr> {
-    unquoted_rsplit(element, ';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
+pub(super) fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
+    unquoted_rsplit(element, b';').find_map(|pair| {
+        let (name, value) = str::from_utf8(pair).ok()?.split_once('=')?;
         if !name.trim().eq_ignore_ascii_case("for") {
             return None;
         }
-        parse(value.trim().trim_matches('"'))
+        parse(value.trim().trim_matches('"').as_bytes())
     })
 }
 
 /// The elements of one line of a list field, from the right.
 ///
 /// From the right, because that end was written by the nearest proxy: whatever a client wrote
-/// further left, an open quote say, cannot change how it is read.
-pub(super) fn rsplit(line: &str) -> impl Iterator<Item = &str> {
-    unquoted_rsplit(line, ',')
+/// further left, an open quote or bytes that are no text, cannot change how it is read.
+pub(super) fn rsplit(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    unquoted_rsplit(line, b',')
 }
 
 /// Splits at `separator`, but not inside of quotes, from the right.
-fn unquoted_rsplit(text: &str, separator: char) -> impl Iterator<Item = &str> {
+fn unquoted_rsplit(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
-    text.rsplit(move |character| {
-        quoted ^= character == '"';
-        character == separator && !quoted
+    line.rsplit(move |byte| {
+        quoted ^= *byte == b'"';
+        *byte == separator && !quoted
     })
 }

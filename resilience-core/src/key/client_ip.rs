@@ -191,15 +191,11 @@ impl<P> ClientIp<P> {
         let field = self.field;
         let lines = headers.get_all(field.name()).into_iter().rev();
         lines
-            .map(|line| std::str::from_utf8(line.as_bytes()).unwrap_or(UNREADABLE))
-            .flat_map(address::rsplit)
-            .filter(|element| !element.trim().is_empty())
+            .flat_map(|line| address::rsplit(line.as_bytes()))
+            .filter(|element| !element.trim_ascii().is_empty())
             .map(move |element| field.address(element).map(address::canonical))
     }
 }
-
-/// Stands for a line that is no text; as an element it is no address.
-const UNREADABLE: &str = "unknown";
 
 impl Field {
     const fn name(self) -> &'static str {
@@ -209,7 +205,7 @@ impl Field {
         }
     }
 
-    fn address(self, element: &str) -> Option<IpAddr> {
+    fn address(self, element: &[u8]) -> Option<IpAddr> {
         match self {
             Self::XForwardedFor => address::parse(element),
             Self::Forwarded => address::forwarded_for(element),
