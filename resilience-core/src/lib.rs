@@ -1,5 +1,46 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-//! Layers that keep a service standing.
+//! Tower layers that keep a service standing when its traffic, its dependencies or its own code
+//! misbehave.
+//!
+//! Each protection is an *engine*: state, operator's door and layer at once. Clones of an engine
+//! share everything, so that a limit holds over all connections and routes; `engine.layer()` puts
+//! it in front of HTTP and gRPC services, `engine.layer_with(…)` in front of any
+//! [`tower::Service`](tower_service::Service), and `engine.call(…)` around a closure, without
+//! Tower.
+//!
+//! | module | guards against |
+//! | --- | --- |
+//! | [`rate_limit`] | callers that take more than their share |
+//! | [`circuit_breaker`] | calling a dependency that is down |
+//! | [`concurrency`] | more calls under way than a resource can hold |
+//! | [`mod@catch_panic`] | one panic that takes a connection down |
+//! | [`fallback`] | a refusal where something lesser would do |
+//! | [`respond`] | refusals that break a router or a stream |
+//! | [`supervise`] | background tasks that end unseen |
+//!
+//! # Order in a stack
+//!
+//! From the outside in: [`Respond`], which answers for all that stand inside; the rate limit,
+//! which is cheapest and knows the caller; the bulkhead, which holds what the service can bear;
+//! the breaker, which judges the dependency alone; `catch_panic` next to the service, so that a
+//! panic is a failure to all of them. A timeout belongs inside the breaker: outside, it is a
+//! caller that went away, and votes nowhere.
+//!
+//! # What every layer keeps
+//!
+//! - The error type does not change, where it can carry a refusal: see [`Rejectable`].
+//! - A future dropped at any point gives back what it held.
+//! - A late result votes nowhere, and time is monotonic.
+//! - An admitted call allocates nothing.
+//! - Memory is bounded by a capacity, whatever keys strangers send.
+//! - A panic in a closure of yours corrupts nothing and holds nobody up.
+//! - Wrong settings are an [`InvalidPolicy`] when an engine is built, never a panic later.
+//!
+//! # Features
+//!
+//! - `http` (default): [`Respond`], [`Http`], keys from requests.
+//! - `grpc`: [`Rejectable`] for `tonic::Status`.
+//! - `otel`: [`otel`](crate::otel), OpenTelemetry metrics.
 
 pub mod backoff;
 pub mod catch_panic;
@@ -41,3 +82,8 @@ pub use self::{
     random::Random,
     rejected::{BoxError, Error, QuotaStatus, Reason, Rejectable, Rejected},
 };
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
