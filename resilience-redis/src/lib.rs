@@ -1,1 +1,68 @@
 //! The protections of `resilience-core`, shared by a whole fleet through Redis.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use resilience_redis::{
+//!     RedisStore, Settings,
+//!     rate_limit::{Policy, Quota},
+//! };
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = RedisStore::connect("redis://127.0.0.1:6379", Settings::new()).await?;
+//! let policy = Policy::new("orders", Quota::new(10, Duration::from_secs(1)));
+//! let orders = store.limiter(&policy)?;
+//!
+//! match orders.try_take("user 42", 1).await {
+//!     Ok(quota) => println!("{} more", quota.remaining),
+//!     Err(resilience_core::Error::Rejected(no)) => println!("wait {:?}", no.retry_after()),
+//!     Err(resilience_core::Error::Inner(away)) => println!("nobody counts: {away}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! - One round trip a decision, made by one script on the server, by the server's clock.
+//! - Every call ends by its deadline: 10 ms unless you say otherwise. No call waits for a reconnect.
+//! - A connection that breaks, or that falls silent without breaking, is replaced.
+//! - Nothing is asked twice that may have run once.
+//! - Every key expires. Clients' names are encoded, and hashed where they are long, so that none
+//!   can collide with another or leave its hash tag.
+//! - Neither `Debug` nor an error shows a password.
+//!
+//! # What it is not yet
+//!
+//! - One store, [`RedisStore`], with one thing in it: [`rate_limit`]. No Tower layer stands on it yet:
+//!   call [`rate_limit::Limiter::try_take`].
+//! - A single server over plain TCP: no Cluster, no Sentinel, no TLS.
+//! - When Redis is away the caller hears a [`StoreError`] and decides; there is no local share of the quota
+//!   to fall back on, and no breaker in front of the server.
+//! - Decisions are not batched, and a key known to be exhausted is still asked for.
+//!
+//! # What the server must allow
+//!
+//! `+eval +evalsha +time +get +set +unlink` on the keys `~resilience:*` (or your prefix), and for
+//! [`rate_limit::Limiter::clear_all`] also `+scan +ping +unwatch`.
+//!
+//! # What Redis itself does not promise
+//!
+//! A server that restarts without persistence has forgotten its counts; one that fails over forgets
+//! those that were not replicated; one that evicts keys forgets as it likes (use `noeviction`). Each
+//! of these grants quotas once more. Redis 6.2 and newer; tested on 7.0.
+
+mod connection;
+mod error;
+mod key;
+pub mod rate_limit;
+mod script;
+mod settings;
+mod store;
+
+pub use self::{
+    error::{Code, StoreError},
+    key::StoreKey,
+    settings::Settings,
+    store::RedisStore,
+};

@@ -1,0 +1,160 @@
+//! Names of keys in Redis, safe against hostile parts.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use sha2::{Digest, Sha256};
+
+/// Whose quota it is, in a form that every process of the fleet writes alike.
+///
+/// Parts that differ give keys that differ, whatever they hold: `("a:b", "c")` is not
+/// `("a", "b:c")`.
+pub trait StoreKey {
+    /// Hands the parts of this key, in order, to `part`.
+    fn parts(&self, part: &mut dyn FnMut(&[u8]));
+}
+
+impl<K: StoreKey + ?Sized> StoreKey for &K {
+    fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        (**self).parts(part);
+    }
+}
+
+impl StoreKey for [u8] {
+    fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        part(self);
+    }
+}
+
+impl StoreKey for Vec<u8> {
+    fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        part(self);
+    }
+}
+
+impl StoreKey for str {
+    fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        part(self.as_bytes());
+    }
+}
+
+impl StoreKey for String {
+    fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        part(self.as_bytes());
+    }
+}
+
+macro_rules! written_as_text {
+    ($($kind:ty),+) => {$(
+        impl StoreKey for $kind {
+            fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+                part(self.to_string().as_bytes());
+            }
+        }
+    )+};
+}
+
+written_as_text!(u16, u32, u64, u128, i64, IpAddr, Ipv4Addr, Ipv6Addr);
+
+impl StoreKey for () {
+    fn parts(&self, _: &mut dyn FnMut(&[u8])) {}
+}
+
+impl<A: StoreKey, B: StoreKey> StoreKey for (A, B) {
+    fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        self.0.parts(part);
+        self.1.parts(part);
+    }
+}
+
+/// Appends `:` and the encoded part, for every part of `key`; past [`LONGEST_KEY`] bytes the
+/// SHA-256 of them all stands in their place, behind a mark that no encoded part contains.
+pub(crate) fn push_parts(name: &mut String, key: &(impl StoreKey + ?Sized)) {
+    let start = name.len();
+    key.parts(&mut |part| {
+        name.push(':');
+        push_encoded(name, part);
+    });
+    if name.len() - start > LONGEST_KEY {
+        let digest = Sha256::digest(&name.as_bytes()[start..]);
+        name.truncate(start);
+        name.push_str(":#");
+        for byte in digest {
+            // Writing to a string cannot fail.
+            let _ = write!(name, "{byte:02x}");
+        }
+    }
+}
+
+/// Appends `part` with every byte that means something in a key, a hash tag or a pattern as `%XX`.
+pub(crate) fn push_encoded(name: &mut String, part: &[u8]) {
+    for &byte in part {
+        if is_plain(byte) {
+            name.push(char::from(byte));
+        } else {
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+}
+
+/// How many bytes [`push_encoded`] appends.
+pub(crate) fn encoded_len(part: &[u8]) -> usize {
+    let width = |&byte: &u8| if is_plain(byte) { 1 } else { 3 };
+    part.iter().map(width).sum()
+}
+
+/// The characters that RFC 3986, section 2.3, leaves as they are.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
+}
+
+/// Prefix, name and key with what stands between them stay under 512 bytes: 64 + 128 + 256 + 40.
+pub(crate) const LONGEST_PREFIX: usize = 64;
+pub(crate) const LONGEST_NAME: usize = 128;
+const LONGEST_KEY: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(key: &(impl StoreKey + ?Sized)) -> String {
+        let mut name = String::new();
+        push_parts(&mut name, key);
+        name
+    }
+
+    #[test]
+    fn parts_that_differ_give_keys_that_differ() {
+        let long = "x".repeat(300);
+        let names = [
+            encoded(&("a:b", "c")),
+            encoded(&("a", "b:c")),
+            encoded("a:b:c"),
+            encoded("a%3Ab"),
+            encoded("{a}"),
+            encoded("a"),
+            encoded(""),
+            encoded(&("", "")),
+            encoded(&()),
+            encoded(&[0xFF_u8, 0x00][..]),
+            encoded(&long),
+            encoded(&(long.as_str(), "")),
+            encoded(encoded(&long).as_str()),
+        ];
+        for (i, one) in names.iter().enumerate() {
+            assert!(names[i + 1..].iter().all(|other| one != other), "{one}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_plain_characters_comes_through_and_long_keys_are_hashed() {
+        let hostile: Vec<u8> = (0..=255).collect();
+        let name = encoded(&hostile);
+        assert_eq!(name.len(), ":#".len() + 64);
+        let name = encoded(&hostile[..80]);
+        assert!(name[1..].bytes().all(|byte| is_plain(byte) || byte == b'%'));
+        assert_eq!(name.len() - 1, encoded_len(&hostile[..80]));
+    }
+}

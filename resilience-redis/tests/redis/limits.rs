@@ -1,0 +1,315 @@
+//! What a fleet may take together.
+
+use std::time::Duration;
+
+use redis::AsyncCommands as _;
+use resilience_core::{Error, Reason, Rejected};
+use resilience_redis::{
+    RedisStore, StoreError, StoreKey,
+    rate_limit::{Limiter, Policy, Quota},
+};
+use tokio::task::JoinSet;
+
+use crate::support::{RedisServer, patient};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn refusal<K: StoreKey + ?Sized>(limiter: &Limiter, key: &K, cost: u64) -> Rejected {
+    match limiter.try_take(key, cost).await {
+        Err(Error::Rejected(rejected)) => rejected,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+async fn remaining(limiter: &Limiter, key: &str) -> u64 {
+    limiter.try_take(key, 0).await.expect("a look").remaining
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_never_pass_the_limit_in_any_window() {
+    const LIMIT: usize = 40;
+    const WINDOW: u64 = 300_000;
+    let server = RedisServer::start().await;
+    let script = include_str!("../../src/lua/sliding_window.lua");
+    let mut clients = JoinSet::new();
+    for _ in 0..8 {
+        let mut connection = server.raw().await;
+        clients.spawn(async move {
+            let (mut taken, mut end) = (Vec::new(), u64::MAX);
+            loop {
+                let mut call = redis::cmd("EVAL");
+                call.arg(script).arg(1).arg("{key}");
+                call.arg(1).arg(LIMIT).arg(WINDOW / 10);
+                let reply: Vec<u64> = call.query_async(&mut connection).await.expect("reply");
+                let (now, wait) = (reply[0], reply[1]);
+                end = end.min(now + 5 * WINDOW);
+                if wait == 0 {
+                    taken.push(now);
+                }
+                if now >= end {
+                    return taken;
+                }
+            }
+        });
+    }
+    let mut taken = clients.join_all().await.concat();
+    taken.sort_unstable();
+    // Every admission with the one that is `LIMIT` later: a full window lies between them.
+    for pair in taken.windows(LIMIT + 1) {
+        assert!(pair[LIMIT] - pair[0] >= WINDOW, "{pair:?}");
+    }
+    // Five windows, of which each may be a tenth longer than asked for.
+    assert!(taken.len() >= 4 * LIMIT, "only {} taken", taken.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limiters_of_one_name_share_their_counts() {
+    let server = RedisServer::start().await;
+    let mut calls = JoinSet::new();
+    for _ in 0..2 {
+        let limiter = server.limiter(50, MINUTE).await;
+        for _ in 0..60 {
+            let limiter = limiter.clone();
+            calls.spawn(async move { limiter.try_take("key", 1).await.is_ok() });
+        }
+    }
+    let taken = calls.join_all().await.into_iter().filter(|ok| *ok).count();
+    assert_eq!(taken, 50);
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_the_script_is_sent_it_and_counts_once() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(10, MINUTE).await;
+    let mut raw = server.raw().await;
+    for left in (0..10).rev() {
+        let () = redis::cmd("SCRIPT")
+            .arg("FLUSH")
+            .query_async(&mut raw)
+            .await
+            .expect("flush");
+        let quota = limiter.try_take("key", 1).await.expect("within the limit");
+        assert_eq!(quota.remaining, left);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_call_consumes_nothing_and_names_its_wait() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(10, MINUTE).await;
+    limiter.try_take("key", 7).await.expect("within the limit");
+    for _ in 0..5 {
+        let rejected = refusal(&limiter, "key", 4).await;
+        assert_eq!(
+            (rejected.reason(), rejected.policy()),
+            (Reason::RateLimited, "test")
+        );
+        let quota = rejected.quota().expect("a quota");
+        assert_eq!(
+            (quota.limit, quota.window, quota.remaining),
+            (10, MINUTE, 3)
+        );
+        let wait = rejected.retry_after().expect("a wait");
+        assert!(
+            wait > MINUTE.mul_f64(0.9) && wait <= MINUTE.mul_f64(1.1),
+            "{wait:?}"
+        );
+    }
+    assert_eq!(remaining(&limiter, "key").await, 3);
+    limiter.try_take("key", 3).await.expect("what is left");
+}
+
+#[tokio::test]
+async fn several_quotas_are_taken_from_together_or_not_at_all() {
+    let server = RedisServer::start().await;
+    let policy = Policy::new("both", Quota::new(5, MINUTE)).and(Quota::new(7, 60 * MINUTE));
+    let limiter = server
+        .store()
+        .await
+        .limiter(&policy)
+        .expect("a valid policy");
+    let quota = limiter.try_take("key", 5).await.expect("within both");
+    assert_eq!((quota.limit, quota.remaining), (5, 0));
+    assert_eq!(
+        refusal(&limiter, "key", 2)
+            .await
+            .quota()
+            .expect("quota")
+            .window,
+        MINUTE
+    );
+    // Neither quota has room for three: the one with the longer wait answers.
+    let rejected = refusal(&limiter, "key", 3).await;
+    assert_eq!(rejected.quota().expect("quota").window, 60 * MINUTE);
+    assert_eq!(rejected.quota().expect("quota").remaining, 2);
+}
+
+#[tokio::test]
+async fn costs_at_every_edge_are_decided_or_refused() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(1 << 53, MINUTE).await;
+    for cost in [(1 << 53) + 1, i64::MAX as u64, 1 << 63, u64::MAX] {
+        let rejected = refusal(&limiter, "key", cost).await;
+        assert_eq!(rejected.reason(), Reason::CostExceedsQuota);
+        assert_eq!(rejected.retry_after(), None);
+    }
+    assert_eq!(remaining(&limiter, "key").await, 1 << 53);
+    let quota = limiter
+        .try_take("key", 1 << 53)
+        .await
+        .expect("the whole quota");
+    assert_eq!(quota.remaining, 0);
+    assert_eq!(
+        refusal(&limiter, "key", 1).await.reason(),
+        Reason::RateLimited
+    );
+}
+
+#[tokio::test]
+async fn policies_that_cannot_work_are_refused() {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let (short, long) = (
+        Duration::from_nanos(1),
+        Duration::from_secs(100 * 31_557_600),
+    );
+    for (limit, per) in [(1, short), (1 << 53, long)] {
+        let policy = Policy::new("edge", Quota::new(limit, per));
+        let limiter = store.limiter(&policy).expect("an edge that works");
+        limiter.try_take("key", 1).await.expect("a fresh key");
+    }
+    for (limit, per, field) in [
+        (0, MINUTE, "limit"),
+        ((1 << 53) + 1, MINUTE, "limit"),
+        (u64::MAX, MINUTE, "limit"),
+        (1, Duration::ZERO, "per"),
+        (1, long + Duration::from_micros(1), "per"),
+        (1, Duration::MAX, "per"),
+    ] {
+        let invalid = store.limiter(&Policy::new("edge", Quota::new(limit, per)));
+        assert_eq!(
+            invalid.expect_err("invalid").field(),
+            field,
+            "{limit} {per:?}"
+        );
+    }
+    let twice = Policy::new("edge", Quota::new(1, MINUTE)).and(Quota::new(2, MINUTE));
+    assert_eq!(store.limiter(&twice).expect_err("twice").field(), "quotas");
+    let unnamed = Policy::new("", Quota::new(1, MINUTE));
+    assert_eq!(
+        store.limiter(&unnamed).expect_err("unnamed").field(),
+        "name"
+    );
+}
+
+#[tokio::test]
+async fn every_key_expires_has_one_hash_tag_and_is_short() {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let quotas = Policy::new("a:{b}*", Quota::new(9, MINUTE)).and(Quota::new(9, 2 * MINUTE));
+    let limiter = store.limiter(&quotas).expect("a valid policy");
+    let long = "}:{".repeat(10_000);
+    for key in ["", "{}", "}{", "a b\r\n", "*", "naïve", &long] {
+        limiter.try_take(key, 1).await.expect("a fresh key");
+    }
+    let mut raw = server.raw().await;
+    let keys: Vec<String> = raw.keys("*").await.expect("keys");
+    assert_eq!(keys.len(), 14);
+    for key in keys {
+        assert!(key.len() <= 512 && key.is_ascii());
+        assert_eq!(
+            (key.matches('{').count(), key.matches('}').count()),
+            (1, 1),
+            "{key}"
+        );
+        let expires: i64 = raw.pttl(&key).await.expect("an expiry");
+        assert!(
+            (60_000..=144_001).contains(&expires),
+            "{key} expires in {expires} ms"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_that_differ_never_share_a_count() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(1, MINUTE).await;
+    limiter.try_take(&("a:b", "c"), 1).await.expect("fresh");
+    limiter.try_take(&("a", "b:c"), 1).await.expect("fresh");
+    for key in [
+        "a:b:c", "a", "{a}", "{}", "{", "}", "a%3Ab", "a%3ab", "", ":", "a\0",
+    ] {
+        limiter.try_take(key, 1).await.expect("fresh");
+        assert_eq!(
+            refusal(&limiter, key, 1).await.reason(),
+            Reason::RateLimited
+        );
+    }
+    for (prefix, name) in [
+        ("p", "test"),
+        ("resilience", "test:a"),
+        ("resilience", "test}"),
+    ] {
+        let url = server.url();
+        let store = RedisStore::connect(&url, patient().prefix(prefix));
+        let policy = Policy::new(name, Quota::new(1, MINUTE));
+        let other = store
+            .await
+            .expect("a store")
+            .limiter(&policy)
+            .expect("a policy");
+        other.try_take("a", 1).await.expect("another count");
+    }
+}
+
+#[tokio::test]
+async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(1, MINUTE).await;
+    limiter.try_take("key", 1).await.expect("fresh");
+    let mut raw = server.raw().await;
+    let keys: Vec<String> = raw.keys("*").await.expect("keys");
+    for value in ["", "17", "1 2 3", "not ours"] {
+        let () = raw.set(&keys[0], value).await.expect("set");
+        let error = limiter.try_take("key", 1).await;
+        assert_eq!(
+            error,
+            Err(Error::Inner(StoreError::ForeignValue)),
+            "{value}"
+        );
+    }
+    let () = raw.del(&keys[0]).await.expect("del");
+    let () = raw.lpush(&keys[0], "element").await.expect("lpush");
+    let error = limiter.try_take("key", 1).await;
+    assert_eq!(error, Err(Error::Inner(StoreError::ForeignValue)));
+    // One spoilt key troubles nobody else.
+    limiter.try_take("other", 1).await.expect("fresh");
+}
+
+#[tokio::test]
+async fn an_operator_clears_one_key_or_all_of_one_policy() {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let limiter = server.limiter(1, MINUTE).await;
+    let policy = Policy::new("test2", Quota::new(1, MINUTE));
+    let neighbour = store.limiter(&policy).expect("a valid policy");
+    for user in 0..1200_u64 {
+        limiter.try_take(&user, 1).await.expect("fresh");
+    }
+    limiter.try_take(&(), 1).await.expect("fresh");
+    neighbour.try_take("key", 1).await.expect("fresh");
+
+    limiter.clear(&7_u64).await.expect("cleared");
+    limiter.try_take(&7_u64, 1).await.expect("fresh again");
+    assert_eq!(
+        refusal(&limiter, &8_u64, 1).await.reason(),
+        Reason::RateLimited
+    );
+
+    assert_eq!(limiter.clear_all().await, Ok(1201));
+    limiter.try_take(&8_u64, 1).await.expect("fresh again");
+    assert_eq!(
+        refusal(&neighbour, "key", 1).await.reason(),
+        Reason::RateLimited
+    );
+}
