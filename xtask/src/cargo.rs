@@ -1,7 +1,7 @@
 //! The steps that are one call of cargo.
 
 use crate::{
-    invocation::{Failure, Invocation, target},
+    invocation::{Failure, Invocation, target_folder},
     metadata::Metadata,
     steps::Verdict,
 };
@@ -36,9 +36,10 @@ pub(crate) fn corpora() -> Result<Verdict, Failure> {
 /// In a folder of its own, since other flags would have the workspace built anew each time; with
 /// optimisation, since a model is run some thousand times.
 pub(crate) fn loom() -> Result<Verdict, Failure> {
-    let folder = target().join("loom");
-    cargo("test --release --package resilience-core --test loom --target-dir")
+    let folder = target_folder().join("loom");
+    cargo("test --release --package resilience-core --lib --target-dir")
         .arguments([folder.to_string_lossy()])
+        .arguments(["loom"])
         .environment("RUSTFLAGS", "--cfg resilience_loom")
         .run()?;
     Ok(Verdict::Passed)

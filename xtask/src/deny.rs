@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    invocation::{Failure, Invocation, target},
+    invocation::{Failure, Invocation, target_folder},
     steps::Verdict,
     tools,
 };
@@ -59,7 +59,7 @@ fn program() -> Result<Option<String>, Failure> {
     if let Some(program) = tools::find("cargo-deny") {
         return Ok(Some(text(&program)));
     }
-    let folder = target().join("tools");
+    let folder = target_folder().join("tools");
     let program = folder.join("bin").join("cargo-deny");
     if program.is_file() {
         return Ok(Some(text(&program)));

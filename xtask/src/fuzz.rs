@@ -1,10 +1,10 @@
 //! `cargo xtask fuzz`.
 
-use std::fs;
+use std::{fs, io, path::Path};
 
 use crate::{
     cargo::cargo,
-    invocation::{Failure, root},
+    invocation::{Failure, root, target_folder},
 };
 
 const SECONDS: &str = "30";
@@ -23,10 +23,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         ));
     }
     for target in chosen {
+        // What is found goes to the first folder; the committed corpus is only read.
+        let found = target_folder().join("fuzz-corpus").join(&target);
+        fs::create_dir_all(&found).map_err(|error| unreadable(&found, &error))?;
+        let seeds = root().join("fuzz").join("corpus").join(&target);
         // No sanitizer: without unsafe code it could find nothing, and costs half the speed.
         cargo("fuzz run --sanitizer none")
-            .arguments([target.as_str(), "--"])
-            .arguments([format!("-max_total_time={seconds}")])
+            .arguments([target])
+            .arguments([found, seeds].map(|folder| folder.to_string_lossy().into_owned()))
+            .arguments(["--".to_owned(), format!("-max_total_time={seconds}")])
             // cargo-fuzz asks for flags that a stable compiler keeps behind this switch.
             .environment("RUSTC_BOOTSTRAP", "1")
             .run()?;
@@ -37,10 +42,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 /// Each target is a file.
 fn targets() -> Result<Vec<String>, Failure> {
     let folder = root().join("fuzz").join("fuzz_targets");
-    let unreadable = |error| Failure::new(format!("{}: {error}", folder.display()));
+    let failure = |error| unreadable(&folder, &error);
     let mut targets = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
+    for entry in fs::read_dir(&folder).map_err(failure)? {
+        let path = entry.map_err(failure)?.path();
         targets.extend(
             path.file_stem()
                 .map(|stem| stem.to_string_lossy().into_owned()),
@@ -48,4 +53,8 @@ fn targets() -> Result<Vec<String>, Failure> {
     }
     targets.sort();
     Ok(targets)
+}
+
+fn unreadable(folder: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{}: {error}", folder.display()))
 }

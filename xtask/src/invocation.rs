@@ -165,7 +165,7 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// Where builds go.
-pub(crate) fn target() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root().join(target)
 }
