@@ -70,9 +70,9 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn names(folder: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+    let entries = fs::read_dir(folder).expect("the folder is committed");
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("it can be read").file_name();
     entries
-        .map(|entry| name(entry).into_string().unwrap())
+        .map(|entry| name(entry).into_string().expect("names are plain"))
         .collect()
 }
