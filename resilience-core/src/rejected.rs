@@ -32,6 +32,8 @@ pub enum Reason {
     ConcurrencyLimited,
     /// The wait in the queue reached its end.
     QueueTimeout,
+    /// The layer was shut for good: the service is going down.
+    Closed,
     /// The request names no key, and the policy asks for one.
     MissingKey,
     /// The service panicked; the message went to the log alone.
@@ -51,6 +53,7 @@ impl Reason {
             Self::CircuitForcedOpen => "circuit_forced_open",
             Self::ConcurrencyLimited => "concurrency_limited",
             Self::QueueTimeout => "queue_timeout",
+            Self::Closed => "closed",
             Self::MissingKey => "missing_key",
             Self::Panicked => "panicked",
             Self::NotReady => "not_ready",
@@ -67,6 +70,7 @@ impl Reason {
             Self::CircuitForcedOpen => "a dependency was taken out of service",
             Self::ConcurrencyLimited => "too many requests are under way",
             Self::QueueTimeout => "the wait for a free place took too long",
+            Self::Closed => "the service is going down",
             Self::MissingKey => "the request does not say whose it is",
             Self::Panicked => "the request failed inside the service",
             Self::NotReady => "the service was called before it was ready",
@@ -148,6 +152,7 @@ impl Rejected {
             | Reason::CircuitForcedOpen
             | Reason::ConcurrencyLimited
             | Reason::QueueTimeout
+            | Reason::Closed
             | Reason::MissingKey
             | Reason::NotReady => Outcome::NotCalled,
         }

@@ -72,6 +72,12 @@ const fn face(reason: Reason) -> Face {
             RESOURCE_EXHAUSTED,
             true,
         ),
+        Reason::Closed => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            ABOUT_BLANK,
+            UNAVAILABLE,
+            true,
+        ),
         Reason::MissingKey => (
             StatusCode::BAD_REQUEST,
             ABOUT_BLANK,

@@ -1,0 +1,243 @@
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64 as Counter, Ordering::Relaxed},
+    task::Waker,
+};
+
+use super::{
+    Policy,
+    state::{Counts, Decision, Place, Standing, State, Step},
+};
+use crate::{
+    Environment, Event, Outcome, Reason, Rejected, Settle, Timestamp,
+    sync::{Arc, AtomicU64, Mutex, Ordering, lock},
+};
+
+/// What all clones of a bulkhead share.
+///
+/// The counts live in one word while nobody waits. Whoever cannot do with that word takes the
+/// lock, and guards the word for as long as the machine behind the lock has the say; nobody else
+/// changes a guarded word. So no permit comes back unseen while a caller joins the queue, and no
+/// newcomer takes the place of one who waits.
+pub(super) struct Shared {
+    counts: AtomicU64,
+    state: Mutex<State<Waker>>,
+    pub(super) common: Arc<Common>,
+}
+
+/// What the bulkheads of all keys share.
+pub(super) struct Common {
+    pub(super) policy: Policy,
+    pub(super) environment: Environment,
+    pub(super) tally: Tally,
+}
+
+/// What was decided, once for every caller.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) admitted: Counter,
+    pub(super) refused: Counter,
+    pub(super) timed_out: Counter,
+    pub(super) abandoned: Counter,
+    pub(super) failed: Counter,
+    pub(super) dropped: Counter,
+}
+
+/// How a bulkhead stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Levels {
+    pub(super) permits: u32,
+    pub(super) running: u32,
+    pub(super) queued: usize,
+}
+
+impl Shared {
+    pub(super) fn new(permits: u32, common: Arc<Common>) -> Self {
+        let policy = &common.policy;
+        let state = State::new(policy.queue, policy.longest_wait());
+        Self {
+            counts: AtomicU64::new(Counts::new(permits).bits()),
+            state: Mutex::new(state),
+            common,
+        }
+    }
+
+    /// Asks for a permit, and for a place in the queue where there is none.
+    pub(super) fn enter(&self) -> Decision {
+        match self.step(Counts::enter) {
+            Step::To(_) => Decision::Run,
+            Step::Full if self.common.policy.queue == 0 => {
+                Decision::Refuse(Reason::ConcurrencyLimited)
+            }
+            Step::Full | Step::Guarded => self.ask(State::enter),
+        }
+    }
+
+    /// Asks for a permit.
+    pub(super) fn try_enter(&self) -> Result<(), Reason> {
+        match self.step(Counts::enter) {
+            Step::To(_) => Ok(()),
+            Step::Full => Err(Reason::ConcurrencyLimited),
+            Step::Guarded => self.ask(|state, _, _| state.try_enter()),
+        }
+    }
+
+    fn leave(&self) {
+        match self.step(Counts::leave) {
+            Step::To(_) => {}
+            Step::Full | Step::Guarded => self.ask(State::leave),
+        }
+    }
+
+    pub(super) fn poll(&self, place: Place, waker: &Waker) -> Standing {
+        // Cloned before the lock and dropped after it, as is the one it replaces: a waker is
+        // foreign code, which may come back here.
+        let mut waker = Some(waker.clone());
+        self.ask(|state, now, woken| state.poll(place, now, &mut waker, woken))
+    }
+
+    pub(super) fn abandon(&self, place: Place) {
+        self.ask(|state, now, woken| state.abandon(place, now, woken));
+    }
+
+    pub(super) fn set_permits(&self, permits: u32) {
+        self.ask(|state, now, woken| state.set_permits(permits, now, woken));
+    }
+
+    pub(super) fn close(&self) {
+        self.ask(|state, _, woken| state.close(woken));
+    }
+
+    pub(super) fn levels(&self) -> Levels {
+        let counts = Counts::from_bits(self.counts.load(Ordering::Acquire));
+        let (counts, queued) = if counts.is_guarded() {
+            self.ask(|state, now, woken| {
+                let queued = state.waiting(now, woken);
+                (state.counts(), queued)
+            })
+        } else {
+            (counts, 0)
+        };
+        Levels {
+            permits: counts.permits(),
+            running: counts.running(),
+            queued,
+        }
+    }
+
+    /// Moves the word alone, where that is enough.
+    fn step(&self, step: impl Fn(Counts) -> Step) -> Step {
+        let mut bits = self.counts.load(Relaxed);
+        loop {
+            let next = step(Counts::from_bits(bits));
+            let Step::To(counts) = next else {
+                return next;
+            };
+            // Acquire to see what the last holder of the permit did, release to show it.
+            match self
+                .counts
+                .compare_exchange_weak(bits, counts.bits(), Ordering::AcqRel, Relaxed)
+            {
+                Ok(_) => return next,
+                Err(seen) => bits = seen,
+            }
+        }
+    }
+
+    /// Asks the machine, with the word guarded, and wakes whom it names.
+    fn ask<R>(&self, ask: impl FnOnce(&mut State<Waker>, Timestamp, &mut Vec<Waker>) -> R) -> R {
+        let mut woken = Vec::new();
+        let answer = {
+            let mut state = lock(&self.state);
+            let counts = self.counts.fetch_or(Counts::GUARD, Ordering::AcqRel);
+            let counts = Counts::from_bits(counts);
+            if !counts.is_guarded() {
+                state.resume(counts);
+            }
+            // Read under the lock, so that waits end in the order in which they began.
+            let now = self.common.environment.now();
+            let answer = ask(&mut state, now, &mut woken);
+            self.counts.store(state.counts().bits(), Ordering::Release);
+            answer
+        };
+        woken.into_iter().for_each(Waker::wake);
+        answer
+    }
+}
+
+impl Common {
+    /// Counts a refusal and tells it.
+    pub(super) fn refuse(&self, reason: Reason) -> Rejected {
+        let rejected = Rejected::new(reason, self.policy.name);
+        let tally = &self.tally;
+        let counter = if reason == Reason::QueueTimeout {
+            &tally.timed_out
+        } else {
+            &tally.refused
+        };
+        counter.fetch_add(1, Relaxed);
+        self.environment.emit(&Event::Rejected(&rejected));
+        rejected
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let levels = self.levels();
+        f.debug_struct("Bulkhead")
+            .field("policy", &self.common.policy)
+            .field("permits", &levels.permits)
+            .field("running", &levels.running)
+            .field("queued", &levels.queued)
+            .finish()
+    }
+}
+
+/// One running call. Dropped, it lets the next one in.
+#[must_use = "a permit that is dropped lets the next call in"]
+pub struct Permit {
+    shared: Arc<Shared>,
+    settled: bool,
+}
+
+impl Permit {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        shared.common.tally.admitted.fetch_add(1, Relaxed);
+        Self {
+            shared,
+            settled: false,
+        }
+    }
+}
+
+/// A bulkhead counts calls and does not judge them: every outcome gives the permit back alike.
+impl Settle for Permit {
+    fn settle(mut self, outcome: Outcome) {
+        let tally = &self.shared.common.tally;
+        match outcome {
+            Outcome::Canceled => return,
+            Outcome::Failure | Outcome::Overload { .. } => {
+                tally.failed.fetch_add(1, Relaxed);
+            }
+            Outcome::Success | Outcome::NotCalled | Outcome::Ignored => {}
+        }
+        self.settled = true;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.shared.common.tally.dropped.fetch_add(1, Relaxed);
+        }
+        self.shared.leave();
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("policy", &self.shared.common.policy.name)
+            .finish_non_exhaustive()
+    }
+}
