@@ -146,7 +146,7 @@ impl<K: Hash + Eq> Inner<K> {
 
 /// In use as long as anybody but the map holds it: every permit and every place in the queue does.
 impl Retain for Bulkhead {
-    fn retention(&self, _now: Timestamp) -> Retention {
+    fn retention(&mut self, _now: Timestamp) -> Retention {
         if Arc::strong_count(self.shared()) == 1 {
             Retention::Idle
         } else {
