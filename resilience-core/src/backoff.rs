@@ -166,7 +166,7 @@ fn grow(base: u64, factor: f64, attempt: u32) -> u64 {
         // No wait at all would be the worst answer to a broken factor.
         return u64::MAX;
     }
-    saturate(grown)
+    saturate(grown.round())
 }
 
 /// `whole * random`, in integers so that the longest waits lose nothing.

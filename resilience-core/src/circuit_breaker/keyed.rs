@@ -1,0 +1,169 @@
+use std::{borrow::Borrow, fmt, hash::Hash};
+
+use super::{CircuitBreaker, KeyedLayer, Permit, Policy};
+use crate::{
+    Environment, InvalidPolicy, KeyExtractor, Reason, Rejected, Timestamp,
+    gate::{Entry, Gate, Never},
+    keyed::{Keyed, Retain, Retention},
+    sync::Arc,
+};
+
+/// A circuit for each key: host, tenant, method.
+///
+/// One failing tenant must not take the others out of service, as it does with one circuit for
+/// all. At most `capacity` circuits are kept. A circuit that refuses calls now, or has calls under
+/// way, is never forgotten to make room for a new key; idle ones go first, then those with the
+/// fewest failures in their window. While nothing can be forgotten, new keys share a few circuits
+/// between them.
+///
+/// A clone is another name for the same circuits.
+pub struct CircuitBreakers<K> {
+    inner: Arc<Inner<K>>,
+}
+
+struct Inner<K> {
+    policy: Policy,
+    environment: Environment,
+    circuits: Keyed<K, CircuitBreaker>,
+}
+
+impl<K: Hash + Eq> CircuitBreakers<K> {
+    /// Closed circuits by `policy`, at most `capacity` of them at a time.
+    ///
+    /// # Errors
+    ///
+    /// A policy that cannot work, or no capacity.
+    pub fn new(policy: Policy, capacity: usize) -> Result<Self, InvalidPolicy> {
+        Self::new_in(policy, capacity, &Environment::new())
+    }
+
+    /// Closed circuits that take time, chance and observer from `environment`.
+    ///
+    /// # Errors
+    ///
+    /// A policy that cannot work, or no capacity.
+    pub fn new_in(
+        policy: Policy,
+        capacity: usize,
+        environment: &Environment,
+    ) -> Result<Self, InvalidPolicy> {
+        policy.check()?;
+        if capacity == 0 {
+            return Err(InvalidPolicy::new("capacity", "must be at least 1"));
+        }
+        let inner = Inner {
+            policy,
+            environment: environment.clone(),
+            circuits: Keyed::new(capacity),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The circuit of `key`, made where there is none. It is kept at least as long as this handle
+    /// to it.
+    pub fn breaker<Q>(&self, key: &Q) -> CircuitBreaker
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let Inner {
+            policy,
+            environment,
+            circuits,
+        } = &*self.inner;
+        circuits.with(
+            key,
+            environment.now(),
+            || CircuitBreaker::from_checked(policy.clone(), environment),
+            |breaker| breaker.clone(),
+        )
+    }
+
+    /// Circuits that are kept now, besides those that are shared.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.circuits.len()
+    }
+
+    /// Whether no circuit is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A layer for HTTP and gRPC that asks the circuit of the key which `extractor` finds.
+    ///
+    /// A request without a key is refused: let the extractor name one for those, where they are
+    /// to be let through.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn layer_by<X>(&self, extractor: X) -> KeyedLayer<K, X> {
+        self.layer_with(extractor, crate::Http::new())
+    }
+
+    /// A layer for any service, whose requests `extractor` and whose answers `classifier`
+    /// understands.
+    #[must_use]
+    pub fn layer_with<X, C>(&self, extractor: X, classifier: C) -> KeyedLayer<K, X, C> {
+        let gate = KeyedGate {
+            breakers: self.clone(),
+            extractor,
+        };
+        KeyedLayer::new(gate, classifier)
+    }
+}
+
+/// By hand, since keys need not be.
+impl<K> Clone for CircuitBreakers<K> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<K> fmt::Debug for CircuitBreakers<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakers")
+            .field("policy", &self.inner.policy)
+            .field("circuits", &self.inner.circuits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// [`CircuitBreakers`] and who finds the key.
+#[derive(Clone, Debug)]
+pub struct KeyedGate<K, X> {
+    breakers: CircuitBreakers<K>,
+    extractor: X,
+}
+
+impl<Req, K, X> Gate<Req> for KeyedGate<K, X>
+where
+    K: Hash + Eq + Clone,
+    X: KeyExtractor<Req, Key = K> + Clone,
+{
+    type Permit = Permit;
+    type Wait = Never<Permit>;
+
+    fn enter(&self, request: &Req) -> Entry<Permit, Never<Permit>> {
+        let Some(key) = self.extractor.key(request) else {
+            let rejected = Rejected::new(Reason::MissingKey, self.breakers.inner.policy.name);
+            return Entry::Refused(rejected);
+        };
+        let admitted = self.breakers.breaker(&key).try_acquire();
+        admitted.map_or_else(Entry::Refused, Entry::Admitted)
+    }
+}
+
+impl Retain for CircuitBreaker {
+    fn retention(&self, _now: Timestamp) -> Retention {
+        // Permits and handles out there: a second circuit of the same key would not know of them.
+        if Arc::strong_count(&self.shared) > 1 {
+            return Retention::Pinned;
+        }
+        self.shared.retention()
+    }
+}

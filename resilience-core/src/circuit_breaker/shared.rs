@@ -1,0 +1,312 @@
+use std::{mem, time::Duration};
+
+use crossbeam_utils::CachePadded;
+
+use super::{
+    Policy, Snapshot,
+    snapshot::Unvoted,
+    state::State,
+    terms::{Answer, Change, Moment, Refusal, Standing, Ticket, Vote},
+    word::{GateWord, Sign, Word},
+};
+use crate::{
+    Environment, Event, Outcome, Reason, Rejected, Timestamp,
+    clock::nanos,
+    keyed::Retention,
+    sync::{AtomicU64, Mutex, Ordering, lock},
+};
+
+/// The machine made shareable.
+///
+/// The machine behind the lock is the only truth. In front of it stands a word that says what
+/// callers may do without it: while the circuit is closed they are admitted and their successes
+/// are kept back in the word; while it is open they are refused by the time alone. Failures, slow
+/// calls, the first call of a bucket and every transition take the lock, tell the machine what was
+/// kept back, and say anew what holds.
+#[derive(Debug)]
+pub(super) struct Shared {
+    word: GateWord,
+    limits: CachePadded<Limits>,
+    refused: CachePadded<AtomicU64>,
+    unvoted: Unvoted,
+    core: Mutex<Core>,
+    name: &'static str,
+    environment: Environment,
+}
+
+/// What the word says holds until a time, or for calls below a duration, in nanoseconds. Written
+/// with the lock held, before the word.
+#[derive(Debug)]
+struct Limits {
+    /// End of the current bucket: later successes must be told. `u64::MAX`: no time matters.
+    stable_until: AtomicU64,
+    /// End of an open wait, or the deadline of the probes.
+    refused_until: AtomicU64,
+    /// A call that takes as long is slow. `u64::MAX`: calls are not timed.
+    slow_after: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Core {
+    state: State,
+    /// Successes that the word was allowed to keep back.
+    untold: u32,
+    /// Somebody is telling the observer, and will tell it what is still to come.
+    announcing: bool,
+}
+
+impl Shared {
+    pub(super) fn new(policy: Policy, environment: Environment) -> Self {
+        let shared = Self {
+            word: GateWord::new(Word::new(Sign::Ask, Ticket::default(), 0)),
+            limits: CachePadded::new(Limits {
+                stable_until: AtomicU64::new(0),
+                refused_until: AtomicU64::new(0),
+                slow_after: AtomicU64::new(slow_after(&policy)),
+            }),
+            refused: CachePadded::new(AtomicU64::new(0)),
+            unvoted: Unvoted::default(),
+            name: policy.name,
+            core: Mutex::new(Core {
+                state: State::new(policy, environment.now()),
+                untold: 0,
+                announcing: false,
+            }),
+            environment,
+        };
+        shared.publish(&mut lock(&shared.core));
+        shared
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> Timestamp {
+        self.environment.now()
+    }
+
+    /// When a call that is admitted now begins, where calls are timed.
+    #[inline]
+    pub(super) fn start(&self) -> Option<Timestamp> {
+        let timed = self.limits.slow_after.load(Ordering::Relaxed) != u64::MAX;
+        timed.then(|| self.now())
+    }
+
+    /// Asks for admission.
+    #[inline]
+    pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
+        let word = self.word.load();
+        match word.sign() {
+            Sign::Admit | Sign::Bypass => Ok(word.ticket()),
+            Sign::Ask | Sign::Open | Sign::Probing | Sign::ForcedOpen => {
+                self.refusal(word.sign()).map_or_else(|| self.ask(), Err)
+            }
+        }
+    }
+
+    /// The refusal that `sign` allows to give without asking the machine.
+    fn refusal(&self, sign: Sign) -> Option<Refusal> {
+        match sign {
+            Sign::ForcedOpen => Some(Refusal::ForcedOpen),
+            Sign::Open => self
+                .time_left()
+                .map(|retry_after| Refusal::Open { retry_after }),
+            Sign::Probing => self.time_left().map(|_| Refusal::Probing),
+            Sign::Admit | Sign::Ask | Sign::Bypass => None,
+        }
+    }
+
+    /// How long calls are still refused without asking the machine.
+    fn time_left(&self) -> Option<Duration> {
+        let now = self.now();
+        let until = Timestamp::from_nanos(self.limits.refused_until.load(Ordering::Acquire));
+        (now < until).then(|| until.saturating_since(now))
+    }
+
+    #[cold]
+    fn ask(&self) -> Result<Ticket, Refusal> {
+        self.with(|state, moment| state.ask(moment))
+    }
+
+    /// Whether every call would be refused now.
+    pub(super) fn refuses_all(&self) -> bool {
+        self.refusal(self.word.load().sign()).is_some()
+    }
+
+    /// Counts and announces a refusal.
+    #[cold]
+    pub(super) fn refuse(&self, refusal: Refusal) -> Rejected {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let rejected = match refusal {
+            Refusal::Open { retry_after } | Refusal::Ramping { retry_after } => {
+                Rejected::new(Reason::CircuitOpen, self.name).with_retry_after(retry_after)
+            }
+            Refusal::Probing => Rejected::new(Reason::CircuitOpen, self.name),
+            Refusal::ForcedOpen => Rejected::new(Reason::CircuitForcedOpen, self.name),
+        };
+        self.environment.emit(&Event::Rejected(&rejected));
+        rejected
+    }
+
+    /// An admitted call that took `elapsed` nanoseconds, where it was timed, is over.
+    #[inline]
+    pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome, elapsed: Option<u64>) {
+        let slow = elapsed
+            .is_some_and(|elapsed| elapsed >= self.limits.slow_after.load(Ordering::Relaxed));
+        let answer = match outcome {
+            Outcome::Success if !slow && self.keep_back(ticket) => return,
+            Outcome::Success => Answer::Success,
+            Outcome::Failure => Answer::Failure,
+            Outcome::Overload { retry_after } => Answer::Overload { retry_after },
+            Outcome::NotCalled | Outcome::Canceled | Outcome::Ignored => {
+                return self.give_back(ticket, outcome);
+            }
+        };
+        self.vote(ticket, Vote { answer, slow });
+    }
+
+    #[inline]
+    fn keep_back(&self, ticket: Ticket) -> bool {
+        // Read before the word: an older end is an earlier one, and errs towards telling.
+        let until = self.limits.stable_until.load(Ordering::Acquire);
+        let stable = until == u64::MAX || self.now().as_nanos() < until;
+        stable && self.word.keep_back(ticket)
+    }
+
+    #[cold]
+    pub(super) fn vote(&self, ticket: Ticket, vote: Vote) {
+        if self.word.load().sign() != Sign::Bypass {
+            self.with(|state, moment| state.vote(ticket, vote, moment));
+        }
+    }
+
+    /// The call has no vote. Only a half-open has a permit to be given back.
+    fn give_back(&self, ticket: Ticket, outcome: Outcome) {
+        match self.word.load().sign() {
+            Sign::Bypass => {}
+            Sign::Admit => self.unvoted.count(outcome),
+            Sign::Ask | Sign::Open | Sign::Probing | Sign::ForcedOpen => {
+                self.unvoted.count(outcome);
+                self.with(|state, moment| state.give_back(ticket, moment));
+            }
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let rejected = self.refused.load(Ordering::Relaxed);
+        self.with(|state, moment| {
+            state.look(moment);
+            Snapshot::new(state, rejected, &self.unvoted)
+        })
+    }
+
+    /// Goes on by another policy of the same name.
+    pub(super) fn reconfigure(&self, policy: Policy) {
+        self.with(|state, moment| {
+            let slow_after = slow_after(&policy);
+            self.limits.slow_after.store(slow_after, Ordering::Relaxed);
+            state.reconfigure(policy, moment);
+        });
+    }
+
+    /// Lets `act` work on the machine, and announces what came of it.
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut State, Moment) -> R) -> R {
+        let (result, news) = self.exclusively(act);
+        if news {
+            self.announce();
+        }
+        result
+    }
+
+    /// Lets `act` work on the machine, which knows of everything before, and says whether there is
+    /// something to announce.
+    fn exclusively<R>(&self, act: impl FnOnce(&mut State, Moment) -> R) -> (R, bool) {
+        let mut core = lock(&self.core);
+        let kept_back = mem::take(&mut core.untold) - self.word.close().untold();
+        core.state.hear_successes(u64::from(kept_back));
+        let moment = self.moment(core.state.policy());
+        let result = act(&mut core.state, moment);
+        self.publish(&mut core);
+        (result, core.state.has_changes() && !core.announcing)
+    }
+
+    /// How much would be lost if this circuit were forgotten. Announces nothing, since the caller
+    /// holds a lock; nothing comes of it that were to be announced.
+    pub(super) fn retention(&self) -> Retention {
+        self.exclusively(|state, moment| state.retention(moment.now))
+            .0
+    }
+
+    /// Read with the lock held, so that the machine's time does not run backwards.
+    fn moment(&self, policy: &Policy) -> Moment {
+        let random = if policy.open.is_random() {
+            self.environment.draw()
+        } else {
+            0.0
+        };
+        Moment {
+            now: self.now(),
+            random,
+        }
+    }
+
+    fn publish(&self, core: &mut Core) {
+        let limits = &self.limits;
+        let sign = match core.state.standing() {
+            Standing::Admit { untold, until } => {
+                core.untold = untold;
+                let until = until.as_nanos();
+                limits.stable_until.store(until, Ordering::Release);
+                Sign::Admit
+            }
+            Standing::Open { until } => {
+                let until = until.as_nanos();
+                limits.refused_until.store(until, Ordering::Release);
+                Sign::Open
+            }
+            Standing::Probing { until } => {
+                let until = until.as_nanos();
+                limits.refused_until.store(until, Ordering::Release);
+                Sign::Probing
+            }
+            Standing::Ask => Sign::Ask,
+            Standing::ForcedOpen => Sign::ForcedOpen,
+            Standing::Bypass => Sign::Bypass,
+        };
+        let word = Word::new(sign, core.state.generation(), core.untold);
+        self.word.publish(word);
+    }
+
+    /// Announces changes in their order: one caller at a time does, with no lock held, and goes on
+    /// until there are none. Changes that come meanwhile, from others or from the observer itself,
+    /// wait for it.
+    #[cold]
+    fn announce(&self) {
+        let mut mine = false;
+        while let Some(change) = self.next_change(&mut mine) {
+            let policy = self.name;
+            self.environment.emit(&match change {
+                Change::Phase { from, to } => Event::PhaseChanged { policy, from, to },
+                Change::Reached(threshold) => Event::ThresholdReached { policy, threshold },
+            });
+        }
+    }
+
+    /// The next change, where it is for this caller to announce.
+    fn next_change(&self, mine: &mut bool) -> Option<Change> {
+        let mut core = lock(&self.core);
+        if core.announcing && !*mine {
+            return None;
+        }
+        let change = core.state.take_change();
+        core.announcing = change.is_some();
+        *mine = core.announcing;
+        change
+    }
+}
+
+fn slow_after(policy: &Policy) -> u64 {
+    policy.slow_calls.map_or(u64::MAX, |slow| nanos(slow.after))
+}
