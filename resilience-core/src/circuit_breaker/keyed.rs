@@ -159,7 +159,7 @@ where
 }
 
 impl Retain for CircuitBreaker {
-    fn retention(&self, _now: Timestamp) -> Retention {
+    fn retention(&mut self, _now: Timestamp) -> Retention {
         // Permits and handles out there: a second circuit of the same key would not know of them.
         if Arc::strong_count(&self.shared) > 1 {
             return Retention::Pinned;
