@@ -4,6 +4,7 @@
 //! `resilience-core/tests/fuzz_corpora.rs` includes this file.
 
 pub mod backoff;
+pub mod bulkhead;
 pub mod client_ip;
 pub mod http_answer;
 
@@ -15,6 +16,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("backoff", backoff::run),
+    ("bulkhead", bulkhead::run),
     ("client_ip", client_ip::run),
     ("http_answer", http_answer::run),
 ];
