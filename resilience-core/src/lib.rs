@@ -80,6 +80,7 @@ pub use self::{
     observe::{Event, Observer},
     outcome::Outcome,
     random::Random,
+    rate_limit::RateLimiter,
     rejected::{BoxError, Error, QuotaStatus, Reason, Rejectable, Rejected},
 };
 

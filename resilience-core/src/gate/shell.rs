@@ -27,6 +27,10 @@ impl<G, C, M> Layer<G, C, M> {
             mode: PhantomData,
         }
     }
+
+    pub(crate) fn map_gate<H>(self, change: impl FnOnce(G) -> H) -> Layer<H, C, M> {
+        Layer::new(change(self.gate), self.classifier)
+    }
 }
 
 /// By hand, since the mode is only a name.

@@ -137,7 +137,7 @@ fn http_answer(rejected: &Rejected) -> Response<Bytes> {
     }
     if let Some(quota) = rejected.quota() {
         let reset = wait.unwrap_or(quota.window);
-        fields::insert(headers, rejected.policy(), quota, reset);
+        fields::append(headers, rejected.policy(), quota, reset);
     }
     response
 }

@@ -17,7 +17,9 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// Says which quota `name` is and where it stands; `reset` is when there will be more of it.
-pub(crate) fn insert(
+///
+/// Added to what the answer says of other quotas: a request may pass several limiters.
+pub(crate) fn append(
     headers: &mut HeaderMap,
     name: &'static str,
     quota: &QuotaStatus,
@@ -25,12 +27,12 @@ pub(crate) fn insert(
 ) {
     let mut text = String::with_capacity(name.len() + 48);
     push_policy(&mut text, name, quota);
-    insert_text(headers, RATELIMIT_POLICY, &text);
+    append_text(headers, RATELIMIT_POLICY, &text);
     text.clear();
     let remaining = quota.remaining.min(MAX_INTEGER);
     let seconds = ceil_seconds(reset);
     write!(text, "\"{name}\";r={remaining};t={seconds}").expect("a string takes all");
-    insert_text(headers, RATELIMIT, &text);
+    append_text(headers, RATELIMIT, &text);
 }
 
 fn push_policy(text: &mut String, name: &str, quota: &QuotaStatus) {
@@ -43,9 +45,9 @@ fn push_policy(text: &mut String, name: &str, quota: &QuotaStatus) {
     }
 }
 
-fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+fn append_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
+        headers.append(name, value);
     }
 }
 
@@ -66,7 +68,7 @@ mod tests {
             window,
             remaining: 7,
         };
-        insert(&mut headers, "burst", &quota, reset);
+        append(&mut headers, "burst", &quota, reset);
         let text = |name| headers[name].to_str().unwrap().to_owned();
         (text("ratelimit-policy"), text("ratelimit"))
     }

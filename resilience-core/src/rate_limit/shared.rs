@@ -1,0 +1,347 @@
+use std::{
+    borrow::Borrow,
+    hash::Hash,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::{
+    policy::{Charge, Checked, MissingKey, Mode, Rules, Tier},
+    state::{self, Booking, Cell, Cells, Refusal, Standing},
+    tally::{Decision, Tally},
+};
+use crate::{
+    Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
+    clock::nanos,
+    keyed::Keyed,
+    sync::{Mutex, lock},
+};
+
+/// What all clones of a limiter share.
+pub(super) struct Shared<K> {
+    name: &'static str,
+    missing_key: MissingKey,
+    charge: Charge,
+    capacity: usize,
+    max_wait: AtomicU64,
+    shadow: AtomicBool,
+    tiers: Box<[&'static str]>,
+    tier_of: Option<TierOf<K>>,
+    /// Locked within a cell's lock, for new cells and changed ones alone.
+    rules: Mutex<Rules>,
+    keys: Keyed<K, Cell>,
+    /// Of a limiter without keys, and of requests without a key.
+    keyless: Mutex<Cell>,
+    /// Locked within a cell's lock.
+    global: Option<Mutex<Cell>>,
+    tally: Tally,
+    environment: Environment,
+}
+
+/// Finds the name of a key's tier.
+pub(super) type TierOf<K> = Box<dyn Fn(&K) -> &'static str + Send + Sync>;
+
+/// Whose quotas a call meets.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose<K> {
+    /// Those of a key.
+    Key(K),
+    /// Those that all requests without a key share.
+    Nobody,
+    /// None but the quota of all keys.
+    Exempt,
+}
+
+impl<K> Whose<K> {
+    pub(super) const fn as_ref(&self) -> Whose<&K> {
+        match self {
+            Self::Key(key) => Whose::Key(key),
+            Self::Nobody => Whose::Nobody,
+            Self::Exempt => Whose::Exempt,
+        }
+    }
+}
+
+/// A call that may go on.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// `None` where a shadow policy took nothing.
+    pub(super) booking: Option<Booking>,
+    /// Where the tightest quota stands.
+    pub(super) standing: Standing,
+    pub(super) now: Timestamp,
+}
+
+impl<K> Shared<K> {
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<K: Hash + Eq + Clone> Shared<K> {
+    pub(super) fn new(
+        policy: Checked,
+        tier_of: Option<TierOf<K>>,
+        environment: &Environment,
+    ) -> Self {
+        let rules = policy.rules;
+        Self {
+            name: policy.name,
+            missing_key: policy.missing_key,
+            charge: policy.charge,
+            capacity: policy.capacity,
+            max_wait: AtomicU64::new(nanos(policy.max_wait)),
+            shadow: AtomicBool::new(policy.mode == Mode::Shadow),
+            tier_of,
+            tiers: rules.tiers.iter().map(|(name, _)| *name).collect(),
+            keys: Keyed::new(policy.capacity),
+            keyless: Mutex::new(Cell::new(rules.of_tier(Tier::None), Tier::None)),
+            global: rules
+                .global
+                .map(|rule| Mutex::new(Cell::new([rule], Tier::None))),
+            rules: Mutex::new(rules),
+            tally: Tally::default(),
+            environment: environment.clone(),
+        }
+    }
+
+    pub(super) fn reconfigure(&self, policy: Checked) -> Result<(), InvalidPolicy> {
+        self.check_fixed(&policy)?;
+        {
+            let mut rules = lock(&self.rules);
+            if !rules.is_shaped_like(&policy.rules) {
+                let problem = "must be as many as before, and tiers of the same names";
+                return Err(InvalidPolicy::new("quotas", problem));
+            }
+            *rules = policy.rules;
+        }
+        self.max_wait
+            .store(nanos(policy.max_wait), Ordering::Relaxed);
+        let shadow = policy.mode == Mode::Shadow;
+        self.shadow.store(shadow, Ordering::Relaxed);
+        // Each cell takes the rules that are in force when its turn comes, and a new cell too: of
+        // two changes at once the later one holds everywhere.
+        let now = self.environment.now();
+        self.keys
+            .for_each(|cell| self.update_rules(cell, now, cell.tier()));
+        self.update_rules(&mut lock(&self.keyless), now, Tier::None);
+        if let Some(global) = &self.global {
+            let mut cell = lock(global);
+            let rule = lock(&self.rules).global;
+            cell.follow(now, rule, Tier::None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn peek<Q>(&self, key: &Q) -> (Duration, Standing)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let now = self.now();
+        let tier = self.tier_of(key);
+        self.look(Whose::Key(key), |[own, global]| match own {
+            Some(cell) => {
+                self.update_tier(cell, now, tier);
+                state::peek([Some(cell), global], now)
+            }
+            None => state::peek([Some(&mut self.new_cell(tier)), global], now),
+        })
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The one door: decides, counts and reports.
+    pub(super) fn admit<Q>(
+        &self,
+        whose: Whose<&Q>,
+        units: u64,
+        max_wait: Duration,
+    ) -> Result<Admission, Rejected>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let now = self.environment.now();
+        let take = |cells: Cells<'_>| state::take(cells, now, units, max_wait);
+        let (decision, standing) = self.visit(whose, now, take);
+        let refusal = match decision {
+            Ok(booking) => {
+                let waits = !booking.wait.is_zero();
+                let decision = if waits {
+                    Decision::Waited
+                } else {
+                    Decision::Allowed
+                };
+                self.tally.count(decision);
+                return Ok(Admission {
+                    booking: Some(booking),
+                    standing,
+                    now,
+                });
+            }
+            Err(refusal) => refusal,
+        };
+        let rejected = match refusal {
+            Refusal::Wait(wait) => {
+                Rejected::new(Reason::RateLimited, standing.name).with_retry_after(wait)
+            }
+            Refusal::NeverFits => Rejected::new(Reason::CostExceedsQuota, standing.name),
+        };
+        self.refuse(rejected.with_quota(standing.status))?;
+        Ok(Admission {
+            booking: None,
+            standing,
+            now,
+        })
+    }
+
+    /// Whose quotas a request without a key meets: `None` where it meets none.
+    pub(super) fn without_key(&self) -> Result<Option<Whose<K>>, Rejected> {
+        match self.missing_key {
+            MissingKey::Shared => return Ok(Some(Whose::Nobody)),
+            MissingKey::Admit if self.global.is_some() => return Ok(Some(Whose::Exempt)),
+            MissingKey::Admit => self.tally.count(Decision::Allowed),
+            MissingKey::Refuse => self.refuse(Rejected::new(Reason::MissingKey, self.name))?,
+        }
+        Ok(None)
+    }
+
+    /// Refuses, but for a shadow policy, which only says that it would.
+    fn refuse(&self, rejected: Rejected) -> Result<(), Rejected> {
+        if self.is_shadow() {
+            self.tally.count(Decision::WouldDeny);
+            self.environment.emit(&Event::WouldReject(&rejected));
+            return Ok(());
+        }
+        self.tally.count(Decision::Denied);
+        self.environment.emit(&Event::Rejected(&rejected));
+        Err(rejected)
+    }
+
+    pub(super) fn refund<Q>(&self, key: &Q, units: u64)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let now = self.now();
+        self.look(Whose::Key(key), |cells| state::refund(cells, now, units));
+    }
+
+    /// Gives back all that is left of `booking`.
+    pub(super) fn give_back(&self, whose: &Whose<K>, booking: &Booking) {
+        let now = self.environment.now();
+        self.look(whose.as_ref(), |cells| state::cancel(cells, now, booking));
+    }
+
+    pub(super) fn max_wait(&self) -> Duration {
+        Duration::from_nanos(self.max_wait.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn charge(&self) -> Charge {
+        self.charge
+    }
+
+    pub(super) fn is_shadow(&self) -> bool {
+        self.shadow.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.environment.now()
+    }
+
+    /// Lets `act` work on the cells of a call, which are made where they are missing.
+    fn visit<Q, R>(&self, whose: Whose<&Q>, now: Timestamp, act: impl FnOnce(Cells<'_>) -> R) -> R
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        match whose {
+            Whose::Key(key) if has_keys::<K>() => {
+                let tier = self.tier_of(key);
+                let make = || self.new_cell(tier);
+                self.keys.with(key, now, make, |cell| {
+                    self.update_tier(cell, now, tier);
+                    self.with_global(Some(cell), act)
+                })
+            }
+            Whose::Key(_) | Whose::Nobody => self.with_global(Some(&mut lock(&self.keyless)), act),
+            Whose::Exempt => self.with_global(None, act),
+        }
+    }
+
+    /// Lets `act` work on the cells of a call as far as they are there.
+    fn look<Q, R>(&self, whose: Whose<&Q>, act: impl FnOnce(Cells<'_>) -> R) -> R
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match whose {
+            Whose::Key(key) if has_keys::<K>() => {
+                let keys = &self.keys;
+                keys.peek(key, |cell| self.with_global(cell, act))
+            }
+            Whose::Key(_) | Whose::Nobody => self.with_global(Some(&mut lock(&self.keyless)), act),
+            Whose::Exempt => self.with_global(None, act),
+        }
+    }
+
+    fn with_global<R>(&self, own: Option<&mut Cell>, act: impl FnOnce(Cells<'_>) -> R) -> R {
+        let mut global = self.global.as_ref().map(lock);
+        act([own, global.as_deref_mut()])
+    }
+
+    fn check_fixed(&self, policy: &Checked) -> Result<(), InvalidPolicy> {
+        let fixed = [
+            ("name", policy.name == self.name),
+            ("capacity", policy.capacity == self.capacity),
+            ("missing_key", policy.missing_key == self.missing_key),
+            ("charge", policy.charge == self.charge),
+        ];
+        match fixed.iter().find(|(_, same)| !same) {
+            Some((field, _)) => Err(InvalidPolicy::new(field, "cannot change while in use")),
+            None => Ok(()),
+        }
+    }
+
+    fn new_cell(&self, tier: Tier) -> Cell {
+        Cell::new(lock(&self.rules).of_tier(tier), tier)
+    }
+
+    fn update_tier(&self, cell: &mut Cell, now: Timestamp, tier: Tier) {
+        if cell.tier() != tier {
+            self.update_rules(cell, now, tier);
+        }
+    }
+
+    fn update_rules(&self, cell: &mut Cell, now: Timestamp, tier: Tier) {
+        let rules = lock(&self.rules);
+        cell.follow(now, rules.of_tier(tier), tier);
+    }
+
+    /// Asks the closure of [`with_tiers`](super::RateLimiter::with_tiers), where there is one.
+    fn tier_of<Q>(&self, key: &Q) -> Tier
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
+        match &self.tier_of {
+            None => Tier::None,
+            Some(tier_of) => {
+                let name = tier_of(&key.to_owned());
+                let index = self.tiers.iter().position(|tier| *tier == name);
+                index.map_or(Tier::None, Tier::Index)
+            }
+        }
+    }
+}
+
+const fn has_keys<K>() -> bool {
+    // A type without a size has one value, which needs no map.
+    size_of::<K>() > 0
+}
