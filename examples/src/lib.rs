@@ -1,1 +1,217 @@
-//! A restaurant-ordering service at noon.
+//! A restaurant-ordering service at noon: thousands order at once, bots try every door, the
+//! payment provider hangs, a handler panics, and nobody is sold a portion that is not there.
+//!
+//! `stack` is the part to read first: each layer of the library on a line, with its reason.
+
+pub mod api;
+pub mod clock;
+mod config;
+pub mod payment;
+pub mod payment_provider;
+pub mod server;
+pub mod settlement;
+pub mod stack;
+pub mod store;
+pub mod telemetry;
+
+pub use self::config::{Config, PaymentTimes};
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use resilience_core::InvalidPolicy;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use self::{
+    api::KeysInFlight,
+    clock::WallClock,
+    payment::PaymentClient,
+    payment_provider::{FaultSwitch, PaymentProvider},
+    server::{Limits, Server},
+    settlement::{Settled, Settlement},
+    stack::Outbound,
+    store::{Order, Store},
+    telemetry::Metrics,
+};
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be served.
+    #[error("cannot listen on {address}: {source}; choose another with --listen ADDR")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The database cannot be used.
+    #[error("cannot open the database: {0}; choose another with --database-url URL")]
+    Database(#[from] store::OpenError),
+    /// The payment provider's stand-in did not start.
+    #[error("cannot start the payment provider: {0}")]
+    PaymentProvider(#[from] payment_provider::StartError),
+    /// A setting cannot work.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    /// The exporter of figures did not start.
+    #[error("cannot export metrics: {0}")]
+    Metrics(#[from] opentelemetry_sdk::error::OTelSdkError),
+}
+
+/// The service, running. Dropped, it stops at once, as in a crash.
+#[derive(Debug)]
+pub struct Running {
+    service: Service,
+    server: Server,
+    provider: PaymentProvider,
+    settling: AbortOnDrop,
+}
+
+/// Starts the service.
+///
+/// # Errors
+///
+/// See [`StartError`]; nothing runs then.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let listener = TcpListener::bind(&config.listen).await;
+    let cannot_listen = |source| StartError::Listen {
+        address: config.listen.clone(),
+        source,
+    };
+    let listener = listener.map_err(cannot_listen)?;
+    let metrics = Metrics::new()?;
+    let outbound = Outbound::new(&config)?;
+    let store = Store::open(&config.database_url).await?;
+    let ledger = store.path().with_extension("payments.db");
+    let provider = PaymentProvider::start(&ledger).await?;
+    let payment = PaymentClient::new(provider.address(), &outbound, config.payment.answer);
+    let clock = WallClock::start();
+    let resumed = store
+        .resume(clock.now())
+        .await
+        .map_err(store::OpenError::from)?;
+    if resumed > 0 {
+        tracing::warn!(orders = resumed, "orders without an end are taken up again");
+    }
+    let settlement = Settlement::new(store.clone(), payment, clock.clone(), config.payment);
+    let settling = AbortOnDrop(tokio::spawn(settlement.clone().run()));
+    let service = Service(Arc::new(Parts {
+        store,
+        settlement,
+        clock,
+        payment: config.payment,
+        faults: provider.faults().clone(),
+        keys: KeysInFlight::default(),
+        metrics: metrics.clone(),
+        stopping: AtomicBool::new(false),
+    }));
+    let app = stack::inbound(Routes::of(&service), &metrics);
+    let server = Server::start(listener, app, Limits::default()).map_err(cannot_listen)?;
+    Ok(Running {
+        service,
+        server,
+        provider,
+        settling,
+    })
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Takes no more connections, lets requests under way finish for `patience`, then stops.
+    /// Answers how many connections were cut off.
+    pub async fn shutdown(self, patience: Duration) -> usize {
+        self.service.stopping.store(true, Ordering::Relaxed);
+        let cut_off = self.server.shutdown(patience).await;
+        drop(self.settling);
+        self.provider.shutdown().await;
+        self.service.store.close().await;
+        cut_off
+    }
+}
+
+/// What the handlers share; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(Arc<Parts>);
+
+#[derive(Debug)]
+pub(crate) struct Parts {
+    store: Store,
+    settlement: Settlement,
+    clock: WallClock,
+    payment: PaymentTimes,
+    faults: FaultSwitch,
+    keys: KeysInFlight,
+    metrics: Metrics,
+    stopping: AtomicBool,
+}
+
+impl std::ops::Deref for Service {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Parts {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn payment_circuit(&self) -> &'static str {
+        "closed"
+    }
+
+    /// Tries once to bring a new order to its end; one that comes to none is kept.
+    async fn settle(&self, order: Order) -> Settled {
+        let kept = order.clone();
+        self.settlement.settle(order).await.unwrap_or_else(|error| {
+            tracing::error!(%error, order_id = kept.id, "the order waits for the database");
+            Settled {
+                order: kept,
+                refused: None,
+            }
+        })
+    }
+}
+
+/// The routes, before any layer.
+pub(crate) struct Routes {
+    public: Router,
+    admin: Router,
+    operations: Router,
+}
+
+impl Routes {
+    fn of(service: &Service) -> Self {
+        Self {
+            public: api::public().with_state(service.clone()),
+            admin: api::admin().with_state(service.clone()),
+            operations: api::operations().with_state(service.clone()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,74 @@
+//! What can be set, and the figures that are set for good reasons.
+
+use std::time::Duration;
+
+/// A restaurant-ordering service at noon.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "ordering", version)]
+#[non_exhaustive]
+pub struct Config {
+    /// Address and port to serve; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", env = "ORDERING_LISTEN", default_value = DEFAULT_LISTEN)]
+    pub listen: String,
+
+    /// The database: a SQLite file, made where there is none
+    #[arg(long, value_name = "URL", env = "ORDERING_DATABASE_URL", default_value = DEFAULT_DATABASE)]
+    pub database_url: String,
+
+    /// Requests that one client address may send in ten seconds
+    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_REQUESTS_PER_CLIENT)]
+    pub requests_per_client: u32,
+
+    /// How orders are charged.
+    #[arg(skip)]
+    pub payment: PaymentTimes,
+}
+
+/// How patient the service is with its payment provider.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PaymentTimes {
+    /// For one answer of the provider. Default: 2 s.
+    pub answer: Duration,
+    /// For the request that placed an order, before the settlement may take the order up. Longer
+    /// than a wait for a place and an answer together. Default: 5 s.
+    pub head_start: Duration,
+    /// Before the first retry; doubled for every further one. Default: 500 ms.
+    pub first_retry: Duration,
+    /// Between two retries at most. Default: 15 s.
+    pub longest_retry: Duration,
+    /// For the whole payment; an order that is older is given up. Default: 2 min.
+    pub give_up: Duration,
+}
+
+impl Config {
+    /// The defaults, with an address and a database of one's own.
+    #[must_use]
+    pub fn new(listen: impl Into<String>, database_url: impl Into<String>) -> Self {
+        Self {
+            listen: listen.into(),
+            database_url: database_url.into(),
+            requests_per_client: DEFAULT_REQUESTS_PER_CLIENT,
+            payment: PaymentTimes::default(),
+        }
+    }
+}
+
+impl Default for PaymentTimes {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(2),
+            head_start: Duration::from_secs(5),
+            first_retry: Duration::from_millis(500),
+            longest_retry: Duration::from_secs(15),
+            give_up: Duration::from_secs(120),
+        }
+    }
+}
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+const DEFAULT_DATABASE: &str = "sqlite://ordering-data/ordering.db";
+
+/// A lunch crowd behind one office's address orders two hundred times at once, and looks at the
+/// menu before.
+const DEFAULT_REQUESTS_PER_CLIENT: u32 = 1_000;

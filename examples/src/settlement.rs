@@ -1,0 +1,214 @@
+//! Brings every order to its end: paid, or cancelled with its portions back on the menu.
+//!
+//! The request that placed an order tries first. Where the provider does not answer, or its
+//! circuit is open, the order stays in the database with the time of its next attempt, and the
+//! task here takes it up. The database is the only list of what is to be done: a task that
+//! panicked, a request whose client went away and a process that was killed lose nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use resilience_core::{
+    Rejected,
+    backoff::{Backoff, Jitter},
+};
+use tokio::{sync::Notify, task::JoinSet, time::timeout};
+
+use crate::{
+    clock::{WallClock, millis},
+    config::PaymentTimes,
+    payment::{Charge, PaymentClient, Unavailable},
+    store::{CancelReason, Order, Status, Store},
+};
+
+/// What settles orders; clones share their work.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    store: Store,
+    payment: PaymentClient,
+    clock: WallClock,
+    times: PaymentTimes,
+    postponed: Arc<Notify>,
+}
+
+/// What came of an attempt to settle an order.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// How the order stands now.
+    pub order: Order,
+    /// Which of our layers kept the provider from being asked, if one did.
+    pub refused: Option<Rejected>,
+}
+
+impl Settlement {
+    /// Settles the orders in `store` through `payment`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        payment: PaymentClient,
+        clock: WallClock,
+        times: PaymentTimes,
+    ) -> Self {
+        Self {
+            store,
+            payment,
+            clock,
+            times,
+            postponed: Arc::default(),
+        }
+    }
+
+    /// Tries once to bring `order` to its end.
+    ///
+    /// Dropped half way, the order waits for the settlement task. Two tasks that settle the same
+    /// order at once come to one end: the provider knows the order, and each step in the database
+    /// starts from the state before it.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; the order is still due then.
+    pub async fn settle(&self, order: Order) -> sqlx::Result<Settled> {
+        let order = match order.status {
+            Status::PendingPayment if self.is_too_old(&order) => {
+                self.store.give_up(&order.id).await?
+            }
+            Status::PendingPayment | Status::Paid | Status::Cancelling | Status::Cancelled => order,
+        };
+        let settled = match order.status {
+            Status::PendingPayment => self.charge(&order).await?,
+            Status::Cancelling => self.void(&order).await?,
+            Status::Paid | Status::Cancelled => Ok(order.clone()),
+        };
+        match settled {
+            Ok(order) => Ok(Settled {
+                order,
+                refused: None,
+            }),
+            Err(unavailable) => self.postpone(&order, &unavailable).await,
+        }
+    }
+
+    async fn charge(&self, order: &Order) -> sqlx::Result<Result<Order, Unavailable>> {
+        Ok(
+            match self.payment.charge(&order.id, order.total_cents).await {
+                Ok(Charge::Charged) => Ok(self.store.pay(&order.id).await?),
+                Ok(Charge::Declined) => {
+                    let reason = CancelReason::PaymentDeclined;
+                    Ok(self.store.cancel(&order.id, reason).await?)
+                }
+                Err(unavailable) => Err(unavailable),
+            },
+        )
+    }
+
+    async fn void(&self, order: &Order) -> sqlx::Result<Result<Order, Unavailable>> {
+        Ok(match self.payment.void(&order.id).await {
+            Ok(()) => {
+                let reason = CancelReason::PaymentTimedOut;
+                Ok(self.store.cancel(&order.id, reason).await?)
+            }
+            Err(unavailable) => Err(unavailable),
+        })
+    }
+
+    async fn postpone(&self, order: &Order, unavailable: &Unavailable) -> sqlx::Result<Settled> {
+        tracing::warn!(
+            order_id = order.id,
+            order_status = order.status.as_str(),
+            attempts = order.attempts,
+            error = %unavailable,
+            "the payment provider gave no answer, the order waits"
+        );
+        let refused = unavailable.rejected().cloned();
+        // A refusal of our own cost the provider nothing and says when to come back.
+        let (attempts, wait) = match refused.as_ref().and_then(Rejected::retry_after) {
+            Some(wait) => (order.attempts, wait),
+            None => (
+                order.attempts.saturating_add(1),
+                self.backoff(order.attempts),
+            ),
+        };
+        let due_at = self.clock.now().saturating_add(millis(wait).max(1));
+        let order = self.store.postpone(&order.id, attempts, due_at).await?;
+        self.postponed.notify_one();
+        Ok(Settled { order, refused })
+    }
+
+    fn backoff(&self, attempts: u32) -> Duration {
+        Backoff::exponential(self.times.first_retry)
+            .max(self.times.longest_retry)
+            .jitter(Jitter::Equal)
+            .delay(attempts, fastrand::f64())
+    }
+
+    fn is_too_old(&self, order: &Order) -> bool {
+        self.clock.now().saturating_sub(order.created_at) > millis(self.times.give_up)
+    }
+
+    /// Settles what is due, again and again; ends only when it is dropped.
+    pub async fn run(self) {
+        let mut forget_at = i64::MIN;
+        loop {
+            let now = self.clock.now();
+            if now >= forget_at {
+                forget_at = now.saturating_add(FORGET_INTERVAL);
+                self.forget_keys(now).await;
+            }
+            let wait = self.settle_due(now).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "the settlement cannot read or write orders");
+                STORE_PAUSE
+            });
+            // Woken early by an order that may be due before those seen here.
+            let _ = timeout(wait, self.postponed.notified()).await;
+        }
+    }
+
+    /// Settles up to a batch of due orders, and answers how long to wait for the next.
+    async fn settle_due(&self, now: i64) -> sqlx::Result<Duration> {
+        let mut attempts = JoinSet::new();
+        let mut next = None;
+        for order in self.store.unsettled(BATCH).await? {
+            if order.due_at > now {
+                next = Some(order.due_at);
+                break;
+            }
+            let settlement = self.clone();
+            attempts.spawn(async move { settlement.settle(order).await });
+        }
+        let any_due = !attempts.is_empty();
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                Ok(settled) => drop(settled?),
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        }
+        let next = next.map_or(LONGEST_WAIT, |due_at| {
+            Duration::from_millis(u64::try_from(due_at - now).unwrap_or(0))
+        });
+        Ok(if any_due {
+            Duration::ZERO
+        } else {
+            next.min(LONGEST_WAIT)
+        })
+    }
+
+    async fn forget_keys(&self, now: i64) {
+        if let Err(error) = self.store.forget_keys_before(now - KEYS_KEPT).await {
+            tracing::warn!(%error, "old idempotency keys could not be deleted");
+        }
+    }
+}
+
+/// Orders settled at a time: what one round trip to a slow provider may hold up.
+const BATCH: u32 = 16;
+
+/// An order whose request vanished is seen this late at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Between two looks at a database that fails.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Idempotency keys are kept for a day: 24 × 60 × 60 × 1000 ms.
+const KEYS_KEPT: i64 = 86_400_000;
+
+/// Old keys are looked for every hour: 60 × 60 × 1000 ms.
+const FORGET_INTERVAL: i64 = 3_600_000;

@@ -1,0 +1,189 @@
+//! Where dishes, orders and idempotency keys live.
+//!
+//! Everything that knows SQL is in this module. SQLite has one writer: all writes share one
+//! connection and wait for it in line, so that two hundred buyers at once see a queue and never a
+//! "database is locked". Reads have connections of their own, which write-ahead logging lets pass
+//! beside the writer.
+
+mod menu;
+mod orders;
+mod place;
+mod settle;
+
+pub use self::{
+    menu::Dish,
+    orders::{CancelReason, Line, Order, Status},
+    place::{Key, Placed, Refusal},
+};
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+/// The database; clones share its connections.
+#[derive(Clone)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: SqlitePool,
+    path: PathBuf,
+}
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is not one of a SQLite file.
+    #[error(
+        "`{0}` is no SQLite file: write `sqlite://FILE`, such as `sqlite://ordering-data/ordering.db`"
+    )]
+    Url(String),
+    /// The folder could not be made.
+    #[error("cannot create the folder `{folder}`: {source}", folder = .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file was written by a later version of this program.
+    #[error("the database has schema version {0}, which this program does not know")]
+    Version(i64),
+    /// The database said no.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl Store {
+    /// Opens the database at `url`; creates, migrates and fills it where that is still to be done.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        let path = file_of(url)?;
+        if let Some(folder) = path.parent() {
+            let made = tokio::fs::create_dir_all(folder).await;
+            made.map_err(|source| OpenError::Folder {
+                folder: folder.to_owned(),
+                source,
+            })?;
+        }
+        // A commit that was answered survives a power cut.
+        let options = connect_options(&path).synchronous(SqliteSynchronous::Full);
+        let writer = pool(1).connect_with(options.clone()).await?;
+        let readers = pool(READERS).connect_with(options.read_only(true)).await?;
+        let store = Self {
+            readers,
+            writer,
+            path,
+        };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the database is there and answers.
+    ///
+    /// # Errors
+    ///
+    /// A deleted file still answers through the connections that are open: it is looked for first.
+    pub async fn check(&self) -> Result<(), sqlx::Error> {
+        tokio::fs::metadata(&self.path)
+            .await
+            .map_err(sqlx::Error::Io)?;
+        sqlx::query("SELECT 1 FROM dishes LIMIT 1")
+            .execute(&self.readers)
+            .await?;
+        Ok(())
+    }
+
+    /// Closes all connections, once they are free.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn migrate(&self) -> Result<(), OpenError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&mut *transaction)
+            .await?;
+        match version {
+            0 => {
+                sqlx::raw_sql(include_str!("schema.sql"))
+                    .execute(&mut *transaction)
+                    .await?;
+                menu::seed(&mut transaction).await?;
+                sqlx::raw_sql("PRAGMA user_version = 1")
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            1 => {}
+            unknown => return Err(OpenError::Version(unknown)),
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The file that `url` names.
+fn file_of(url: &str) -> Result<PathBuf, OpenError> {
+    let unknown = || OpenError::Url(url.to_owned());
+    if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(unknown());
+    }
+    let options = SqliteConnectOptions::from_str(url).map_err(|_| unknown())?;
+    let path = options.get_filename();
+    if path.as_os_str().is_empty() {
+        return Err(unknown());
+    }
+    Ok(path.to_owned())
+}
+
+/// How every SQLite file of this program is opened.
+pub(crate) fn connect_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(ACQUIRE_TIMEOUT)
+}
+
+/// A pool of at most `connections`, none of which is closed for its age.
+pub(crate) fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+const READERS: u32 = 8;
+
+/// The longest wait for a connection, and for another process that has the file.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A transaction that reads first and writes later would fail where another process wrote in
+/// between; one that starts as a writer waits its turn instead.
+const WRITE: &str = "BEGIN IMMEDIATE";

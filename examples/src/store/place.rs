@@ -1,0 +1,210 @@
+//! An order is placed whole or not at all, and once per key.
+
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+use super::{
+    Store, WRITE,
+    orders::{Line, Order, fetch},
+};
+
+/// What came of an attempt to place an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A new order, its portions taken.
+    New(Order),
+    /// The idempotency key had placed this one before.
+    Known(Order),
+    /// Nothing was ordered.
+    Refused(Refusal),
+    /// The idempotency key was used for another request.
+    KeyReused,
+}
+
+/// Why nothing was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Refusal {
+    /// The menu has no such dish.
+    UnknownDish {
+        /// The dish.
+        dish_id: i64,
+    },
+    /// Fewer portions are left than were ordered.
+    SoldOut {
+        /// The dish.
+        dish_id: i64,
+        /// Portions left.
+        available: i64,
+    },
+}
+
+/// An idempotency key and the request that it stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// The request, as compared.
+    pub request: &'a str,
+}
+
+impl Store {
+    /// Takes the portions and writes the order, or does neither.
+    ///
+    /// `lines` names each dish once. The settlement leaves the order alone until `due_at`.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; nothing was ordered then.
+    pub async fn place(
+        &self,
+        user_id: &str,
+        lines: &[Line],
+        key: Option<Key<'_>>,
+        now: i64,
+        due_at: i64,
+    ) -> sqlx::Result<Placed> {
+        let mut transaction = self.writer.begin_with(WRITE).await?;
+        if let Some(key) = key
+            && let Some(known) = find_key(&mut transaction, key).await?
+        {
+            return Ok(known);
+        }
+        let prices = match take_portions(&mut transaction, lines).await? {
+            Ok(prices) => prices,
+            Err(refusal) => {
+                // Portions taken before the refusal go back; the refusal itself is kept.
+                transaction.rollback().await?;
+                if let Some(key) = key {
+                    self.remember_refusal(key, refusal, now).await?;
+                }
+                return Ok(Placed::Refused(refusal));
+            }
+        };
+        let order = insert_order(&mut transaction, user_id, lines, &prices, now, due_at).await?;
+        if let Some(Key { key, request }) = key {
+            sqlx::query(
+                "INSERT INTO idempotency_keys (key, request, order_id, created_at)
+                 VALUES (?1, ?2, ?3, ?4)",
+            )
+            .bind(key)
+            .bind(request)
+            .bind(&order.id)
+            .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(Placed::New(order))
+    }
+
+    async fn remember_refusal(
+        &self,
+        Key { key, request }: Key<'_>,
+        refusal: Refusal,
+        now: i64,
+    ) -> sqlx::Result<()> {
+        let refusal = serde_json::to_string(&refusal).map_err(|e| sqlx::Error::Encode(e.into()))?;
+        sqlx::query(
+            "INSERT INTO idempotency_keys (key, request, refusal, created_at)
+             VALUES (?1, ?2, ?3, ?4)",
+        )
+        .bind(key)
+        .bind(request)
+        .bind(refusal)
+        .bind(now)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+}
+
+/// What `key` was used for, where it was.
+async fn find_key(connection: &mut SqliteConnection, key: Key<'_>) -> sqlx::Result<Option<Placed>> {
+    let known: Option<(String, Option<String>, Option<String>)> =
+        sqlx::query_as("SELECT request, order_id, refusal FROM idempotency_keys WHERE key = ?1")
+            .bind(key.key)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some((request, order_id, refusal)) = known else {
+        return Ok(None);
+    };
+    if request != key.request {
+        return Ok(Some(Placed::KeyReused));
+    }
+    if let Some(id) = order_id {
+        return Ok(Some(Placed::Known(fetch(connection, &id).await?)));
+    }
+    let refusal = serde_json::from_str(&refusal.unwrap_or_default());
+    let refusal = refusal.map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(Some(Placed::Refused(refusal)))
+}
+
+/// Takes the portions of all `lines` and answers their prices, or says what is in the way.
+async fn take_portions(
+    connection: &mut SqliteConnection,
+    lines: &[Line],
+) -> sqlx::Result<Result<Vec<i64>, Refusal>> {
+    let mut prices = Vec::with_capacity(lines.len());
+    for &Line { dish_id, quantity } in lines {
+        let price: Option<i64> = sqlx::query_scalar(
+            "UPDATE dishes SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2
+             RETURNING price_cents",
+        )
+        .bind(dish_id)
+        .bind(quantity)
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(price) = price else {
+            let available = sqlx::query_scalar("SELECT stock FROM dishes WHERE id = ?1")
+                .bind(dish_id)
+                .fetch_optional(&mut *connection)
+                .await?;
+            return Ok(Err(match available {
+                None => Refusal::UnknownDish { dish_id },
+                Some(available) => Refusal::SoldOut { dish_id, available },
+            }));
+        };
+        prices.push(price);
+    }
+    Ok(Ok(prices))
+}
+
+async fn insert_order(
+    connection: &mut SqliteConnection,
+    user_id: &str,
+    lines: &[Line],
+    prices: &[i64],
+    now: i64,
+    due_at: i64,
+) -> sqlx::Result<Order> {
+    let costs = lines
+        .iter()
+        .zip(prices)
+        .map(|(line, price)| line.quantity * price);
+    // SQLite's generator is seeded by the operating system: nobody guesses another's order.
+    let order: Order = sqlx::query_as(
+        "INSERT INTO orders (id, user_id, status, total_cents, created_at, due_at)
+         VALUES (lower(hex(randomblob(16))), ?1, 'pending_payment', ?2, ?3, ?4)
+         RETURNING *",
+    )
+    .bind(user_id)
+    .bind(costs.sum::<i64>())
+    .bind(now)
+    .bind(due_at)
+    .fetch_one(&mut *connection)
+    .await?;
+    for (line, price) in lines.iter().zip(prices) {
+        sqlx::query(
+            "INSERT INTO order_items (order_id, dish_id, quantity, price_cents)
+             VALUES (?1, ?2, ?3, ?4)",
+        )
+        .bind(&order.id)
+        .bind(line.dish_id)
+        .bind(line.quantity)
+        .bind(price)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(order)
+}

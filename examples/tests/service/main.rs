@@ -1,0 +1,11 @@
+//! The service as its users meet it: started on a free port, asked over real sockets.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be had fails the test")]
+
+mod buying;
+mod client;
+mod input;
+mod operating;
+mod paying;
+mod process;
+mod serving;

@@ -1,0 +1,89 @@
+use http::{Request, StatusCode};
+
+use crate::client::{Shop, eventually, one, send};
+
+#[tokio::test]
+async fn a_database_that_is_away_makes_the_service_not_ready_and_leaves_it_live() {
+    let shop = Shop::open().await;
+    assert_eq!(shop.get("/health/ready").await.status, StatusCode::OK);
+    std::fs::remove_file(shop.folder.path().join("ordering.db")).unwrap();
+    let ready = shop.get("/health/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready.json()["database"], "away");
+    assert_eq!(shop.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn figures_have_routes_and_never_paths() {
+    let shop = Shop::open().await;
+    shop.order(&one("zebra-9", 1)).await;
+    shop.get("/dishes/7").await;
+    shop.get("/nothing/here").await;
+    let answer = shop.get("/metrics").await;
+    assert!(
+        answer
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    let text = answer.text();
+    assert!(
+        text.contains("http_server_request_duration_seconds_bucket"),
+        "{text}"
+    );
+    assert!(text.contains("http_route=\"/dishes/{id}\""), "{text}");
+    assert!(text.contains("ordering_orders_total{"), "{text}");
+    assert!(!text.contains("/dishes/7") && !text.contains("nothing") && !text.contains("zebra"));
+}
+
+#[tokio::test]
+async fn a_request_keeps_a_good_id_and_gets_one_instead_of_a_bad_one() {
+    let shop = Shop::open().await;
+    let ask = async |id: Option<&str>| {
+        let mut request = Request::get("/dishes/1");
+        if let Some(id) = id {
+            request = request.header("x-request-id", id);
+        }
+        let answer = send(shop.address(), request, "").await;
+        answer.header("x-request-id").unwrap().to_owned()
+    };
+    assert_eq!(ask(Some("lunch-7.a_b:c")).await, "lunch-7.a_b:c");
+    assert_eq!(ask(None).await.len(), 16);
+    assert_eq!(ask(Some("a b\"")).await.len(), 16);
+    assert_eq!(ask(Some(&"x".repeat(129))).await.len(), 16);
+    assert_ne!(ask(None).await, ask(None).await);
+}
+
+#[tokio::test]
+async fn the_page_runs_nothing_but_its_own_script() {
+    let shop = Shop::open().await;
+    let page = shop.get("/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'"));
+    for file in ["/page.css", "/page.js"] {
+        assert!(page.text().contains(file));
+        assert_eq!(shop.get(file).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn data_outlives_a_restart() {
+    let shop = Shop::open().await;
+    let order = shop.order(&one("ada", 1)).await.json();
+    let path = format!("/orders/{}", order["order_id"].as_str().unwrap());
+    let folder = shop.folder;
+    assert_eq!(
+        shop.running
+            .shutdown(std::time::Duration::from_secs(10))
+            .await,
+        0
+    );
+    let config = ordering::Config::new("127.0.0.1:0", crate::client::database_in(&folder));
+    let shop = Shop {
+        running: ordering::start(config).await.unwrap(),
+        folder,
+    };
+    assert_eq!(shop.stock(1).await, 49);
+    eventually(async || shop.get(&path).await.json()["status"] == "paid").await;
+}

@@ -1,0 +1,112 @@
+//! The binary, as it is started and stopped from outside.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use http::StatusCode;
+use tempfile::TempDir;
+
+use crate::client::{database_in, eventually, get, one, post};
+
+/// The binary, running; killed when it is dropped.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn start(folder: &TempDir) -> Self {
+        let mut child = command("127.0.0.1:0", folder).spawn().unwrap();
+        let first = BufReader::new(child.stdout.take().unwrap()).lines().next();
+        let first = first.unwrap().unwrap();
+        let (_, address) = first.split_once("http://").unwrap();
+        let address = address.parse().unwrap();
+        Self { child, address }
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(listen: &str, folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ordering"));
+    command
+        .args(["--listen", listen, "--database-url", &database_in(folder)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_survives_that_the_process_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&folder);
+    let address = process.address;
+    let hang = serde_json::json!({ "mode": "hang" });
+    post(address, "/admin/payment-fault", &[], &hang).await;
+    let key = [("idempotency-key", "k")];
+    let waiting = tokio::spawn(async move { post(address, "/orders", &key, &one("ada", 1)).await });
+    eventually(async || get(address, "/dishes/1").await.json()["stock"] == 49).await;
+    drop(process);
+    assert!(waiting.await.is_err());
+
+    let process = Process::start(&folder);
+    let address = process.address;
+    eventually(async || {
+        post(address, "/orders", &key, &one("ada", 1)).await.status == StatusCode::CREATED
+    })
+    .await;
+    assert_eq!(get(address, "/dishes/1").await.json()["stock"], 49);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_stop_the_process_cleanly_and_lines_carry_the_request_id() {
+    for signal in ["-INT", "-TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Process::start(&folder);
+        let id = [("x-request-id", "lunch-7")];
+        post(process.address, "/orders", &id, &one("ada", 1)).await;
+        process.signal(signal);
+        assert!(process.child.wait().unwrap().success(), "{signal}");
+        let mut lines = String::new();
+        let mut stderr = process.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut lines).unwrap();
+        let line = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .find(|line| line["request_id"] == "lunch-7")
+            .unwrap();
+        assert_eq!(line["status"], 201, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_one_line_on_stderr_and_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&folder);
+    let other = tempfile::tempdir().unwrap();
+    let output = command(&process.address.to_string(), &other)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.starts_with("error: cannot listen on 127.0.0.1:"),
+        "{stderr}"
+    );
+}

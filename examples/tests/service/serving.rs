@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use http::StatusCode;
+use ordering::Config;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::client::{Shop, database_in, eventually, get, one, post};
+
+/// Five seconds are given for a head; a slow machine may take its time to notice.
+const SURELY_CLOSED: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_finishes_its_head_is_closed() {
+    let shop = Shop::open().await;
+    let mut clients = Vec::new();
+    // Nothing, half a preface of HTTP/2, half a head, and a second head that never comes.
+    let whole = "GET /health/live HTTP/1.1\r\nhost: shop\r\n\r\n";
+    let halves = ["", "PRI * HT", "GET /dishes HTTP/1.1\r\nhost: sh", whole];
+    for half in halves {
+        let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        clients.push(stream);
+    }
+    for (mut client, half) in clients.into_iter().zip(halves) {
+        let mut rest = Vec::new();
+        let end = timeout(SURELY_CLOSED, client.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "still open after {half:?}");
+    }
+    assert_eq!(shop.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_lets_requests_under_way_finish() {
+    let shop = Shop::open().await;
+    shop.fault("slow").await;
+    let address = shop.address();
+    let order = tokio::spawn(async move { post(address, "/orders", &[], &one("ada", 1)).await });
+    eventually(async || shop.stock(1).await == 49).await;
+    assert_eq!(shop.running.shutdown(Duration::from_secs(30)).await, 0);
+    assert_eq!(order.await.unwrap().status, StatusCode::CREATED);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_waits_no_longer_than_it_was_told() {
+    let shop = Shop::open().await;
+    shop.fault("hang").await;
+    let address = shop.address();
+    let order = tokio::spawn(async move { post(address, "/orders", &[], &one("ada", 1)).await });
+    eventually(async || shop.stock(1).await == 49).await;
+    assert_eq!(shop.running.shutdown(Duration::from_millis(1)).await, 1);
+    assert!(order.await.is_err(), "the connection was cut off");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named_in_the_error() {
+    let shop = Shop::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config::new(shop.address().to_string(), database_in(&folder));
+    let error = ordering::start(config).await.unwrap_err().to_string();
+    assert!(error.contains(&shop.address().to_string()), "{error}");
+    assert!(error.contains("--listen"), "{error}");
+    assert_eq!(
+        get(shop.address(), "/health/live").await.status,
+        StatusCode::OK
+    );
+}
