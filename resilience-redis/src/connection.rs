@@ -228,8 +228,9 @@ async fn reconnect(shared: Weak<Shared>) {
 
 /// Whether nothing good can come over this connection again.
 fn ends_connection(error: &RedisError) -> bool {
-    // A demoted primary answers READONLY for ever; a new connection resolves the name anew.
-    error.is_unrecoverable_error() || error.code() == Some("READONLY")
+    // The client takes a socket's own timeout for passing, and a demoted primary, which answers
+    // READONLY for ever, for a matter of routing; a new connection resolves the name anew.
+    error.is_unrecoverable_error() || error.is_io_error() || error.code() == Some("READONLY")
 }
 
 fn client(url: &str, settings: &Settings) -> Result<Client, StoreError> {

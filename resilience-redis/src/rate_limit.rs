@@ -205,6 +205,7 @@ impl Shared {
 }
 
 /// What the script answered.
+#[derive(Debug, PartialEq)]
 struct Reply {
     /// The wait, and which quota asks for it.
     refusal: Option<(Duration, usize)>,
@@ -328,3 +329,39 @@ const MOST_UNITS: u64 = 1 << 53;
 /// A tenth of 100 years of 365.25 days. Eleven of these behind today's date in microseconds since
 /// 1970 are below 2^53, so the script's times stay exact.
 const LONGEST_STEP: u64 = 100 * 31_557_600 * 1_000_000 / 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(numbers: &[i64]) -> Option<Reply> {
+        let items = numbers.iter().copied().map(Value::Int).collect();
+        Reply::read(&Value::Array(items), 2)
+    }
+
+    #[test]
+    fn a_reply_of_another_shape_is_none_of_ours() {
+        let ours = |refusal| {
+            let used = vec![3, 4];
+            Some(Reply { refusal, used })
+        };
+        let wait = Duration::from_micros(7);
+        assert_eq!(read(&[1, 0, 0, 3, 4]), ours(None));
+        assert_eq!(read(&[1, 7, 2, 3, 4]), ours(Some((wait, 1))));
+        for wrong in [
+            &[][..],
+            &[1, 0, 0],
+            &[1, 0, 0, 3],
+            &[1, 0, 0, 3, 4, 5],
+            &[1, 7, 0, 3, 4],
+            &[1, 0, 1, 3, 4],
+            &[1, 7, 3, 3, 4],
+            &[1, 7, -1, 3, 4],
+            &[1, 0, 0, 3, -4],
+        ] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+        assert!(Reply::read(&Value::Nil, 2).is_none());
+        assert!(Reply::read(&Value::Array(vec![Value::Okay; 5]), 2).is_none());
+    }
+}
