@@ -52,7 +52,7 @@ fn ours(group: &mut BenchmarkGroup<'_, WallTime>) {
     );
 
     let capacity = 2 * KEYS as usize;
-    let keyed = CircuitBreakers::new(counted, capacity).expect("valid settings");
+    let keyed = CircuitBreakers::new(Policy::new("keyed"), capacity).expect("valid settings");
     let layer = keyed.layer_with(|request: &u64| Some(*request), Results);
     service(group, "ours/keyed", Admitted, &layer.layer(Bare));
 }
