@@ -67,11 +67,11 @@ pub mod respond;
 pub mod supervise;
 mod sync;
 
-#[cfg(feature = "http")]
-pub use self::{classify::Http, respond::Respond};
 pub use self::{
+    circuit_breaker::CircuitBreaker,
     classify::{Classifier, Results, Settle},
     clock::{Clock, ManualClock, Timestamp},
+    concurrency::Bulkhead,
     environment::Environment,
     fallback::Fallback,
     invalid::InvalidPolicy,
@@ -83,6 +83,8 @@ pub use self::{
     rate_limit::RateLimiter,
     rejected::{BoxError, Error, QuotaStatus, Reason, Rejectable, Rejected},
 };
+#[cfg(feature = "http")]
+pub use self::{classify::Http, respond::Respond};
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "http"))]
