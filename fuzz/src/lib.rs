@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod bulkhead;
+pub mod circuit_breaker;
 pub mod client_ip;
 pub mod http_answer;
 
@@ -17,6 +18,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("backoff", backoff::run),
     ("bulkhead", bulkhead::run),
+    ("circuit_breaker", circuit_breaker::run),
     ("client_ip", client_ip::run),
     ("http_answer", http_answer::run),
 ];
