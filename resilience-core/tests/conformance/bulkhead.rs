@@ -22,7 +22,7 @@ pub(crate) struct Subject {
 }
 
 enum Caller {
-    Running(Permit),
+    Running { _permit: Permit },
     Queued(Pin<Box<Waiting>>),
     Rejected,
 }
@@ -34,12 +34,12 @@ impl Caller {
             let mut context = Context::from_waker(Waker::noop());
             match waiting.as_mut().poll(&mut context) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(permit)) => *self = Self::Running(permit),
+                Poll::Ready(Ok(permit)) => *self = Self::Running { _permit: permit },
                 Poll::Ready(Err(_)) => *self = Self::Rejected,
             }
         }
         match self {
-            Self::Running(_) => "running",
+            Self::Running { .. } => "running",
             Self::Queued(_) => "queued",
             Self::Rejected => "rejected",
         }
@@ -94,7 +94,7 @@ impl crate::Subject for Subject {
 impl Subject {
     fn enter(&mut self, name: &str, expected: &str) -> Result<(), Failure> {
         let mut caller = match self.bulkhead.enter() {
-            Entry::Admitted(permit) => Caller::Running(permit),
+            Entry::Admitted(permit) => Caller::Running { _permit: permit },
             Entry::Refused(_) => Caller::Rejected,
             Entry::Wait(waiting) => Caller::Queued(Box::pin(waiting)),
         };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -33,7 +33,7 @@ impl crate::Subject for Subject {
                 .clock(clock.clone())
                 .observer(move |event: &Event<'_>| {
                     if let Event::PhaseChanged { to, .. } = event {
-                        entered.lock().unwrap().push(to.as_str());
+                        lock(&entered).push(to.as_str());
                     }
                 });
         let breaker = CircuitBreaker::new_in(policy(config)?, &environment);
@@ -70,8 +70,8 @@ impl crate::Subject for Subject {
             return self.force(state, text(step.required("expect")?)?);
         }
         if let Some(wait) = step.read("open_for", duration)? {
-            self.breaker.open_for(wait);
-            return Ok(());
+            let opened = self.breaker.open_for(wait);
+            return opened.map_err(|illegal| illegal.to_string());
         }
         if let Some(auto) = step.optional("auto") {
             expect("auto", auto, &Value::Bool(true))?;
@@ -137,17 +137,12 @@ impl Subject {
 
     fn force(&self, state: &str, expected: &str) -> Result<(), Failure> {
         let legal = match state {
-            "open" => {
-                self.breaker.force_open();
-                true
-            }
-            "closed" => {
-                self.breaker.force_closed();
-                true
-            }
-            "half_open" => self.breaker.force_half_open().is_ok(),
+            "open" => self.breaker.force_open(),
+            "closed" => self.breaker.force_closed(),
+            "half_open" => self.breaker.force_half_open(),
             unknown => return Err(format!("unknown state `{unknown}`")),
-        };
+        }
+        .is_ok();
         expect("force", &if legal { "ok" } else { "illegal" }, &expected)
     }
 
@@ -177,7 +172,7 @@ impl Subject {
             }
         }
         if let Some(entered) = check.read("transitions", names)? {
-            let found = self.transitions.lock().unwrap();
+            let found = lock(&self.transitions);
             expect(
                 "transitions",
                 &found.iter().map(ToString::to_string).collect(),
@@ -186,6 +181,10 @@ impl Subject {
         }
         check.done()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn answer(permit: &Result<Permit, Rejected>) -> &'static str {

@@ -68,7 +68,10 @@ fn json_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn run_file(path: &Path) -> Vec<(String, Result<(), Failure>)> {
+/// The cases of a file by their ids, and what became of them.
+type Results = Vec<(String, Result<(), Failure>)>;
+
+fn run_file(path: &Path) -> Results {
     let cases = fs::read_to_string(path)
         .map_err(|error| error.to_string())
         .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()))
@@ -76,7 +79,7 @@ fn run_file(path: &Path) -> Vec<(String, Result<(), Failure>)> {
     cases.unwrap_or_else(|failure| vec![("the file".into(), Err(failure))])
 }
 
-fn run_cases(file: &Value) -> Result<Vec<(String, Result<(), Failure>)>, Failure> {
+fn run_cases(file: &Value) -> Result<Results, Failure> {
     let fields = Fields::of(file)?;
     schema::expect("schema", &fields.required("schema")?.as_u64(), &Some(1))?;
     let run = match text(fields.required("component")?)? {

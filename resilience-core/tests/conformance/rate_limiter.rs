@@ -60,7 +60,7 @@ impl crate::Subject for Subject {
             let last = self.booked.pop();
             return last
                 .map(Reservation::cancel)
-                .ok_or("nothing is booked".into());
+                .ok_or_else(|| "nothing is booked".into());
         }
         let key = step.read("key", text)?.unwrap_or(KEY);
         if let Some(units) = step.read("reserve", whole)? {

@@ -6,7 +6,7 @@ use resilience_core::Timestamp;
 use serde_json::{Map, Value};
 
 /// Why a case does not hold.
-pub type Failure = String;
+pub(crate) type Failure = String;
 
 /// An object whose fields are taken one by one; what is left over at the end is unknown.
 pub(crate) struct Fields<'a> {
