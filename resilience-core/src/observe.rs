@@ -41,6 +41,8 @@ pub enum Event<'a> {
         /// The panic's message: at most 200 characters, control characters escaped. For the log
         /// alone, never for a client.
         message: &'a str,
+        /// Panics that were caught since the last such event, and not told.
+        suppressed: u64,
     },
     /// A supervised task ended and starts again after a delay.
     Restarting {
@@ -124,9 +126,11 @@ impl Observer for Tracing {
                 threshold = threshold.as_str(),
                 "circuit breaker saw a threshold reached"
             ),
-            Event::Panicked { policy, message } => {
-                tracing::error!(target: TARGET, policy, message, "panic caught");
-            }
+            Event::Panicked {
+                policy,
+                message,
+                suppressed,
+            } => tracing::error!(target: TARGET, policy, message, suppressed, "panic caught"),
             Event::Restarting {
                 task,
                 restarts,

@@ -13,6 +13,7 @@ mod shell;
 mod waiting;
 mod watched;
 
+pub(crate) use self::shell::not_ready;
 pub use self::{
     immediate::{Immediate, ResponseFuture as ImmediateFuture},
     shell::{Layer, Service},

@@ -111,6 +111,6 @@ where
     Watched::new(future, permit, classifier)
 }
 
-pub(super) const fn not_ready() -> Rejected {
+pub(crate) const fn not_ready() -> Rejected {
     Rejected::new(Reason::NotReady, "tower")
 }
