@@ -48,6 +48,8 @@ pub enum Event<'a> {
     Restarting {
         /// Name of the task.
         task: &'static str,
+        /// How it ended: that it returned or panicked, or its error, escaped as a panic's message.
+        cause: &'a str,
         /// Restarts so far, this one included.
         restarts: u32,
         /// How long until it starts.
@@ -57,6 +59,8 @@ pub enum Event<'a> {
     GaveUp {
         /// Name of the task.
         task: &'static str,
+        /// How it ended: that it returned or panicked, or its error, escaped as a panic's message.
+        cause: &'a str,
         /// Restarts before.
         restarts: u32,
     },
@@ -133,12 +137,22 @@ impl Observer for Tracing {
             } => tracing::error!(target: TARGET, policy, message, suppressed, "panic caught"),
             Event::Restarting {
                 task,
+                cause,
                 restarts,
                 delay,
-            } => tracing::warn!(target: TARGET, task, restarts, ?delay, "task starts again"),
-            Event::GaveUp { task, restarts } => {
-                tracing::error!(target: TARGET, task, restarts, "task stays down");
-            }
+            } => tracing::warn!(
+                target: TARGET,
+                task,
+                cause,
+                restarts,
+                ?delay,
+                "task starts again"
+            ),
+            Event::GaveUp {
+                task,
+                cause,
+                restarts,
+            } => tracing::error!(target: TARGET, task, cause, restarts, "task stays down"),
         }
     }
 }

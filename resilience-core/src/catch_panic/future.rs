@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use super::{CatchPanic, Place, Scope};
 use crate::{Rejectable, Rejected};
 
-/// A future whose panic is a refusal, and which is dropped then.
+/// A future whose panic is a refusal, and which is dropped when it ends.
 #[derive(Debug)]
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
@@ -34,15 +34,14 @@ impl<F: Future> Future for Catching<F> {
         let mut this = self.project();
         let future = this.future.as_mut().as_pin_mut();
         let future = future.expect("polled after it was ready");
-        match this.engine.catch(Place::Future, || future.poll(cx)) {
-            Ok(poll) => poll.map(Ok),
-            Err(rejected) => {
-                // What it holds must come back now, and its drop may panic as well.
-                let drop_it = || this.future.set(None);
-                drop(this.engine.catch(Place::Future, drop_it));
-                Poll::Ready(Err(rejected))
-            }
-        }
+        let result = match this.engine.catch(Place::Future, || future.poll(cx)) {
+            Ok(poll) => Ok(ready!(poll)),
+            Err(rejected) => Err(rejected),
+        };
+        // What it holds must come back now, and its drop may panic as well.
+        let drop_it = || this.future.set(None);
+        drop(this.engine.catch(Place::Future, drop_it));
+        Poll::Ready(result)
     }
 }
 

@@ -68,4 +68,4 @@ pub use self::{
     measure::Snapshot,
     service::{Layer, Plain, Scope, Service},
 };
-pub(crate) use self::engine::Place;
+pub(crate) use self::{engine::Place, message::escape};
