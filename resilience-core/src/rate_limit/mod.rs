@@ -70,7 +70,7 @@ mod tally;
 pub use self::{
     layer::{Cost, Everybody, Gate, Layer, OneUnit, Permit, Service, Wait},
     limiter::{RateLimiter, Standing},
-    policy::{Charge, MissingKey, Mode, Policy},
+    policy::{Charge, MissingKey, Mode, Policy, Window},
     quota::{Algorithm, Quota},
     reservation::Reservation,
 };

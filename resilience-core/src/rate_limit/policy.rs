@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{
-    quota::{Quota, Rule},
+    quota::{Algorithm, Quota, Rule},
     state::MAX_QUOTAS,
 };
 use crate::{InvalidPolicy, invalid::check_name};
@@ -157,6 +157,51 @@ impl Policy {
         self
     }
 
+    /// The name of the policy.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The quotas of each key, for a store that counts sliding windows and can do nothing else.
+    ///
+    /// How many keys this process remembers, and requests without a key, are no matter of a
+    /// store.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the policy, or which setting asks for more than such a store can do.
+    pub fn windows(&self) -> Result<Vec<Window>, InvalidPolicy> {
+        let checked = self.clone().check()?;
+        let unsupported = |field| InvalidPolicy::new(field, "is not supported by this store");
+        if !checked.rules.tiers.is_empty() {
+            return Err(unsupported("tier"));
+        }
+        if checked.rules.global.is_some() {
+            return Err(unsupported("global"));
+        }
+        if !checked.max_wait.is_zero() {
+            return Err(unsupported("max_wait"));
+        }
+        if checked.mode != Mode::Enforce {
+            return Err(unsupported("mode"));
+        }
+        if checked.charge != Charge::Every {
+            return Err(unsupported("charge"));
+        }
+        let rules = checked.rules.quotas.into_iter();
+        rules
+            .map(|rule| match rule.algorithm {
+                Algorithm::SlidingWindow => Ok(Window {
+                    name: rule.name,
+                    limit: rule.limit,
+                    length: rule.window(),
+                }),
+                Algorithm::SlidingLog | Algorithm::Gcra => Err(unsupported("algorithm")),
+            })
+            .collect()
+    }
+
     pub(super) fn check(self) -> Result<Checked, InvalidPolicy> {
         check_name(self.name)?;
         if self.capacity == 0 {
@@ -190,6 +235,18 @@ impl Policy {
             charge: self.charge,
         })
     }
+}
+
+/// A quota as a store sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Window {
+    /// What refusals call it.
+    pub name: &'static str,
+    /// Units in one window; never zero.
+    pub limit: u64,
+    /// Length of the window; never zero.
+    pub length: Duration,
 }
 
 /// A policy that was checked.
