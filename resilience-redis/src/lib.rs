@@ -11,9 +11,9 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = RedisStore::connect("redis://127.0.0.1:6379", Settings::new()).await?;
 //! let policy = Policy::new("orders", Quota::new(10, Duration::from_secs(1)));
-//! let orders = store.limiter(&policy)?;
+//! let orders = store.rate_limiter(&policy)?;
 //!
-//! match orders.try_take("user 42", 1).await {
+//! match orders.try_take("user 42").await {
 //!     Ok(quota) => println!("{} more", quota.remaining),
 //!     Err(resilience_core::Error::Rejected(no)) => println!("wait {:?}", no.retry_after()),
 //!     Err(resilience_core::Error::Inner(away)) => println!("nobody counts: {away}"),
@@ -35,7 +35,7 @@
 //! # What it is not yet
 //!
 //! - One store, [`RedisStore`], with one thing in it: [`rate_limit`]. No Tower layer stands on it yet:
-//!   call [`rate_limit::Limiter::try_take`].
+//!   call [`rate_limit::RateLimiter::try_take`].
 //! - A single server over plain TCP: no Cluster, no Sentinel, no TLS.
 //! - When Redis is away the caller hears a [`StoreError`] and decides; there is no local share of the quota
 //!   to fall back on, and no breaker in front of the server.
@@ -44,7 +44,7 @@
 //! # What the server must allow
 //!
 //! `+eval +evalsha +time +get +set +unlink` on the keys `~resilience:*` (or your prefix), and for
-//! [`rate_limit::Limiter::clear_all`] also `+scan +ping +unwatch`.
+//! [`rate_limit::RateLimiter::clear_all`] also `+scan +ping +unwatch`.
 //!
 //! # What Redis itself does not promise
 //!

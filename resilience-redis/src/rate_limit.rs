@@ -34,7 +34,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError, RedisResult, Value};
-use resilience_core::{Error, InvalidPolicy, QuotaStatus, Reason, Rejected};
+use resilience_core::{Error, InvalidPolicy, QuotaStatus, Reason, Rejected, rate_limit};
+
+pub use resilience_core::rate_limit::{Policy, Quota};
 
 use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
 
@@ -42,7 +44,7 @@ use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
 ///
 /// Clones are the same limiter.
 #[derive(Clone)]
-pub struct Limiter(Arc<Shared>);
+pub struct RateLimiter(Arc<Shared>);
 
 struct Shared {
     name: &'static str,
@@ -56,20 +58,21 @@ struct Shared {
 /// A quota as the script sees it.
 #[derive(Clone, Copy, Debug)]
 struct Window {
+    name: &'static str,
     limit: u64,
     length: Duration,
     step_micros: u64,
 }
 
-impl Limiter {
+impl RateLimiter {
     pub(crate) fn new(policy: &Policy, store: &RedisStore) -> Result<Self, InvalidPolicy> {
-        let windows = windows(&policy.quotas)?;
-        let name = policy.name;
-        if name.is_empty() || key::encoded_len(name.as_bytes()) > key::LONGEST_NAME {
+        let windows = windows(policy)?;
+        let name = policy.name();
+        if key::encoded_len(name.as_bytes()) > key::LONGEST_NAME {
             return Err(InvalidPolicy::new(
                 "name",
-                "must not be empty and have at most 128 bytes, each one other than an ASCII \
-                 letter, digit, `-`, `_`, `.` or `~` counted as three",
+                "must have at most 128 bytes, each one other than an ASCII letter, digit, `-`, `_`, \
+                 `.` or `~` counted as three",
             ));
         }
         let mut key_start = String::new();
@@ -88,6 +91,18 @@ impl Limiter {
         })))
     }
 
+    /// Takes one unit of `key` from every quota, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_take_n`](Self::try_take_n).
+    pub async fn try_take<K>(&self, key: &K) -> Result<QuotaStatus, Error<StoreError>>
+    where
+        K: StoreKey + ?Sized,
+    {
+        self.try_take_n(key, 1).await
+    }
+
     /// Takes `cost` units of `key` from every quota, or nothing; a cost of zero only looks.
     ///
     /// Returns where the quota stands that has the fewest units left.
@@ -95,15 +110,16 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Error::Rejected`] where a quota is used up; its `retry_after` is the shortest wait after
-    /// which the same call succeeds if nobody else takes from the key. [`Error::Inner`] where Redis
-    /// gave no decision within [`Settings::decision_timeout`](crate::Settings::decision_timeout).
-    pub async fn try_take<K>(&self, key: &K, cost: u64) -> Result<QuotaStatus, Error<StoreError>>
+    /// which the same call succeeds if nobody else takes from the key, and it names the quota that
+    /// asks for this wait. [`Error::Inner`] where Redis gave no decision within
+    /// [`Settings::decision_timeout`](crate::Settings::decision_timeout).
+    pub async fn try_take_n<K>(&self, key: &K, cost: u64) -> Result<QuotaStatus, Error<StoreError>>
     where
         K: StoreKey + ?Sized,
     {
         let shared = &*self.0;
-        if shared.windows.iter().any(|window| cost > window.limit) {
-            return Err(Rejected::new(Reason::CostExceedsQuota, shared.name).into());
+        if let Some(quota) = shared.windows.iter().find(|window| cost > window.limit) {
+            return Err(Rejected::new(Reason::CostExceedsQuota, quota.name).into());
         }
         let keys = shared.keys(key);
         let arguments = shared.arguments(cost);
@@ -158,9 +174,9 @@ impl Limiter {
     }
 }
 
-impl fmt::Debug for Limiter {
+impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter")
+        f.debug_struct("RateLimiter")
             .field("name", &self.0.name)
             .field("windows", &self.0.windows)
             .field("store", &self.0.store)
@@ -183,24 +199,28 @@ impl Shared {
         std::iter::once(cost).chain(quotas).collect()
     }
 
+    /// [`Reply::read`] has seen to it that the reply speaks of every window, and of no other.
     fn decision(&self, reply: &Reply) -> Result<QuotaStatus, Rejected> {
-        let status = |(window, used): (&Window, &u64)| QuotaStatus {
+        let standing = |(window, used): (&Window, &u64)| QuotaStatus {
             limit: window.limit,
             window: window.length,
             remaining: window.limit.saturating_sub(*used),
         };
-        let mut quotas = self.windows.iter().zip(&reply.used).map(status);
-        let refused = Rejected::new(Reason::RateLimited, self.name);
-        match reply.refusal {
-            None => quotas.min_by_key(|quota| quota.remaining).ok_or(refused),
-            Some((wait, index)) => {
-                let refused = refused.with_retry_after(wait);
-                Err(match quotas.nth(index) {
-                    Some(quota) => refused.with_quota(quota),
-                    None => refused,
-                })
-            }
+        if let Some((wait, index)) = reply.refusal {
+            let window = &self.windows[index];
+            return Err(Rejected::new(Reason::RateLimited, window.name)
+                .with_retry_after(wait)
+                .with_quota(standing((window, &reply.used[index]))));
         }
+        let all = self.windows.iter().zip(&reply.used).map(standing);
+        let first = standing((&self.windows[0], &reply.used[0]));
+        Ok(all.fold(first, |least, quota| {
+            if quota.remaining < least.remaining {
+                quota
+            } else {
+                least
+            }
+        }))
     }
 }
 
@@ -246,79 +266,35 @@ impl Reply {
     }
 }
 
-fn windows(quotas: &[Quota]) -> Result<Box<[Window]>, InvalidPolicy> {
-    if quotas.is_empty() {
-        return Err(InvalidPolicy::new("quotas", "must hold at least one quota"));
-    }
-    let windows: Box<[Window]> = quotas.iter().map(window).collect::<Result<_, _>>()?;
+fn windows(policy: &Policy) -> Result<Box<[Window]>, InvalidPolicy> {
+    let windows: Box<[Window]> = policy
+        .windows()?
+        .iter()
+        .map(window)
+        .collect::<Result<_, _>>()?;
     for (i, one) in windows.iter().enumerate() {
         let same = |other: &Window| other.step_micros == one.step_micros;
         if windows[i + 1..].iter().any(same) {
-            return Err(InvalidPolicy::new(
-                "quotas",
-                "must differ in their windows: of two for one window, keep the smaller",
-            ));
+            let problem = "must add another window: of two quotas for one, keep the smaller";
+            return Err(InvalidPolicy::new("and", problem));
         }
     }
     Ok(windows)
 }
 
-fn window(quota: &Quota) -> Result<Window, InvalidPolicy> {
-    if quota.limit == 0 || quota.limit > MOST_UNITS {
-        return Err(InvalidPolicy::new("limit", "must be 1 to 2^53"));
+fn window(quota: &rate_limit::Window) -> Result<Window, InvalidPolicy> {
+    if quota.limit > MOST_UNITS {
+        return Err(InvalidPolicy::new("limit", "must be at most 2^53"));
     }
     // Rounded up, so that ten steps are never shorter than the window.
-    let step = quota.per.as_nanos().div_ceil(STEPS * 1000);
-    match u64::try_from(step) {
-        Ok(step_micros @ 1..=LONGEST_STEP) => Ok(Window {
+    match u64::try_from(quota.length.as_nanos().div_ceil(STEPS * 1000)) {
+        Ok(step_micros @ ..=LONGEST_STEP) => Ok(Window {
+            name: quota.name,
             limit: quota.limit,
-            length: quota.per,
+            length: quota.length,
             step_micros,
         }),
-        _ => Err(InvalidPolicy::new(
-            "per",
-            "must be longer than zero and at most 100 years",
-        )),
-    }
-}
-
-/// What a fleet may take: several quotas hold together.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    name: &'static str,
-    quotas: Vec<Quota>,
-}
-
-/// So many units in any window of this length.
-#[derive(Clone, Copy, Debug)]
-pub struct Quota {
-    limit: u64,
-    per: Duration,
-}
-
-impl Policy {
-    /// A policy named `name` with one quota.
-    #[must_use]
-    pub fn new(name: &'static str, quota: Quota) -> Self {
-        Self {
-            name,
-            quotas: vec![quota],
-        }
-    }
-
-    /// Adds a quota.
-    #[must_use]
-    pub fn and(mut self, quota: Quota) -> Self {
-        self.quotas.push(quota);
-        self
-    }
-}
-
-impl Quota {
-    /// `limit` units in any window of the length `per`.
-    #[must_use]
-    pub const fn new(limit: u64, per: Duration) -> Self {
-        Self { limit, per }
+        _ => Err(InvalidPolicy::new("per", "must be at most 100 years")),
     }
 }
 

@@ -9,7 +9,7 @@ use resilience_core::InvalidPolicy;
 use crate::{
     Settings, StoreError,
     connection::Connection,
-    rate_limit::{Limiter, Policy},
+    rate_limit::{Policy, RateLimiter},
 };
 
 /// A single Redis server that processes share their state through.
@@ -51,8 +51,8 @@ impl RedisStore {
     /// # Errors
     ///
     /// Where the policy cannot work, or asks for what this store does not count.
-    pub fn limiter(&self, policy: &Policy) -> Result<Limiter, InvalidPolicy> {
-        Limiter::new(policy, self)
+    pub fn rate_limiter(&self, policy: &Policy) -> Result<RateLimiter, InvalidPolicy> {
+        RateLimiter::new(policy, self)
     }
 
     pub(crate) const fn connection(&self) -> &Connection {

@@ -3,26 +3,31 @@
 use std::time::Duration;
 
 use redis::AsyncCommands as _;
-use resilience_core::{Error, Reason, Rejected};
+use resilience_core::{
+    Error, Reason, Rejected,
+    rate_limit::{Algorithm, Charge, Mode},
+};
 use resilience_redis::{
     RedisStore, StoreError, StoreKey,
-    rate_limit::{Limiter, Policy, Quota},
+    rate_limit::{Policy, Quota, RateLimiter},
 };
 use tokio::task::JoinSet;
 
 use crate::support::{RedisServer, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// 129 bytes when encoded.
+const TOO_LONG: &str = ":::::::::::::::::::::::::::::::::::::::::::";
 
-async fn refusal<K: StoreKey + ?Sized>(limiter: &Limiter, key: &K, cost: u64) -> Rejected {
-    match limiter.try_take(key, cost).await {
+async fn refusal<K: StoreKey + ?Sized>(limiter: &RateLimiter, key: &K, cost: u64) -> Rejected {
+    match limiter.try_take_n(key, cost).await {
         Err(Error::Rejected(rejected)) => rejected,
         other => panic!("not refused: {other:?}"),
     }
 }
 
-async fn remaining(limiter: &Limiter, key: &str) -> u64 {
-    limiter.try_take(key, 0).await.expect("a look").remaining
+async fn remaining(limiter: &RateLimiter, key: &str) -> u64 {
+    limiter.try_take_n(key, 0).await.expect("a look").remaining
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,7 +75,7 @@ async fn limiters_of_one_name_share_their_counts() {
         let limiter = server.limiter(50, MINUTE).await;
         for _ in 0..60 {
             let limiter = limiter.clone();
-            calls.spawn(async move { limiter.try_take("key", 1).await.is_ok() });
+            calls.spawn(async move { limiter.try_take("key").await.is_ok() });
         }
     }
     let taken = calls.join_all().await.into_iter().filter(|ok| *ok).count();
@@ -88,7 +93,7 @@ async fn a_server_that_forgot_the_script_is_sent_it_and_counts_once() {
             .query_async(&mut raw)
             .await
             .expect("flush");
-        let quota = limiter.try_take("key", 1).await.expect("within the limit");
+        let quota = limiter.try_take("key").await.expect("within the limit");
         assert_eq!(quota.remaining, left);
     }
 }
@@ -97,7 +102,10 @@ async fn a_server_that_forgot_the_script_is_sent_it_and_counts_once() {
 async fn a_refused_call_consumes_nothing_and_names_its_wait() {
     let server = RedisServer::start().await;
     let limiter = server.limiter(10, MINUTE).await;
-    limiter.try_take("key", 7).await.expect("within the limit");
+    limiter
+        .try_take_n("key", 7)
+        .await
+        .expect("within the limit");
     for _ in 0..5 {
         let rejected = refusal(&limiter, "key", 4).await;
         assert_eq!(
@@ -116,19 +124,20 @@ async fn a_refused_call_consumes_nothing_and_names_its_wait() {
         );
     }
     assert_eq!(remaining(&limiter, "key").await, 3);
-    limiter.try_take("key", 3).await.expect("what is left");
+    limiter.try_take_n("key", 3).await.expect("what is left");
 }
 
 #[tokio::test]
 async fn several_quotas_are_taken_from_together_or_not_at_all() {
     let server = RedisServer::start().await;
-    let policy = Policy::new("both", Quota::new(5, MINUTE)).and(Quota::new(7, 60 * MINUTE));
+    let policy =
+        Policy::new("both", Quota::new(5, MINUTE)).and(Quota::new(7, 60 * MINUTE).named("hour"));
     let limiter = server
         .store()
         .await
-        .limiter(&policy)
+        .rate_limiter(&policy)
         .expect("a valid policy");
-    let quota = limiter.try_take("key", 5).await.expect("within both");
+    let quota = limiter.try_take_n("key", 5).await.expect("within both");
     assert_eq!((quota.limit, quota.remaining), (5, 0));
     assert_eq!(
         refusal(&limiter, "key", 2)
@@ -140,6 +149,7 @@ async fn several_quotas_are_taken_from_together_or_not_at_all() {
     );
     // Neither quota has room for three: the one with the longer wait answers.
     let rejected = refusal(&limiter, "key", 3).await;
+    assert_eq!(rejected.policy(), "hour");
     assert_eq!(rejected.quota().expect("quota").window, 60 * MINUTE);
     assert_eq!(rejected.quota().expect("quota").remaining, 2);
 }
@@ -155,7 +165,7 @@ async fn costs_at_every_edge_are_decided_or_refused() {
     }
     assert_eq!(remaining(&limiter, "key").await, 1 << 53);
     let quota = limiter
-        .try_take("key", 1 << 53)
+        .try_take_n("key", 1 << 53)
         .await
         .expect("the whole quota");
     assert_eq!(quota.remaining, 0);
@@ -175,8 +185,8 @@ async fn policies_that_cannot_work_are_refused() {
     );
     for (limit, per) in [(1, short), (1 << 53, long)] {
         let policy = Policy::new("edge", Quota::new(limit, per));
-        let limiter = store.limiter(&policy).expect("an edge that works");
-        limiter.try_take("key", 1).await.expect("a fresh key");
+        let limiter = store.rate_limiter(&policy).expect("an edge that works");
+        limiter.try_take("key").await.expect("a fresh key");
     }
     for (limit, per, field) in [
         (0, MINUTE, "limit"),
@@ -186,7 +196,7 @@ async fn policies_that_cannot_work_are_refused() {
         (1, long + Duration::from_micros(1), "per"),
         (1, Duration::MAX, "per"),
     ] {
-        let invalid = store.limiter(&Policy::new("edge", Quota::new(limit, per)));
+        let invalid = store.rate_limiter(&Policy::new("edge", Quota::new(limit, per)));
         assert_eq!(
             invalid.expect_err("invalid").field(),
             field,
@@ -194,12 +204,36 @@ async fn policies_that_cannot_work_are_refused() {
         );
     }
     let twice = Policy::new("edge", Quota::new(1, MINUTE)).and(Quota::new(2, MINUTE));
-    assert_eq!(store.limiter(&twice).expect_err("twice").field(), "quotas");
-    let unnamed = Policy::new("", Quota::new(1, MINUTE));
     assert_eq!(
-        store.limiter(&unnamed).expect_err("unnamed").field(),
-        "name"
+        store.rate_limiter(&twice).expect_err("twice").field(),
+        "and"
     );
+    let one = Policy::new("edge", Quota::new(1, MINUTE));
+    for (policy, field) in [
+        (Policy::new("", Quota::new(1, MINUTE)), "name"),
+        (Policy::new(TOO_LONG, Quota::new(1, MINUTE)), "name"),
+        (
+            Policy::new("a", Quota::new(1, MINUTE).algorithm(Algorithm::Gcra)),
+            "algorithm",
+        ),
+        (
+            Policy::new("a", Quota::new(1, MINUTE).algorithm(Algorithm::SlidingLog)),
+            "algorithm",
+        ),
+        (one.clone().tier("gold", Quota::new(2, MINUTE)), "tier"),
+        (one.clone().global(Quota::new(2, MINUTE)), "global"),
+        (one.clone().max_wait(MINUTE), "max_wait"),
+        (one.clone().mode(Mode::Shadow), "mode"),
+        (one.charge(Charge::Failures), "charge"),
+    ] {
+        assert_eq!(
+            store
+                .rate_limiter(&policy)
+                .expect_err("unsupported")
+                .field(),
+            field
+        );
+    }
 }
 
 #[tokio::test]
@@ -207,10 +241,10 @@ async fn every_key_expires_has_one_hash_tag_and_is_short() {
     let server = RedisServer::start().await;
     let store = server.store().await;
     let quotas = Policy::new("a:{b}*", Quota::new(9, MINUTE)).and(Quota::new(9, 2 * MINUTE));
-    let limiter = store.limiter(&quotas).expect("a valid policy");
+    let limiter = store.rate_limiter(&quotas).expect("a valid policy");
     let long = "}:{".repeat(10_000);
     for key in ["", "{}", "}{", "a b\r\n", "*", "naïve", &long] {
-        limiter.try_take(key, 1).await.expect("a fresh key");
+        limiter.try_take(key).await.expect("a fresh key");
     }
     let mut raw = server.raw().await;
     let keys: Vec<String> = raw.keys("*").await.expect("keys");
@@ -234,12 +268,12 @@ async fn every_key_expires_has_one_hash_tag_and_is_short() {
 async fn keys_that_differ_never_share_a_count() {
     let server = RedisServer::start().await;
     let limiter = server.limiter(1, MINUTE).await;
-    limiter.try_take(&("a:b", "c"), 1).await.expect("fresh");
-    limiter.try_take(&("a", "b:c"), 1).await.expect("fresh");
+    limiter.try_take(&("a:b", "c")).await.expect("fresh");
+    limiter.try_take(&("a", "b:c")).await.expect("fresh");
     for key in [
         "a:b:c", "a", "{a}", "{}", "{", "}", "a%3Ab", "a%3ab", "", ":", "a\0",
     ] {
-        limiter.try_take(key, 1).await.expect("fresh");
+        limiter.try_take(key).await.expect("fresh");
         assert_eq!(
             refusal(&limiter, key, 1).await.reason(),
             Reason::RateLimited
@@ -256,9 +290,9 @@ async fn keys_that_differ_never_share_a_count() {
         let other = store
             .await
             .expect("a store")
-            .limiter(&policy)
+            .rate_limiter(&policy)
             .expect("a policy");
-        other.try_take("a", 1).await.expect("another count");
+        other.try_take("a").await.expect("another count");
     }
 }
 
@@ -266,12 +300,12 @@ async fn keys_that_differ_never_share_a_count() {
 async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
     let server = RedisServer::start().await;
     let limiter = server.limiter(1, MINUTE).await;
-    limiter.try_take("key", 1).await.expect("fresh");
+    limiter.try_take("key").await.expect("fresh");
     let mut raw = server.raw().await;
     let keys: Vec<String> = raw.keys("*").await.expect("keys");
     for value in ["", "17", "1 2 3", "not ours"] {
         let () = raw.set(&keys[0], value).await.expect("set");
-        let error = limiter.try_take("key", 1).await;
+        let error = limiter.try_take("key").await;
         assert_eq!(
             error,
             Err(Error::Inner(StoreError::ForeignValue)),
@@ -280,10 +314,10 @@ async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
     }
     let () = raw.del(&keys[0]).await.expect("del");
     let () = raw.lpush(&keys[0], "element").await.expect("lpush");
-    let error = limiter.try_take("key", 1).await;
+    let error = limiter.try_take("key").await;
     assert_eq!(error, Err(Error::Inner(StoreError::ForeignValue)));
     // One spoilt key troubles nobody else.
-    limiter.try_take("other", 1).await.expect("fresh");
+    limiter.try_take("other").await.expect("fresh");
 }
 
 #[tokio::test]
@@ -292,22 +326,22 @@ async fn an_operator_clears_one_key_or_all_of_one_policy() {
     let store = server.store().await;
     let limiter = server.limiter(1, MINUTE).await;
     let policy = Policy::new("test2", Quota::new(1, MINUTE));
-    let neighbour = store.limiter(&policy).expect("a valid policy");
+    let neighbour = store.rate_limiter(&policy).expect("a valid policy");
     for user in 0..1200_u64 {
-        limiter.try_take(&user, 1).await.expect("fresh");
+        limiter.try_take(&user).await.expect("fresh");
     }
-    limiter.try_take(&(), 1).await.expect("fresh");
-    neighbour.try_take("key", 1).await.expect("fresh");
+    limiter.try_take(&()).await.expect("fresh");
+    neighbour.try_take("key").await.expect("fresh");
 
     limiter.clear(&7_u64).await.expect("cleared");
-    limiter.try_take(&7_u64, 1).await.expect("fresh again");
+    limiter.try_take(&7_u64).await.expect("fresh again");
     assert_eq!(
         refusal(&limiter, &8_u64, 1).await.reason(),
         Reason::RateLimited
     );
 
     assert_eq!(limiter.clear_all().await, Ok(1201));
-    limiter.try_take(&8_u64, 1).await.expect("fresh again");
+    limiter.try_take(&8_u64).await.expect("fresh again");
     assert_eq!(
         refusal(&neighbour, "key", 1).await.reason(),
         Reason::RateLimited

@@ -5,7 +5,7 @@ use std::time::Duration;
 use resilience_core::{Clock, Error};
 use resilience_redis::{
     RedisStore, StoreError,
-    rate_limit::{Limiter, Policy, Quota},
+    rate_limit::{Policy, Quota, RateLimiter},
 };
 
 use crate::support::{Proxy, RedisServer, eventually, patient};
@@ -15,21 +15,21 @@ const DEADLINE: Duration = Duration::from_millis(50);
 /// For a loaded machine to wake us: far from any other time in these tests.
 const SLACK: Duration = Duration::from_millis(450);
 
-async fn hasty_limiter(url: &str) -> Limiter {
+async fn hasty_limiter(url: &str) -> RateLimiter {
     let settings = patient()
         .decision_timeout(DEADLINE)
         .dead_after(Duration::from_millis(200));
     let store = RedisStore::connect(url, settings).await.expect("a store");
     let policy = Policy::new("test", Quota::new(1000, MINUTE));
-    let limiter = store.limiter(&policy).expect("a valid policy");
-    eventually(async || limiter.try_take("key", 1).await.ok()).await;
+    let limiter = store.rate_limiter(&policy).expect("a valid policy");
+    eventually(async || limiter.try_take("key").await.ok()).await;
     limiter
 }
 
-async fn error_in_time(limiter: &Limiter) -> StoreError {
+async fn error_in_time(limiter: &RateLimiter) -> StoreError {
     let clock = Clock::system();
     let start = clock.now();
-    let answer = limiter.try_take("key", 1).await;
+    let answer = limiter.try_take("key").await;
     let elapsed = clock.now().saturating_since(start);
     assert!(elapsed < DEADLINE + SLACK, "{elapsed:?}");
     match answer {
@@ -38,8 +38,8 @@ async fn error_in_time(limiter: &Limiter) -> StoreError {
     }
 }
 
-async fn heals(limiter: &Limiter) {
-    eventually(async || limiter.try_take("key", 1).await.ok()).await;
+async fn heals(limiter: &RateLimiter) {
+    eventually(async || limiter.try_take("key").await.ok()).await;
 }
 
 #[tokio::test]
@@ -138,12 +138,12 @@ async fn dropping_a_call_harms_nobody_else() {
     let server = RedisServer::start().await;
     let limiter = server.limiter(1000, MINUTE).await;
     for _ in 0..100 {
-        let call = limiter.try_take("key", 1);
+        let call = limiter.try_take("key");
         // Polled once, so that it is on its way, and dropped.
         let _ = tokio::time::timeout(Duration::ZERO, call).await;
     }
     let quota = limiter
-        .try_take("key", 1)
+        .try_take("key")
         .await
         .expect("the connection is whole");
     assert!(

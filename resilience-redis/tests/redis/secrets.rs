@@ -30,8 +30,8 @@ async fn no_debug_and_no_error_shows_the_password() {
         .await
         .expect("the right password");
     let policy = Policy::new("test", Quota::new(5, MINUTE));
-    let limiter = store.limiter(&policy).expect("a valid policy");
-    limiter.try_take("key", 1).await.expect("logged in");
+    let limiter = store.rate_limiter(&policy).expect("a valid policy");
+    limiter.try_take("key").await.expect("logged in");
     limiter.clear_all().await.expect("logged in");
     assert_hidden(&format!("{store:?} {store:#?} {limiter:?} {limiter:#?}"));
 }
@@ -67,9 +67,9 @@ async fn a_missing_login_is_told_from_a_server_that_is_away() {
     let outcome = match RedisStore::connect(&server.url(), patient()).await {
         Ok(store) => {
             let policy = Policy::new("test", Quota::new(5, MINUTE));
-            let limiter = store.limiter(&policy).expect("a valid policy");
+            let limiter = store.rate_limiter(&policy).expect("a valid policy");
             limiter
-                .try_take("key", 1)
+                .try_take("key")
                 .await
                 .map_err(|error| error.into_inner())
         }
@@ -96,9 +96,9 @@ async fn the_documented_permissions_are_enough() {
     let url = format!("redis://limits:secret@127.0.0.1:{}", server.port());
     let store = RedisStore::connect(&url, patient()).await.expect("allowed");
     let policy = Policy::new("test", Quota::new(5, MINUTE));
-    let limiter = store.limiter(&policy).expect("a valid policy");
-    limiter.try_take("key", 1).await.expect("allowed");
+    let limiter = store.rate_limiter(&policy).expect("a valid policy");
+    limiter.try_take("key").await.expect("allowed");
     limiter.clear("key").await.expect("allowed");
-    limiter.try_take("key", 1).await.expect("allowed");
+    limiter.try_take("key").await.expect("allowed");
     assert_eq!(limiter.clear_all().await, Ok(1));
 }

@@ -12,7 +12,7 @@ use std::{
 use redis::aio::MultiplexedConnection;
 use resilience_redis::{
     RedisStore, Settings,
-    rate_limit::{Limiter, Policy, Quota},
+    rate_limit::{Policy, Quota, RateLimiter},
 };
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -67,9 +67,12 @@ impl RedisServer {
             .expect("the server is up")
     }
 
-    pub(crate) async fn limiter(&self, limit: u64, per: Duration) -> Limiter {
+    pub(crate) async fn limiter(&self, limit: u64, per: Duration) -> RateLimiter {
         let policy = Policy::new("test", Quota::new(limit, per));
-        self.store().await.limiter(&policy).expect("a valid policy")
+        self.store()
+            .await
+            .rate_limiter(&policy)
+            .expect("a valid policy")
     }
 
     /// A connection past the library, to look behind its back.
