@@ -9,14 +9,43 @@ use benches::{
 };
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use governor::RateLimiter as Governor;
+use resilience_core::{
+    RateLimiter, Results,
+    rate_limit::{Algorithm, Everybody, Policy, Quota},
+};
 use tower::Layer as _;
 use tower_resilience::ratelimiter::{RateLimiterLayer, WindowType};
 
 pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rate_limit");
+    ours(&mut group);
     governor(&mut group);
     tower_resilience(&mut group);
     group.finish();
+}
+
+fn ours(group: &mut BenchmarkGroup<'_, WallTime>) {
+    for (name, algorithm, period) in [
+        ("gcra", Algorithm::Gcra, SECOND),
+        ("sliding", Algorithm::SlidingWindow, SECOND),
+        ("log", Algorithm::SlidingLog, MILLISECOND),
+    ] {
+        let quota = Quota::new(MOST.into(), period).algorithm(algorithm);
+        let limiter: RateLimiter = RateLimiter::new(Policy::new("wide", quota)).expect(VALID);
+        let name = format!("ours/{name}");
+        let layer = limiter.layer_with(Everybody, Results);
+        service(group, &name, Admitted, &layer.layer(Bare));
+
+        let keyed = RateLimiter::<u64>::new(Policy::new("keyed", quota)).expect(VALID);
+        let name = format!("{name}_keyed");
+        let layer = keyed.layer_with(|request: &u64| Some(*request), Results);
+        service(group, &name, Admitted, &layer.layer(Bare));
+    }
+    let policy = Policy::new("narrow", Quota::new(1, HOUR));
+    let spent: RateLimiter = RateLimiter::new(policy).expect(VALID);
+    spent.try_take(&()).expect("one is free");
+    let layer = spent.layer_with(Everybody, Results);
+    service(group, "ours/denied", Refused, &layer.layer(Bare));
 }
 
 /// A library without a layer: its check alone.
@@ -60,9 +89,10 @@ fn peer(algorithm: WindowType, limit: usize, period: Duration) -> RateLimiterLay
         .refresh_period(period)
         .timeout_duration(Duration::ZERO)
         .build()
-        .expect("valid settings")
+        .expect(VALID)
 }
 
+const VALID: &str = "valid settings";
 /// One a nanosecond: more than any thread asks for.
 const MOST: u32 = 1_000_000_000;
 const SECOND: Duration = Duration::from_secs(1);
