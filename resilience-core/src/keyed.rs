@@ -55,9 +55,12 @@ const SHARDS: usize = 64;
 
 /// A sharded map that holds at most its capacity.
 pub(crate) struct Keyed<K, V> {
-    shards: Box<[CachePadded<Mutex<Shard<K, V>>>]>,
+    shards: Box<[Padded<K, V>]>,
     hasher: RandomState,
 }
+
+/// A shard on cache lines of its own.
+type Padded<K, V> = CachePadded<Mutex<Shard<K, V>>>;
 
 struct Shard<K, V> {
     entries: IndexMap<K, V, RandomState>,

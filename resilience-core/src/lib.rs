@@ -68,6 +68,7 @@ pub mod supervise;
 mod sync;
 
 pub use self::{
+    catch_panic::CatchPanic,
     circuit_breaker::CircuitBreaker,
     classify::{Classifier, Results, Settle},
     clock::{Clock, ManualClock, Timestamp},

@@ -1,4 +1,5 @@
 //! What answers mean, and when that is known.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![cfg(feature = "http")]
 
 use std::{

@@ -1,4 +1,5 @@
 //! Whose request it is, also when the request lies.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![cfg(feature = "http")]
 
 use std::net::{IpAddr, SocketAddr};

@@ -55,7 +55,9 @@ mod tests {
     fn a_clock_that_goes_back_does_not_silence_it() {
         let mut log = Log::default();
         let late = Timestamp::from_nanos(u64::MAX / 2);
-        (0..20).for_each(|_| drop(log.tell(late)));
+        for _ in 0..20 {
+            let _ = log.tell(late);
+        }
         assert_eq!(log.tell(Timestamp::ZERO), Some(10));
     }
 }

@@ -1,0 +1,226 @@
+//! What an admitted call costs in memory: nothing.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use resilience_core::{
+    Bulkhead, CatchPanic, CircuitBreaker, Outcome, RateLimiter, Rejected, Results,
+    circuit_breaker::{self, Window},
+    concurrency,
+    rate_limit::{self, Algorithm, Quota},
+};
+use tower::{Layer, Service, service_fn};
+
+/// A service that is done at once and allocates nothing.
+fn echo() -> impl Service<u64, Response = u64, Error = Rejected, Future: Send> + Clone {
+    service_fn(|number| std::future::ready(Ok(number)))
+}
+
+fn call<S>(service: &mut S, number: u64) -> Result<S::Response, Rejected>
+where
+    S: Service<u64, Error = Rejected>,
+{
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(ready) = service.poll_ready(&mut context) else {
+        panic!("not ready");
+    };
+    ready?;
+    let mut future = pin!(service.call(number));
+    match future.as_mut().poll(&mut context) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("not done"),
+    }
+}
+
+/// Allocations of a thousand calls, after as many to warm up.
+fn allocations<S>(mut service: S, expect: fn(&Result<S::Response, Rejected>) -> bool) -> u64
+where
+    S: Service<u64, Error = Rejected>,
+{
+    let mut calls = || {
+        for _ in 0..1000 {
+            assert!(expect(&call(&mut service, 7)));
+        }
+    };
+    calls();
+    allocation_counter::measure(calls).count_total
+}
+
+fn admitted<S: Service<u64, Error = Rejected>>(service: S) -> u64 {
+    allocations(service, Result::is_ok)
+}
+
+fn refused<S: Service<u64, Error = Rejected>>(service: S) -> u64 {
+    allocations(service, Result::is_err)
+}
+
+fn quota(algorithm: Algorithm) -> Quota {
+    Quota::new(10_000, Duration::from_secs(3600)).algorithm(algorithm)
+}
+
+fn limiter<K>(quota: Quota) -> RateLimiter<K>
+where
+    RateLimiter<K>: TryNew,
+{
+    TryNew::try_new(rate_limit::Policy::new("limit", quota))
+}
+
+/// Makes a limiter, whatever its key.
+trait TryNew {
+    fn try_new(policy: rate_limit::Policy) -> Self;
+}
+
+impl TryNew for RateLimiter<()> {
+    fn try_new(policy: rate_limit::Policy) -> Self {
+        Self::new(policy).unwrap()
+    }
+}
+
+impl TryNew for RateLimiter<u64> {
+    fn try_new(policy: rate_limit::Policy) -> Self {
+        Self::new(policy).unwrap()
+    }
+}
+
+const ALGORITHMS: [Algorithm; 3] = [
+    Algorithm::SlidingWindow,
+    Algorithm::Gcra,
+    Algorithm::SlidingLog,
+];
+
+#[test]
+fn a_rate_limit_allocates_nothing_for_an_admitted_call() {
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::Gcra] {
+        let unkeyed = limiter::<()>(quota(algorithm));
+        let layer = unkeyed.layer_with(|_: &u64| Some(()), Results);
+        assert_eq!(admitted(layer.layer(echo())), 0, "{algorithm:?}");
+        let keyed = limiter::<u64>(quota(algorithm));
+        let layer = keyed.layer_with(|number: &u64| Some(*number), Results);
+        assert_eq!(admitted(layer.layer(echo())), 0, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_rate_limit_allocates_nothing_to_refuse() {
+    for algorithm in ALGORITHMS {
+        let limiter = limiter::<()>(Quota::new(1, Duration::from_secs(3600)).algorithm(algorithm));
+        limiter.try_take(&()).unwrap();
+        let layer = limiter.layer_with(|_: &u64| Some(()), Results);
+        assert_eq!(refused(layer.layer(echo())), 0, "{algorithm:?}");
+    }
+}
+
+fn breaker(window: Window) -> CircuitBreaker {
+    let policy = circuit_breaker::Policy::new("breaker").window(window);
+    CircuitBreaker::new(policy).unwrap()
+}
+
+#[test]
+fn a_circuit_breaker_allocates_nothing_for_an_admitted_call_or_a_failure() {
+    for window in [
+        Window::count(100),
+        Window::time(Duration::from_secs(10), 10),
+    ] {
+        let breaker = breaker(window);
+        let layer = breaker.layer_with(Results);
+        assert_eq!(admitted(layer.layer(echo())), 0);
+        let mut fails = 0_u32;
+        let layer = breaker.layer_with(move |_: &Result<u64, Rejected>| Outcome::Success);
+        assert_eq!(admitted(layer.layer(echo())), 0);
+        let votes = || {
+            for _ in 0..1000 {
+                fails += 1;
+                let outcome = if fails.is_multiple_of(5) {
+                    Outcome::Failure
+                } else {
+                    Outcome::Success
+                };
+                breaker.try_acquire().unwrap().settle(outcome);
+            }
+        };
+        assert_eq!(allocation_counter::measure(votes).count_total, 0);
+    }
+}
+
+#[test]
+fn a_circuit_breaker_allocates_nothing_to_refuse() {
+    let breaker = breaker(Window::count(100));
+    breaker.open_for(Duration::from_secs(3600)).unwrap();
+    assert_eq!(refused(breaker.layer_with(Results).layer(echo())), 0);
+}
+
+#[test]
+fn a_bulkhead_allocates_nothing_for_an_admitted_call_or_to_refuse() {
+    let bulkhead = Bulkhead::new(concurrency::Policy::new("bulkhead", 1)).unwrap();
+    let layer = bulkhead.layer_with(Results);
+    assert_eq!(admitted(layer.layer(echo())), 0);
+    let _held = bulkhead.try_acquire().unwrap();
+    assert_eq!(refused(layer.layer(echo())), 0);
+}
+
+#[test]
+fn catch_panic_allocates_nothing_for_a_call() {
+    let panics = CatchPanic::new("panics").unwrap();
+    assert_eq!(admitted(panics.plain_layer().layer(echo())), 0);
+}
+
+#[test]
+fn the_layers_together_allocate_nothing_and_their_future_stays_small() {
+    let limiter = limiter::<u64>(quota(Algorithm::SlidingWindow));
+    let breaker = breaker(Window::time(Duration::from_secs(10), 10));
+    let bulkhead = Bulkhead::new(concurrency::Policy::new("bulkhead", 1)).unwrap();
+    let panics = CatchPanic::new("panics").unwrap();
+    let service = (
+        limiter.layer_with(|number: &u64| Some(*number), Results),
+        bulkhead.layer_with(Results),
+        breaker.layer_with(Results),
+        panics.plain_layer(),
+    )
+        .layer(echo());
+    assert_eq!(admitted(service.clone()), 0);
+
+    let mut service = service;
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut context).is_ready());
+    let size = size_of_val(&service.call(7));
+    assert!(
+        size <= 1024,
+        "the future of the whole stack takes {size} bytes"
+    );
+}
+
+#[test]
+fn futures_stay_small() {
+    fn size<S: Service<u64, Error = Rejected>>(mut service: S) -> usize {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut context).is_ready());
+        size_of_val(&service.call(7))
+    }
+    let bare = size(echo());
+    let breaker = breaker(Window::count(100));
+    let bulkhead = Bulkhead::new(concurrency::Policy::new("bulkhead", 1)).unwrap();
+    let limiter = limiter::<u64>(quota(Algorithm::Gcra));
+    let panics = CatchPanic::new("panics").unwrap();
+    let keyed = limiter.layer_with(|number: &u64| Some(*number), Results);
+    for (layer, size, limit) in [
+        (
+            "circuit_breaker",
+            size(breaker.layer_with(Results).layer(echo())),
+            112,
+        ),
+        (
+            "concurrency",
+            size(bulkhead.layer_with(Results).layer(echo())),
+            304,
+        ),
+        ("rate_limit", size(keyed.layer(echo())), 400),
+        ("catch_panic", size(panics.plain_layer().layer(echo())), 64),
+    ] {
+        assert!(size - bare <= limit, "{layer} adds {} bytes", size - bare);
+    }
+}
