@@ -37,7 +37,7 @@ use self::{
     payment_provider::{FaultSwitch, PaymentProvider},
     server::{Limits, Server},
     settlement::{Settled, Settlement},
-    stack::Outbound,
+    stack::{Inbound, Outbound},
     store::{Order, Store},
     telemetry::Metrics,
 };
@@ -90,7 +90,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let listener = listener.map_err(cannot_listen)?;
     let metrics = Metrics::new()?;
-    let outbound = Outbound::new(&config)?;
+    let inbound = Inbound::new(&config)?;
+    let outbound = Outbound::new()?;
     let store = Store::open(&config.database_url).await?;
     let ledger = store.path().with_extension("payments.db");
     let provider = PaymentProvider::start(&ledger).await?;
@@ -111,11 +112,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         clock,
         payment: config.payment,
         faults: provider.faults().clone(),
+        outbound,
         keys: KeysInFlight::default(),
         metrics: metrics.clone(),
         stopping: AtomicBool::new(false),
     }));
-    let app = stack::inbound(Routes::of(&service), &metrics);
+    let app = stack::inbound(Routes::of(&service), &inbound, &metrics);
     let server = Server::start(listener, app, Limits::default()).map_err(cannot_listen)?;
     Ok(Running {
         service,
@@ -155,6 +157,7 @@ pub(crate) struct Parts {
     clock: WallClock,
     payment: PaymentTimes,
     faults: FaultSwitch,
+    outbound: Outbound,
     keys: KeysInFlight,
     metrics: Metrics,
     stopping: AtomicBool,
@@ -174,7 +177,7 @@ impl Parts {
     }
 
     fn payment_circuit(&self) -> &'static str {
-        "closed"
+        self.outbound.circuit.phase().as_str()
     }
 
     /// Tries once to bring a new order to its end; one that comes to none is kept.

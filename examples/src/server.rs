@@ -16,12 +16,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::ConnectInfo};
+use axum::Router;
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use resilience_core::key::PeerAddr;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -59,7 +60,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `app` on `listener`; requests carry their peer as [`ConnectInfo`].
+    /// Serves `app` on `listener`; requests carry their peer as [`PeerAddr`].
     ///
     /// # Errors
     ///
@@ -154,7 +155,7 @@ async fn serve(
         let asked = Arc::clone(&asked);
         move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(PeerAddr(peer));
             app.clone().oneshot(request)
         }
     });

@@ -1,10 +1,18 @@
-//! The layers, one a line, in the order a request meets them.
+//! The layers, one a line, in the order in which a request meets them.
+
+use std::{net::IpAddr, time::Duration};
 
 use axum::{Router, body::Body, middleware};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
-use resilience_core::{BoxError, InvalidPolicy};
+use resilience_core::{
+    BoxError, InvalidPolicy, RateLimiter, Respond,
+    circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
+    concurrency::{self, Bulkhead},
+    key::ClientIp,
+    rate_limit::{self, Quota},
+};
 use tower::{
     Service, ServiceBuilder,
     util::{BoxCloneSyncService, MapRequestLayer},
@@ -12,35 +20,110 @@ use tower::{
 use tower_http::{
     request_id::{PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
-    trace::TraceLayer,
 };
 
 use crate::{
-    api,
+    Routes, api,
     config::Config,
-    telemetry::{self, Metrics, RandomRequestId},
+    telemetry::{self, Metrics, REQUEST_ID, RandomRequestId},
 };
 
-/// The engines before the payment provider.
+/// What stands between the world and our handlers.
 #[derive(Clone, Debug)]
-pub struct Outbound {}
+pub struct Inbound {
+    /// So many requests for each client.
+    pub clients: RateLimiter<IpAddr>,
+    /// So many requests at a time.
+    pub places: Bulkhead,
+}
 
-impl Outbound {
-    /// Builds them.
+impl Inbound {
+    /// The engines, by what `config` says.
     ///
     /// # Errors
     ///
     /// When a setting cannot work.
-    pub fn new(_config: &Config) -> Result<Self, InvalidPolicy> {
-        Ok(Self {})
+    pub fn new(config: &Config) -> Result<Self, InvalidPolicy> {
+        // A lunch crowd behind one office's address orders two hundred times at once, and looks
+        // at the menu before.
+        let quota = Quota::new(config.requests_per_client.into(), Duration::from_secs(10));
+        let clients = RateLimiter::new(rate_limit::Policy::new("client", quota))?;
+        // An order takes a few milliseconds of the one writer: 64 at a time keep it busy, and a
+        // thousand more have their turn within the wait.
+        let places = concurrency::Policy::new("handlers", 64)
+            .queue(1024)
+            .max_wait(Duration::from_secs(5));
+        Ok(Self {
+            clients,
+            places: Bulkhead::new(places)?,
+        })
     }
 }
 
-/// What [`outbound`] makes.
-pub type PaymentService = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>;
+/// What stands between us and the payment provider.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// Leaves a provider alone that fails.
+    pub circuit: CircuitBreaker,
+    /// So many calls at a time.
+    pub calls: Bulkhead,
+}
 
-/// From us to the payment provider.
-pub(crate) fn outbound<S>(exchange: S, _engines: &Outbound) -> PaymentService
+impl Outbound {
+    /// The engines.
+    ///
+    /// # Errors
+    ///
+    /// When a setting cannot work.
+    pub fn new() -> Result<Self, InvalidPolicy> {
+        // Half of the calls of ten seconds failed: left alone for five, then asked once.
+        let circuit = circuit_breaker::Policy::new("payment")
+            .window(Window::time(Duration::from_secs(10), 10))
+            .failure_rate(0.5)
+            .min_calls(5)
+            .open(OpenWait::fixed(Duration::from_secs(5)))
+            .half_open_permits(1);
+        // As many as there are handlers; the settlement, which is in no hurry, may have to wait.
+        let calls = concurrency::Policy::new("payment-calls", 64)
+            .queue(64)
+            .max_wait(Duration::from_secs(1));
+        Ok(Self {
+            circuit: CircuitBreaker::new(circuit)?,
+            calls: Bulkhead::new(calls)?,
+        })
+    }
+}
+
+/// From the world to our handlers, outermost first.
+pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> Router {
+    let clients = Respond::with((engines.clients.layer_by(ClientIp::new()),));
+    let places = Respond::with((engines.places.layer(),));
+    let whole_body = middleware::from_fn(api::buffer);
+    let public = routes.public.layer(
+        ServiceBuilder::new()
+            .layer(clients) // one client's loop must not take everybody's turn
+            .layer(whole_body.clone()) // a slow sender waits here, where it takes no place
+            .layer(places), // more at a time than the database serves only makes all late
+    );
+    // Whoever watches over the service must get through when nobody else does: no limits there.
+    let admin = routes.admin.layer(whole_body);
+    let operations = routes.operations;
+
+    let measure = middleware::from_fn_with_state(metrics.clone(), telemetry::measure);
+    let (nosniff, yes) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    public.merge(admin).merge(operations).layer(
+        ServiceBuilder::new()
+            .layer(MapRequestLayer::new(telemetry::drop_bad_request_id)) // no stranger writes our log
+            .layer(SetRequestIdLayer::new(REQUEST_ID, RandomRequestId)) // every line has a request's id
+            .layer(telemetry::log()) // one line for every answer, refusals as well
+            .layer(PropagateRequestIdLayer::new(REQUEST_ID)) // who complains can say about what
+            .layer(measure) // how long, by route and status
+            .layer(SetResponseHeaderLayer::overriding(nosniff, yes)), // data is never taken for a page
+    )
+}
+
+/// From us to the payment provider, outermost first.
+pub(crate) fn outbound<S>(exchange: S, engines: &Outbound) -> PaymentService
 where
     S: Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = BoxError>
         + Clone
@@ -50,39 +133,12 @@ where
     S::Future: Send + 'static,
 {
     let service = ServiceBuilder::new()
-        .map_response(|response: Response<Full<Bytes>>| response.map(Body::new))
-        .service(exchange);
+        .map_response(|response: Response<_>| response.map(Body::new)) // one type for any stack
+        .layer(engines.circuit.layer()) // a provider that fails is left alone: orders wait
+        .layer(engines.calls.layer()) // a provider that is slow does not take all we have
+        .service(exchange); // has the deadline: an answer that is late is a failure
     BoxCloneSyncService::new(service)
 }
 
-/// From the world to our handlers.
-pub(crate) fn inbound(routes: crate::Routes, metrics: &Metrics) -> Router {
-    let public = routes
-        .public
-        .layer(ServiceBuilder::new().layer(middleware::from_fn(api::buffer)));
-    public.merge(routes.admin).merge(routes.operations).layer(
-        ServiceBuilder::new()
-            .layer(MapRequestLayer::new(telemetry::drop_bad_request_id))
-            .layer(SetRequestIdLayer::new(request_id(), RandomRequestId))
-            .layer(
-                TraceLayer::new_for_http()
-                    .make_span_with(telemetry::request_span)
-                    .on_request(())
-                    .on_response(telemetry::log_answer)
-                    .on_failure(()),
-            )
-            .layer(PropagateRequestIdLayer::new(request_id()))
-            .layer(middleware::from_fn_with_state(
-                metrics.clone(),
-                telemetry::measure,
-            ))
-            .layer(SetResponseHeaderLayer::overriding(
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            )),
-    )
-}
-
-fn request_id() -> HeaderName {
-    HeaderName::from_static(telemetry::REQUEST_ID)
-}
+/// What [`outbound`] makes.
+pub type PaymentService = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>;

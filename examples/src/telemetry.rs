@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram, MeterProvider as _},
@@ -15,7 +15,11 @@ use opentelemetry::{
 use opentelemetry_sdk::{error::OTelSdkError, metrics::SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 use resilience_core::Clock;
-use tower_http::request_id::{MakeRequestId, RequestId};
+use tower_http::{
+    classify::{ServerErrorsAsFailures, SharedClassifier},
+    request_id::{MakeRequestId, RequestId},
+    trace::{MakeSpan, OnResponse, TraceLayer},
+};
 use tracing::Span;
 use tracing_subscriber::EnvFilter;
 
@@ -161,31 +165,58 @@ impl MakeRequestId for RandomRequestId {
     }
 }
 
-/// The span of a request: every line written inside carries its id.
+/// Writes a line for each answer, and gives every line in between the id of its request.
+pub type LogLayer =
+    TraceLayer<SharedClassifier<ServerErrorsAsFailures>, RequestSpan, (), AnswerLine, (), (), ()>;
+
+/// See [`LogLayer`].
 #[must_use]
-pub fn request_span<B>(request: &http::Request<B>) -> Span {
-    let id = request.headers().get(REQUEST_ID);
-    tracing::info_span!(
-        "request",
-        request_id = id.and_then(|id| id.to_str().ok()),
-        method = request.method().as_str(),
-        path = request.uri().path(),
-    )
+pub fn log() -> LogLayer {
+    TraceLayer::new_for_http()
+        .make_span_with(RequestSpan)
+        .on_request(())
+        .on_response(AnswerLine)
+        .on_body_chunk(())
+        .on_eos(())
+        .on_failure(())
 }
 
-/// One line for each answer.
-pub fn log_answer<B>(response: &http::Response<B>, latency: Duration, _span: &Span) {
-    let id = response.headers().get(REQUEST_ID);
-    tracing::info!(
-        request_id = id.and_then(|id| id.to_str().ok()),
-        status = response.status().as_u16(),
-        latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-        "answered"
-    );
+/// Makes the span of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestSpan;
+
+impl<B> MakeSpan<B> for RequestSpan {
+    fn make_span(&mut self, request: &http::Request<B>) -> Span {
+        tracing::info_span!(
+            "request",
+            request_id = request_id(request.headers()),
+            method = request.method().as_str(),
+            path = request.uri().path(),
+        )
+    }
+}
+
+/// Writes the line of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerLine;
+
+impl<B> OnResponse<B> for AnswerLine {
+    fn on_response(self, response: &http::Response<B>, latency: Duration, _span: &Span) {
+        tracing::info!(
+            request_id = request_id(response.headers()),
+            status = response.status().as_u16(),
+            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            "answered"
+        );
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(REQUEST_ID)?.to_str().ok()
 }
 
 /// The field that carries a request's id, in and out.
-pub const REQUEST_ID: &str = "x-request-id";
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LONGEST_REQUEST_ID: usize = 128;
 

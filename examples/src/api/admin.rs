@@ -1,14 +1,13 @@
 //! Switches for trying what the layers do.
 
-use std::net::SocketAddr;
-
 use axum::{
-    Json,
-    extract::{ConnectInfo, Request, State},
+    Extension, Json,
+    extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
+use resilience_core::key::PeerAddr;
 use serde_json::{Value, json};
 
 use super::{Problem, body::JsonObject};
@@ -19,7 +18,7 @@ use crate::{Service, payment_provider::Fault};
 /// The peer of the connection counts and no header does. JSON in the body keeps pages of other
 /// origins out: a browser asks before it sends that.
 pub(super) async fn loopback_only(
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(PeerAddr(peer)): Extension<PeerAddr>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -1,6 +1,6 @@
 //! The service as its users meet it: started on a free port, asked over real sockets.
 
-#![allow(clippy::unwrap_used, reason = "what cannot be had fails the test")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod buying;
 mod client;

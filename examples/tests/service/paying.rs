@@ -100,3 +100,33 @@ async fn nothing_is_lost_and_nothing_sold_twice_while_the_provider_comes_and_goe
     assert_eq!(shop.stock(1).await, 0);
     eventually(async || shop.get("/health/ready").await.json()["unsettled_orders"] == 0).await;
 }
+
+#[tokio::test]
+async fn a_circuit_that_is_open_keeps_orders_and_says_when_to_come_back() {
+    let shop = Shop::open().await;
+    shop.fault("error").await;
+    let mut orders = Vec::new();
+    let refused = loop {
+        let answer = shop.order(&one("ada", 1)).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        orders.push(order_id(&answer));
+        if answer.json()["reason"] == "circuit_open" {
+            break answer;
+        }
+        assert!(orders.len() < 10, "the circuit stays closed");
+    };
+    assert_eq!(refused.json()["policy"], "payment");
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=5).contains(&seconds), "{seconds}");
+    let ready = shop.get("/health/ready").await;
+    assert_eq!(ready.status, StatusCode::OK, "orders are still taken");
+    assert_eq!(ready.json()["payment_circuit"], "open");
+    shop.fault("none").await;
+    for order in &orders {
+        shop.becomes(order, "paid").await;
+    }
+    assert_eq!(
+        usize::try_from(shop.stock(1).await).unwrap(),
+        50 - orders.len()
+    );
+}

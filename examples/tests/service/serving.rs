@@ -69,3 +69,33 @@ async fn an_address_that_is_taken_is_named_in_the_error() {
         StatusCode::OK
     );
 }
+
+#[tokio::test]
+async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
+    let shop = Shop::open_with(|config| config.requests_per_client = 3).await;
+    for left in [2, 1, 0] {
+        let answer = shop.get("/dishes/1").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(
+            answer.header("ratelimit-policy"),
+            Some("\"client\";q=3;w=10")
+        );
+        let limit = answer.header("ratelimit").unwrap();
+        assert!(
+            limit.starts_with(&format!("\"client\";r={left};t=")),
+            "{limit}"
+        );
+    }
+    let refused = shop.order(&one("ada", 1)).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        refused.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(refused.json()["reason"], "rate_limited");
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=11).contains(&seconds), "{seconds}");
+    assert!(refused.headers.contains_key("x-request-id"));
+    let ready = shop.get("/health/ready").await;
+    assert_eq!(ready.status, StatusCode::OK, "those who watch get through");
+}
