@@ -8,6 +8,7 @@ use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
     BoxError, InvalidPolicy, RateLimiter, Respond,
+    catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
     concurrency::{self, Bulkhead},
     key::ClientIp,
@@ -31,6 +32,8 @@ use crate::{
 /// What stands between the world and our handlers.
 #[derive(Clone, Debug)]
 pub struct Inbound {
+    /// A panic ends one request.
+    pub panics: CatchPanic,
     /// So many requests for each client.
     pub clients: RateLimiter<IpAddr>,
     /// So many requests at a time.
@@ -54,6 +57,7 @@ impl Inbound {
             .queue(1024)
             .max_wait(Duration::from_secs(5));
         Ok(Self {
+            panics: CatchPanic::new("requests")?,
             clients,
             places: Bulkhead::new(places)?,
         })
@@ -96,6 +100,7 @@ impl Outbound {
 
 /// From the world to our handlers, outermost first.
 pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> Router {
+    let panics = Respond::with((engines.panics.layer(),));
     let clients = Respond::with((engines.clients.layer_by(ClientIp::new()),));
     let places = Respond::with((engines.places.layer(),));
     let whole_body = middleware::from_fn(api::buffer);
@@ -118,7 +123,8 @@ pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> R
             .layer(telemetry::log()) // one line for every answer, refusals as well
             .layer(PropagateRequestIdLayer::new(REQUEST_ID)) // who complains can say about what
             .layer(measure) // how long, by route and status
-            .layer(SetResponseHeaderLayer::overriding(nosniff, yes)), // data is never taken for a page
+            .layer(SetResponseHeaderLayer::overriding(nosniff, yes)) // data is never taken for a page
+            .layer(panics), // a handler that panics costs one answer, not a connection
     )
 }
 

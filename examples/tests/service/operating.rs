@@ -1,4 +1,5 @@
 use http::{Request, StatusCode};
+use serde_json::json;
 
 use crate::client::{Shop, eventually, one, send};
 
@@ -11,6 +12,24 @@ async fn a_database_that_is_away_makes_the_service_not_ready_and_leaves_it_live(
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(ready.json()["database"], "away");
     assert_eq!(shop.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_one_answer() {
+    let shop = Shop::open().await;
+    let answer = shop.post("/admin/panic", &json!({})).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(answer.json()["reason"], "panicked");
+    assert!(answer.headers.contains_key("x-request-id"));
+    assert!(
+        !answer.text().contains("asked for"),
+        "the message is for the log"
+    );
+    assert_eq!(shop.get("/dishes/1").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -80,6 +80,8 @@ async fn signals_stop_the_process_cleanly_and_lines_carry_the_request_id() {
         let mut process = Process::start(&folder);
         let id = [("x-request-id", "lunch-7")];
         post(process.address, "/orders", &id, &one("ada", 1)).await;
+        let panic = post(process.address, "/admin/panic", &id, &serde_json::json!({})).await;
+        assert_eq!(panic.status, StatusCode::INTERNAL_SERVER_ERROR);
         process.signal(signal);
         assert!(process.child.wait().unwrap().success(), "{signal}");
         let mut lines = String::new();
