@@ -27,8 +27,8 @@ use std::{
 };
 
 use axum::Router;
-use resilience_core::InvalidPolicy;
-use tokio::{net::TcpListener, task::JoinHandle};
+use resilience_core::{InvalidPolicy, otel, supervise::Supervised};
+use tokio::net::TcpListener;
 
 use self::{
     api::KeysInFlight,
@@ -74,7 +74,7 @@ pub struct Running {
     service: Service,
     server: Server,
     provider: PaymentProvider,
-    settling: AbortOnDrop,
+    settling: StopOnDrop,
 }
 
 /// Starts the service.
@@ -105,7 +105,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tracing::warn!(orders = resumed, "orders without an end are taken up again");
     }
     let settlement = Settlement::new(store.clone(), payment, clock.clone(), config.payment);
-    let settling = AbortOnDrop(tokio::spawn(settlement.clone().run()));
+    otel::register(&metrics.meter(), stack::engines(&inbound, &outbound));
+    let settling = StopOnDrop(stack::background(&settlement)?);
     let service = Service(Arc::new(Parts {
         store,
         settlement,
@@ -210,11 +211,12 @@ impl Routes {
     }
 }
 
+/// A task that would run on without anybody to stop it.
 #[derive(Debug)]
-struct AbortOnDrop(JoinHandle<()>);
+struct StopOnDrop(Supervised);
 
-impl Drop for AbortOnDrop {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.stop();
     }
 }

@@ -111,21 +111,21 @@ impl Settlement {
     }
 
     async fn postpone(&self, order: &Order, unavailable: &Unavailable) -> sqlx::Result<Settled> {
-        tracing::warn!(
-            order_id = order.id,
-            order_status = order.status.as_str(),
-            attempts = order.attempts,
-            error = %unavailable,
-            "the payment provider gave no answer, the order waits"
-        );
         let refused = unavailable.rejected().cloned();
-        // A refusal of our own cost the provider nothing and says when to come back.
-        let (attempts, wait) = match refused.as_ref().and_then(Rejected::retry_after) {
-            Some(wait) => (order.attempts, wait),
-            None => (
-                order.attempts.saturating_add(1),
-                self.backoff(order.attempts),
-            ),
+        let backoff = self.backoff(order.attempts);
+        let (attempts, wait) = match &refused {
+            // Nobody was asked: no attempt was made, and who refused may know when to come back.
+            Some(refused) => (order.attempts, refused.retry_after().unwrap_or(backoff)),
+            None => {
+                tracing::warn!(
+                    order_id = order.id,
+                    order_status = order.status.as_str(),
+                    attempts = order.attempts,
+                    error = %unavailable,
+                    "the payment provider gave no answer, the order waits"
+                );
+                (order.attempts.saturating_add(1), backoff)
+            }
         };
         let due_at = self.clock.now().saturating_add(millis(wait).max(1));
         let order = self.store.postpone(&order.id, attempts, due_at).await?;
@@ -144,19 +144,20 @@ impl Settlement {
         self.clock.now().saturating_sub(order.created_at) > millis(self.times.give_up)
     }
 
-    /// Settles what is due, again and again; ends only when it is dropped.
-    pub async fn run(self) {
+    /// Settles what is due, again and again.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; run again, it goes on where it was.
+    pub async fn run(self) -> sqlx::Result<()> {
         let mut forget_at = i64::MIN;
         loop {
             let now = self.clock.now();
             if now >= forget_at {
                 forget_at = now.saturating_add(FORGET_INTERVAL);
-                self.forget_keys(now).await;
+                self.store.forget_keys_before(now - KEYS_KEPT).await?;
             }
-            let wait = self.settle_due(now).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "the settlement cannot read or write orders");
-                STORE_PAUSE
-            });
+            let wait = self.settle_due(now).await?;
             // Woken early by an order that may be due before those seen here.
             let _ = timeout(wait, self.postponed.notified()).await;
         }
@@ -190,12 +191,6 @@ impl Settlement {
             next.min(LONGEST_WAIT)
         })
     }
-
-    async fn forget_keys(&self, now: i64) {
-        if let Err(error) = self.store.forget_keys_before(now - KEYS_KEPT).await {
-            tracing::warn!(%error, "old idempotency keys could not be deleted");
-        }
-    }
 }
 
 /// Orders settled at a time: what one round trip to a slow provider may hold up.
@@ -203,9 +198,6 @@ const BATCH: u32 = 16;
 
 /// An order whose request vanished is seen this late at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// Between two looks at a database that fails.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Idempotency keys are kept for a day: 24 × 60 × 60 × 1000 ms.
 const KEYS_KEPT: i64 = 86_400_000;

@@ -1,18 +1,20 @@
 //! The layers, one a line, in the order in which a request meets them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, middleware};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
-    BoxError, InvalidPolicy, RateLimiter, Respond,
+    BoxError, InvalidPolicy, Measured, RateLimiter, Respond,
+    backoff::{Backoff, Jitter},
     catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
     concurrency::{self, Bulkhead},
     key::ClientIp,
     rate_limit::{self, Quota},
+    supervise::{self, Supervised, supervise},
 };
 use tower::{
     Service, ServiceBuilder,
@@ -26,6 +28,7 @@ use tower_http::{
 use crate::{
     Routes, api,
     config::Config,
+    settlement::Settlement,
     telemetry::{self, Metrics, REQUEST_ID, RandomRequestId},
 };
 
@@ -144,6 +147,28 @@ where
         .layer(engines.calls.layer()) // a provider that is slow does not take all we have
         .service(exchange); // has the deadline: an answer that is late is a failure
     BoxCloneSyncService::new(service)
+}
+
+/// What goes on without anybody asking.
+pub(crate) fn background(settlement: &Settlement) -> Result<Supervised, InvalidPolicy> {
+    let settlement = settlement.clone();
+    // A database that was away is back within seconds: no order need wait a minute for a restart.
+    let backoff = Backoff::exponential(Duration::from_millis(100))
+        .max(Duration::from_secs(5))
+        .jitter(Jitter::Equal);
+    let policy = supervise::Policy::new("settlement").backoff(backoff);
+    supervise(policy, move || settlement.clone().run()) // an error or a panic ends one run, not the task
+}
+
+/// Everything that counts what it does.
+pub(crate) fn engines(inbound: &Inbound, outbound: &Outbound) -> [Arc<dyn Measured>; 5] {
+    [
+        Arc::new(inbound.panics.clone()),
+        Arc::new(inbound.clients.clone()),
+        Arc::new(inbound.places.clone()),
+        Arc::new(outbound.circuit.clone()),
+        Arc::new(outbound.calls.clone()),
+    ]
 }
 
 /// What [`outbound`] makes.

@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Histogram, MeterProvider as _},
+    metrics::{Counter, Histogram, Meter, MeterProvider as _},
 };
 use opentelemetry_sdk::{error::OTelSdkError, metrics::SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
@@ -85,10 +85,10 @@ impl Metrics {
         })
     }
 
-    /// Where the layers' figures are registered.
+    /// Where figures are registered.
     #[must_use]
-    pub const fn provider(&self) -> &SdkMeterProvider {
-        &self.provider
+    pub fn meter(&self) -> Meter {
+        self.provider.meter("ordering")
     }
 
     /// All figures in Prometheus' text format.

@@ -121,8 +121,10 @@ fn unsettled(service: &Service, settled: &Settled) -> Problem {
         Some(refused) => (refused.reason().as_str(), Some(refused.policy())),
         None => ("payment_unavailable", None),
     };
-    let detail = "the payment provider does not answer; the order is kept and its payment will be \
-                  tried again: look at /orders/{order_id}";
+    let detail = format!(
+        "the payment provider does not answer; the order is kept and paid later: see /orders/{}",
+        order.id
+    );
     let wait = order.due_at.saturating_sub(service.clock.now()).max(1);
     let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(1));
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason, detail).retry_after(wait);

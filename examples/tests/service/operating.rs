@@ -52,6 +52,16 @@ async fn figures_have_routes_and_never_paths() {
     );
     assert!(text.contains("http_route=\"/dishes/{id}\""), "{text}");
     assert!(text.contains("ordering_orders_total{"), "{text}");
+    for figure in [
+        "resilience_rate_limit_decisions_total{",
+        "resilience_concurrency_decisions_total{",
+        "resilience_circuit_breaker_calls_total{",
+        "resilience_panics_total{",
+        "policy=\"payment\"",
+        "policy=\"client\"",
+    ] {
+        assert!(text.contains(figure), "{figure} in {text}");
+    }
     assert!(!text.contains("/dishes/7") && !text.contains("nothing") && !text.contains("zebra"));
 }
 
