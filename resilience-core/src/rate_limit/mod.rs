@@ -59,7 +59,7 @@ mod gcra;
 mod layer;
 mod limiter;
 mod log;
-mod measured;
+mod measure;
 mod policy;
 mod quota;
 mod reservation;
@@ -70,6 +70,7 @@ mod tally;
 pub use self::{
     layer::{Cost, Everybody, Gate, Layer, OneUnit, Permit, Service, Wait},
     limiter::{RateLimiter, Standing},
+    measure::Snapshot,
     policy::{Charge, MissingKey, Mode, Policy, Window},
     quota::{Algorithm, Quota},
     reservation::Reservation,

@@ -3,6 +3,39 @@ use std::hash::Hash;
 use super::{limiter::RateLimiter, tally::Decision};
 use crate::{Instrument, InstrumentKind, Measured, Sample};
 
+/// How a limiter stands: a level now, and sums since it was built.
+///
+/// After everything has come to rest, whoever asked is counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Keys remembered.
+    pub keys: usize,
+    /// Calls that could go on at once.
+    pub allowed: u64,
+    /// Calls that could go on after a wait.
+    pub waited: u64,
+    /// Calls refused.
+    pub denied: u64,
+    /// Calls that a shadow policy let through, and would have refused.
+    pub would_deny: u64,
+}
+
+impl<K: Hash + Eq + Clone> RateLimiter<K> {
+    /// How the limiter stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let tally = self.shared.tally();
+        Snapshot {
+            keys: self.len(),
+            allowed: tally.read(Decision::Allowed),
+            waited: tally.read(Decision::Waited),
+            denied: tally.read(Decision::Denied),
+            would_deny: tally.read(Decision::WouldDeny),
+        }
+    }
+}
+
 static DECISIONS: Instrument = Instrument {
     name: "resilience.rate_limit.decisions",
     kind: InstrumentKind::Counter,
