@@ -281,9 +281,9 @@ proptest! {
         let mut at_rest = (limit, per);
         for step in steps {
             match step {
-                Step::Take(units) => drop(bench.take(units)),
-                Step::Reserve(units) => drop(bench.reserve(units)),
-                Step::Cancel(_) => drop(bench.held.pop().map(|it| it.0.cancel())),
+                Step::Take(units) => _ = bench.take(units),
+                Step::Reserve(units) => _ = bench.reserve(units),
+                Step::Cancel(_) => _ = bench.held.pop().map(|it| it.0.cancel()),
                 Step::Refund(units) => bench.limiter.refund(&(), units),
                 Step::Set(limit, per) => {
                     bench.set(limit, per);
@@ -349,7 +349,7 @@ proptest! {
                 let from = wide(now) * wide(limit);
                 let after = arrival.max(from) + wide(units) * wide(per);
                 let excess = after.saturating_sub(from + wide(burst) * wide(per));
-                (excess.div_ceil(wide(limit)) as u64, after)
+                (u64::try_from(excess.div_ceil(wide(limit))).unwrap(), after)
             };
             match step {
                 Step::Take(units) | Step::Reserve(units) if units > burst => {
@@ -403,8 +403,8 @@ proptest! {
         for bench in [&mut with, &mut without] {
             for step in &steps {
                 match *step {
-                    Step::Take(units) => drop(bench.take(units)),
-                    Step::Reserve(units) => drop(bench.reserve(units)),
+                    Step::Take(units) => _ = bench.take(units),
+                    Step::Reserve(units) => _ = bench.reserve(units),
                     Step::Pass(nanos) => bench.pass(nanos),
                     Step::PassWindow(more) => bench.pass(per.saturating_add_signed(more)),
                     _ => {}

@@ -13,6 +13,7 @@ pub(super) struct Held<K> {
     shared: Arc<Shared<K>>,
     whose: Whose<K>,
     booking: Option<Booking>,
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "answers tell it"))]
     pub(super) standing: Option<Standing>,
 }
 
@@ -44,6 +45,7 @@ impl<K: Hash + Eq + Clone> Held<K> {
         self.shared.charge()
     }
 
+    #[cfg(feature = "http")]
     pub(super) fn is_shadow(&self) -> bool {
         self.shared.is_shadow()
     }

@@ -48,6 +48,7 @@ pub(super) struct Standing {
     pub(super) name: &'static str,
     pub(super) status: QuotaStatus,
     /// How long until there is more.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "answers tell it"))]
     pub(super) next_back: Duration,
 }
 
