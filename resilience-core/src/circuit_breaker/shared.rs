@@ -310,3 +310,50 @@ impl Shared {
 fn slow_after(policy: &Policy) -> u64 {
     policy.slow_calls.map_or(u64::MAX, |slow| nanos(slow.after))
 }
+
+#[cfg(all(test, not(resilience_loom)))]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+
+    fn shared(policy: Policy) -> Shared {
+        Shared::new(policy, Environment::new().clock(ManualClock::new()))
+    }
+
+    #[test]
+    fn a_closed_circuit_admits_and_takes_successes_without_its_lock() {
+        let shared = shared(Policy::new("p").min_calls(1));
+        shared.settle(shared.admit().unwrap(), Outcome::Success, None);
+        let guard = lock(&shared.core);
+        for _ in 0..1_000 {
+            shared.settle(shared.admit().unwrap(), Outcome::Success, None);
+            shared.settle(shared.admit().unwrap(), Outcome::Canceled, None);
+        }
+        drop(guard);
+        assert_eq!(shared.snapshot().totals.successes, 1_001);
+    }
+
+    #[test]
+    fn a_circuit_refuses_without_its_lock() {
+        let shared = shared(Policy::tripping_after("p", 1));
+        let refuses = |refusal: Refusal| {
+            let _guard = lock(&shared.core);
+            assert!(shared.refuses_all());
+            assert_eq!(shared.admit(), Err(refusal));
+            shared.refuse(refusal);
+        };
+        let retry_after = Duration::from_secs(5);
+        shared.settle(shared.admit().unwrap(), Outcome::Failure, None);
+        refuses(Refusal::Open { retry_after });
+        shared
+            .with(|state, moment| state.force_half_open(moment))
+            .unwrap();
+        let _probe = shared.admit().unwrap();
+        refuses(Refusal::Probing);
+        shared
+            .with(|state, moment| state.force_open(moment))
+            .unwrap();
+        refuses(Refusal::ForcedOpen);
+        assert_eq!(shared.snapshot().rejected, 3);
+    }
+}

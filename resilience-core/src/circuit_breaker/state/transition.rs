@@ -56,7 +56,7 @@ impl State {
 
     /// Opens until an operator says otherwise.
     pub(in super::super) fn force_open(&mut self, moment: Moment) -> Result<(), IllegalTransition> {
-        self.pass(moment);
+        self.look(moment);
         self.check_enforced(Phase::ForcedOpen)?;
         self.enter(Stage::ForcedOpen);
         Ok(())
@@ -66,7 +66,7 @@ impl State {
         &mut self,
         moment: Moment,
     ) -> Result<(), IllegalTransition> {
-        self.pass(moment);
+        self.look(moment);
         match self.stage {
             Stage::Disabled => return Err(self.illegal(Phase::Closed)),
             Stage::Closed => self.ramp = None,
@@ -79,7 +79,7 @@ impl State {
         &mut self,
         moment: Moment,
     ) -> Result<(), IllegalTransition> {
-        self.pass(moment);
+        self.look(moment);
         match self.stage {
             Stage::Closed | Stage::Disabled => return Err(self.illegal(Phase::HalfOpen)),
             Stage::HalfOpen(_) => {}
@@ -95,7 +95,7 @@ impl State {
         wait: Duration,
         moment: Moment,
     ) -> Result<(), IllegalTransition> {
-        self.pass(moment);
+        self.look(moment);
         self.check_enforced(Phase::Open)?;
         self.enter(Stage::Open {
             until: moment.now.saturating_add(wait),
@@ -106,7 +106,7 @@ impl State {
 
     /// Ends a forced open by closing.
     pub(in super::super) fn resume(&mut self, moment: Moment) {
-        self.pass(moment);
+        self.look(moment);
         if matches!(self.stage, Stage::ForcedOpen) {
             self.close(moment.now);
         }

@@ -1,0 +1,114 @@
+use std::{future::ready, time::Duration};
+
+use resilience_core::{
+    BoxError, Environment, Event, ManualClock, Outcome, Reason, Rejectable, Results,
+    circuit_breaker::{CircuitBreakers, OpenWait, Phase, Policy, Window},
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::{SECOND, fragile};
+
+fn breakers<K: std::hash::Hash + Eq>(
+    policy: Policy,
+    capacity: usize,
+) -> (CircuitBreakers<K>, ManualClock) {
+    let clock = ManualClock::new();
+    let environment = Environment::new()
+        .clock(clock.clone())
+        .observer(|_: &Event<'_>| {});
+    let breakers = CircuitBreakers::new_in(policy, capacity, &environment).unwrap();
+    (breakers, clock)
+}
+
+fn settle<K: std::hash::Hash + Eq + Clone>(
+    breakers: &CircuitBreakers<K>,
+    key: &K,
+    outcome: Outcome,
+) {
+    breakers.breaker(key).try_acquire().unwrap().settle(outcome);
+}
+
+#[test]
+fn one_failing_key_takes_no_other_out_of_service() {
+    let (breakers, _clock) = breakers::<String>(fragile(), 100);
+    settle(&breakers, &"down".to_owned(), Outcome::Failure);
+    assert_eq!(breakers.breaker("down").phase(), Phase::Open);
+    assert_eq!(breakers.breaker("up").phase(), Phase::Closed);
+}
+
+#[test]
+fn a_circuit_that_refuses_is_never_forgotten_for_new_keys() {
+    let (breakers, _clock) = breakers::<u64>(fragile().open(OpenWait::fixed(Duration::MAX)), 8);
+    settle(&breakers, &0, Outcome::Failure);
+    for key in 1..10_000 {
+        settle(&breakers, &key, Outcome::Success);
+    }
+    assert!(breakers.len() <= 8);
+    assert_eq!(breakers.breaker(&0).phase(), Phase::Open);
+}
+
+#[test]
+fn a_circuit_with_a_call_under_way_is_never_forgotten() {
+    let policy = fragile().window(Window::time(SECOND, 1));
+    let (breakers, clock) = breakers::<u64>(policy, 1);
+    let permit = breakers.breaker(&0).try_acquire().unwrap();
+    clock.advance(SECOND * 60);
+    for key in 1..100 {
+        let _ = breakers.breaker(&key);
+    }
+    permit.settle(Outcome::Failure);
+    assert_eq!(breakers.breaker(&0).phase(), Phase::Open);
+}
+
+#[test]
+fn idle_circuits_make_room_first_and_then_those_with_the_fewest_failures() {
+    let policy = Policy::new("p").window(Window::time(SECOND * 60, 6));
+    let (breakers, _clock) = breakers::<u64>(policy, 3);
+    for _ in 0..5 {
+        settle(&breakers, &0, Outcome::Failure);
+    }
+    settle(&breakers, &1, Outcome::Failure);
+    drop(breakers.breaker(&2));
+    settle(&breakers, &3, Outcome::Success);
+    settle(&breakers, &4, Outcome::Success);
+    assert_eq!(breakers.breaker(&0).snapshot().failures, 5);
+    assert_eq!(breakers.breaker(&1).snapshot().failures, 1);
+}
+
+#[test]
+fn when_its_wait_is_over_an_open_circuit_may_be_forgotten() {
+    let (breakers, clock) = breakers::<u64>(fragile(), 1);
+    settle(&breakers, &0, Outcome::Failure);
+    clock.advance(SECOND);
+    settle(&breakers, &1, Outcome::Success);
+    assert_eq!(breakers.breaker(&1).snapshot().totals.successes, 1);
+    assert_eq!(breakers.len(), 1);
+}
+
+#[test]
+fn no_capacity_is_no_policy() {
+    let invalid = CircuitBreakers::<u64>::new(fragile(), 0).unwrap_err();
+    assert_eq!(invalid.field(), "capacity");
+    let invalid = CircuitBreakers::<u64>::new(fragile().min_calls(0), 1).unwrap_err();
+    assert_eq!(invalid.field(), "min_calls");
+}
+
+#[tokio::test]
+async fn the_layer_asks_the_circuit_of_the_key() {
+    let (breakers, _clock) = breakers::<u32>(fragile(), 10);
+    let layer = breakers.layer_with(|request: &Option<u32>| *request, Results);
+    let service = layer.layer(service_fn(|request: Option<u32>| {
+        ready(if request == Some(7) {
+            Err(BoxError::from("down"))
+        } else {
+            Ok(())
+        })
+    }));
+    assert!(service.clone().oneshot(Some(7)).await.is_err());
+    let reason = |error: BoxError| error.as_rejected().map(|rejected| rejected.reason());
+    let refused = service.clone().oneshot(Some(7)).await.unwrap_err();
+    assert_eq!(reason(refused), Some(Reason::CircuitOpen));
+    service.clone().oneshot(Some(8)).await.unwrap();
+    let keyless = service.oneshot(None).await.unwrap_err();
+    assert_eq!(reason(keyless), Some(Reason::MissingKey));
+}
