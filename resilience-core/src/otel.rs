@@ -12,7 +12,7 @@
 //! | `resilience.circuit_breaker.calls` | counter | `{call}` | `outcome` |
 //! | `resilience.circuit_breaker.rejected` | counter | `{call}` | |
 //! | `resilience.circuit_breaker.transitions` | counter | `{transition}` | |
-//! | `resilience.circuit_breaker.state` | gauge | `1` | `phase` |
+//! | `resilience.circuit_breaker.state` | gauge | `{circuit}` | `phase` |
 //! | `resilience.concurrency.decisions` | counter | `{call}` | `decision` |
 //! | `resilience.concurrency.running` | gauge | `{call}` | |
 //! | `resilience.concurrency.queued` | gauge | `{call}` | |

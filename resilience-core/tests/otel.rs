@@ -1,0 +1,161 @@
+//! Metrics are read from the engines' own counters, and from nothing else.
+#![cfg(feature = "otel")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_sdk::metrics::{
+    InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,
+    data::{AggregatedMetrics, MetricData},
+};
+use resilience_core::{
+    Bulkhead, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter, Settle as _,
+    circuit_breaker, concurrency, otel,
+    rate_limit::{self, Quota},
+};
+
+struct Engines {
+    limiter: RateLimiter<u64>,
+    breaker: CircuitBreaker,
+    other: CircuitBreaker,
+    bulkhead: Bulkhead,
+    panics: CatchPanic,
+}
+
+impl Engines {
+    fn new() -> Self {
+        let quota = Quota::new(2, Duration::from_secs(3600));
+        let breaker = |name| CircuitBreaker::new(circuit_breaker::Policy::new(name)).unwrap();
+        Self {
+            limiter: RateLimiter::new(rate_limit::Policy::new("limit", quota)).unwrap(),
+            breaker: breaker("payment"),
+            other: breaker("kitchen"),
+            bulkhead: Bulkhead::new(concurrency::Policy::new("oven", 3)).unwrap(),
+            panics: CatchPanic::new("handlers").unwrap(),
+        }
+    }
+
+    fn measured(&self) -> [Arc<dyn Measured>; 5] {
+        [
+            Arc::new(self.limiter.clone()),
+            Arc::new(self.breaker.clone()),
+            Arc::new(self.other.clone()),
+            Arc::new(self.bulkhead.clone()),
+            Arc::new(self.panics.clone()),
+        ]
+    }
+}
+
+/// What a collection exports: series by name and attributes, in alphabetical order.
+fn collect(engines: &Engines) -> BTreeMap<String, u64> {
+    let exporter = InMemoryMetricExporter::default();
+    let reader = PeriodicReader::builder(exporter.clone()).build();
+    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    otel::register(&provider.meter("test"), engines.measured());
+    provider.force_flush().unwrap();
+    let mut series = BTreeMap::new();
+    for resource in exporter.get_finished_metrics().unwrap() {
+        for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
+            let AggregatedMetrics::U64(data) = metric.data() else {
+                panic!("{} is no whole number", metric.name());
+            };
+            let mut add = |attributes: Vec<String>, value| {
+                let mut attributes = attributes;
+                attributes.sort();
+                let name = format!("{}{{{}}}", metric.name(), attributes.join(","));
+                assert_eq!(series.insert(name, value), None, "a series appears once");
+            };
+            let text = |it: &opentelemetry::KeyValue| format!("{}={}", it.key, it.value);
+            match data {
+                MetricData::Sum(sum) => sum
+                    .data_points()
+                    .for_each(|point| add(point.attributes().map(text).collect(), point.value())),
+                MetricData::Gauge(gauge) => gauge
+                    .data_points()
+                    .for_each(|point| add(point.attributes().map(text).collect(), point.value())),
+                _ => panic!("{} is neither a sum nor a gauge", metric.name()),
+            }
+        }
+    }
+    series
+}
+
+#[test]
+fn a_collection_gives_what_the_engines_counted() {
+    let engines = Engines::new();
+    for key in [7, 7, 7, 8] {
+        let _ = engines.limiter.try_take(&key);
+    }
+    for outcome in [Outcome::Success, Outcome::Success, Outcome::Failure] {
+        engines.breaker.try_acquire().unwrap().settle(outcome);
+    }
+    engines.other.open_for(Duration::from_secs(3600)).unwrap();
+    engines.other.try_acquire().unwrap_err();
+    let _running = engines.bulkhead.try_acquire().unwrap();
+
+    let series = collect(&engines);
+    let value = |name: &str| series.get(name).copied();
+    for (name, expected) in [
+        (
+            "resilience.rate_limit.decisions{decision=allowed,policy=limit}",
+            3,
+        ),
+        (
+            "resilience.rate_limit.decisions{decision=denied,policy=limit}",
+            1,
+        ),
+        ("resilience.rate_limit.keys{policy=limit}", 2),
+        (
+            "resilience.circuit_breaker.calls{outcome=success,policy=payment}",
+            2,
+        ),
+        (
+            "resilience.circuit_breaker.calls{outcome=failure,policy=payment}",
+            1,
+        ),
+        ("resilience.circuit_breaker.rejected{policy=kitchen}", 1),
+        ("resilience.circuit_breaker.transitions{policy=kitchen}", 1),
+        (
+            "resilience.circuit_breaker.state{phase=open,policy=kitchen}",
+            1,
+        ),
+        (
+            "resilience.circuit_breaker.state{phase=closed,policy=kitchen}",
+            0,
+        ),
+        (
+            "resilience.circuit_breaker.state{phase=closed,policy=payment}",
+            1,
+        ),
+        ("resilience.concurrency.running{policy=oven}", 1),
+        ("resilience.concurrency.permits{policy=oven}", 3),
+        ("resilience.panics{policy=handlers,where=future}", 0),
+    ] {
+        assert_eq!(value(name), Some(expected), "{name} in {series:#?}");
+    }
+}
+
+#[test]
+fn no_key_of_a_caller_is_exported() {
+    let engines = Engines::new();
+    engines.limiter.try_take(&4_711_081_500).unwrap();
+    let series = collect(&engines);
+    assert!(!series.keys().any(|name| name.contains("4711081500")));
+}
+
+#[test]
+fn the_documentation_lists_every_instrument() {
+    let table = include_str!("../src/otel.rs");
+    for engine in Engines::new().measured() {
+        for instrument in engine.instruments() {
+            let label = instrument
+                .label
+                .map_or(String::new(), |it| format!("`{it}` "));
+            let kind = format!("{:?}", instrument.kind).to_lowercase();
+            let (name, unit) = (instrument.name, instrument.unit);
+            let row = format!("//! | `{name}` | {kind} | `{unit}` | {label}|");
+            assert!(table.contains(&row), "missing: {row}");
+        }
+    }
+}
