@@ -522,6 +522,25 @@ async fn call_runs_the_operation_under_a_permit() {
 }
 
 #[test]
+fn a_runtime_that_shuts_down_gives_everything_back() {
+    let (bulkhead, _clock) = manual(queued(1, 1));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        let bulkhead = bulkhead.clone();
+        runtime.spawn(async move { bulkhead.call(pending::<Result<(), Infallible>>).await });
+    }
+    runtime.block_on(tokio::task::yield_now());
+    let full = bulkhead.snapshot();
+    assert_eq!((full.running, full.queued), (1, 1));
+    drop(runtime);
+    let empty = bulkhead.snapshot();
+    assert_eq!((empty.running, empty.queued), (0, 0));
+}
+
+#[test]
 fn each_key_has_permits_of_its_own() {
     let bulkheads = Bulkheads::<String>::new(policy(1)).unwrap();
     let _soup = bulkheads.bulkhead("soup").try_acquire().unwrap();

@@ -4,13 +4,17 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use super::{Layer, Plain, Snapshot, future::Catching, message, state::Log};
-use crate::{Environment, Error, Event, InvalidPolicy, Reason, Rejected, invalid::check_name};
+use crate::{
+    Environment, Error, Event, InvalidPolicy, Reason, Rejected,
+    invalid::check_name,
+    sync::{Mutex, lock},
+};
 
 /// Turns panics into refusals; see the [module](super).
 ///
@@ -62,7 +66,7 @@ impl CatchPanic {
                 name,
                 environment: environment.clone(),
                 counters: Default::default(),
-                log: Mutex::default(),
+                log: Mutex::new(Log::default()),
             }),
         })
     }
@@ -129,7 +133,7 @@ impl CatchPanic {
             log,
         } = &*self.shared;
         counters[place as usize].fetch_add(1, Relaxed);
-        let told = crate::sync::lock(log).tell(environment.now());
+        let told = lock(log).tell(environment.now());
         let message = message::take(payload);
         if let Some(suppressed) = told {
             environment.emit(&Event::Panicked {

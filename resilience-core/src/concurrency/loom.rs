@@ -45,7 +45,7 @@ fn poll(waiting: &mut Pin<Box<Waiting>>) -> Option<Permit> {
 }
 
 #[test]
-fn loom_a_permit_that_comes_back_while_a_caller_joins_the_queue_is_not_lost() {
+fn a_permit_that_comes_back_while_a_caller_joins_the_queue_is_not_lost() {
     check(|| {
         let bulkhead = bulkhead(1, 1);
         let permit = bulkhead.try_acquire().unwrap();
@@ -58,7 +58,7 @@ fn loom_a_permit_that_comes_back_while_a_caller_joins_the_queue_is_not_lost() {
 }
 
 #[test]
-fn loom_never_more_than_the_permits_run_and_all_of_them_come_back() {
+fn never_more_than_the_permits_run_and_all_of_them_come_back() {
     check(|| {
         let bulkhead = bulkhead(1, 0);
         let threads = [0, 1].map(|_| {
@@ -77,7 +77,7 @@ fn loom_never_more_than_the_permits_run_and_all_of_them_come_back() {
 }
 
 #[test]
-fn loom_a_permit_just_given_to_a_caller_that_goes_away_is_passed_on() {
+fn a_permit_just_given_to_a_caller_that_goes_away_is_passed_on() {
     check(|| {
         let bulkhead = bulkhead(1, 2);
         let permit = bulkhead.try_acquire().unwrap();
@@ -92,7 +92,7 @@ fn loom_a_permit_just_given_to_a_caller_that_goes_away_is_passed_on() {
 }
 
 #[test]
-fn loom_a_newcomer_never_passes_one_who_waits() {
+fn a_newcomer_never_passes_one_who_waits() {
     check(|| {
         let bulkhead = bulkhead(1, 1);
         let permit = bulkhead.try_acquire().unwrap();
@@ -106,7 +106,7 @@ fn loom_a_newcomer_never_passes_one_who_waits() {
 }
 
 #[test]
-fn loom_permits_changed_while_calls_come_and_go_are_all_there_in_the_end() {
+fn permits_changed_while_calls_come_and_go_are_all_there_in_the_end() {
     check(|| {
         let bulkhead = bulkhead(1, 1);
         let caller = bulkhead.clone();
