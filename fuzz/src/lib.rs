@@ -8,6 +8,7 @@ pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod client_ip;
 pub mod http_answer;
+pub mod rate_limit;
 
 mod bytes;
 
@@ -21,4 +22,5 @@ pub const TARGETS: &[Target] = &[
     ("circuit_breaker", circuit_breaker::run),
     ("client_ip", client_ip::run),
     ("http_answer", http_answer::run),
+    ("rate_limit", rate_limit::run),
 ];
