@@ -17,7 +17,7 @@
 //!
 //! # Cost
 //!
-//! One round trip for each decision and one key of about 120 bytes for each client and quota, gone
+//! One round trip for each decision and one key of about 200 bytes for each client and quota, gone
 //! by itself after 1.2 windows.
 //!
 //! # Sharing
