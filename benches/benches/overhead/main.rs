@@ -5,6 +5,7 @@
 //! and the time is one thread's for one call.
 
 mod bare;
+mod catch_panic;
 mod circuit_breaker;
 mod concurrency;
 mod rate_limit;
@@ -14,6 +15,7 @@ use criterion::{criterion_group, criterion_main};
 criterion_group!(
     overhead,
     bare::bench,
+    catch_panic::bench,
     circuit_breaker::bench,
     concurrency::bench,
     rate_limit::bench
