@@ -3,6 +3,11 @@
 //! The engine keeps successes back, moves buckets and answers without its lock; the model has one
 //! list of votes and counts it anew for each question. They must agree on every answer, every
 //! figure and every event, whatever happens in whatever order.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "the figures here are small"
+)]
 
 use std::{
     sync::{Arc, Mutex},

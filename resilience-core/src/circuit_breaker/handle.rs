@@ -36,13 +36,9 @@ impl CircuitBreaker {
     /// A policy that cannot work.
     pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
         policy.check()?;
-        Ok(Self::from_checked(policy, environment))
-    }
-
-    pub(super) fn from_checked(policy: Policy, environment: &Environment) -> Self {
-        Self {
+        Ok(Self {
             shared: Arc::new(Shared::new(policy, environment.clone())),
-        }
+        })
     }
 
     /// Asks to make a call.

@@ -1,11 +1,11 @@
 use std::{borrow::Borrow, fmt, hash::Hash};
 
-use super::{CircuitBreaker, KeyedLayer, Permit, Policy};
+use super::{CircuitBreaker, KeyedLayer, Permit, Policy, measured::Figures, shared::Shared};
 use crate::{
     Environment, InvalidPolicy, KeyExtractor, Reason, Rejected, Timestamp,
     gate::{Entry, Gate, Never},
     keyed::{Keyed, Retain, Retention},
-    sync::Arc,
+    sync::{Arc, Mutex, lock},
 };
 
 /// A circuit for each key: host, tenant, method.
@@ -25,6 +25,8 @@ struct Inner<K> {
     policy: Policy,
     environment: Environment,
     circuits: Keyed<K, CircuitBreaker>,
+    /// What forgotten circuits counted.
+    forgotten: Arc<Mutex<Figures>>,
 }
 
 impl<K: Hash + Eq> CircuitBreakers<K> {
@@ -55,6 +57,7 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
             policy,
             environment: environment.clone(),
             circuits: Keyed::new(capacity),
+            forgotten: Arc::new(Mutex::new(Figures::default())),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -68,15 +71,11 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let Inner {
-            policy,
-            environment,
-            circuits,
-        } = &*self.inner;
-        circuits.with(
+        let inner = &*self.inner;
+        inner.circuits.with(
             key,
-            environment.now(),
-            || CircuitBreaker::from_checked(policy.clone(), environment),
+            inner.environment.now(),
+            || inner.make(),
             |breaker| breaker.clone(),
         )
     }
@@ -112,6 +111,37 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
             extractor,
         };
         KeyedLayer::new(gate, classifier)
+    }
+}
+
+impl<K> CircuitBreakers<K> {
+    pub(super) fn name(&self) -> &'static str {
+        self.inner.policy.name
+    }
+
+    pub(super) fn forgotten(&self) -> Figures {
+        *lock(&self.inner.forgotten)
+    }
+}
+
+impl<K: Hash + Eq> CircuitBreakers<K> {
+    /// All circuits, so that they can be asked with no lock of the map held: an answer may be an
+    /// event, whose observer may ask for a circuit.
+    pub(super) fn kept(&self) -> Vec<CircuitBreaker> {
+        let mut kept = vec![];
+        let circuits = &self.inner.circuits;
+        circuits.for_each(|breaker| kept.push(breaker.clone()));
+        kept
+    }
+}
+
+impl<K> Inner<K> {
+    fn make(&self) -> CircuitBreaker {
+        let (policy, environment) = (self.policy.clone(), self.environment.clone());
+        let shared = Shared::new(policy, environment).leaving_figures_to(self.forgotten.clone());
+        CircuitBreaker {
+            shared: Arc::new(shared),
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-use super::{CircuitBreaker, Phase};
+use std::hash::Hash;
+
+use super::{CircuitBreaker, CircuitBreakers, Phase, Snapshot, Totals};
 use crate::{Instrument, InstrumentKind, Measured, Sample};
 
 static CALLS: Instrument = Instrument {
@@ -35,6 +37,62 @@ static STATE: Instrument = Instrument {
 
 static INSTRUMENTS: [&Instrument; 4] = [&CALLS, &REJECTED, &TRANSITIONS, &STATE];
 
+/// The figures of one circuit, or of many together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    totals: Totals,
+    rejected: u64,
+    transitions: u64,
+    circuits: [u64; Phase::ALL.len()],
+}
+
+impl Figures {
+    /// Adds a circuit that stands.
+    fn add(&mut self, snapshot: &Snapshot) {
+        self.add_counters(snapshot);
+        self.circuits[snapshot.phase as usize] += 1;
+    }
+
+    /// Adds what a circuit counted before it went.
+    pub(super) fn add_counters(&mut self, snapshot: &Snapshot) {
+        let (sum, totals) = (&mut self.totals, &snapshot.totals);
+        sum.successes += totals.successes;
+        sum.failures += totals.failures;
+        sum.overloads += totals.overloads;
+        sum.not_called += totals.not_called;
+        sum.canceled += totals.canceled;
+        sum.ignored += totals.ignored;
+        self.rejected += snapshot.rejected;
+        self.transitions += snapshot.transitions_total;
+    }
+
+    fn record(&self, record: &mut dyn FnMut(Sample)) {
+        let mut sample = |instrument, label, value| {
+            record(Sample {
+                instrument,
+                label,
+                value,
+            });
+        };
+        for (outcome, calls) in [
+            ("success", self.totals.successes),
+            ("failure", self.totals.failures),
+            ("overload", self.totals.overloads),
+            ("not_called", self.totals.not_called),
+            ("canceled", self.totals.canceled),
+            ("ignored", self.totals.ignored),
+        ] {
+            sample(&CALLS, Some(outcome), calls);
+        }
+        sample(&REJECTED, None, self.rejected);
+        sample(&TRANSITIONS, None, self.transitions);
+        for phase in Phase::ALL {
+            let circuits = self.circuits[phase as usize];
+            sample(&STATE, Some(phase.as_str()), circuits);
+        }
+    }
+}
+
 impl Measured for CircuitBreaker {
     fn policy(&self) -> &'static str {
         self.shared.name()
@@ -45,30 +103,30 @@ impl Measured for CircuitBreaker {
     }
 
     fn measure(&self, record: &mut dyn FnMut(Sample)) {
-        let snapshot = self.snapshot();
-        let totals = snapshot.totals;
-        let mut sample = |instrument, label, value| {
-            record(Sample {
-                instrument,
-                label,
-                value,
-            });
-        };
-        for (outcome, calls) in [
-            ("success", totals.successes),
-            ("failure", totals.failures),
-            ("overload", totals.overloads),
-            ("not_called", totals.not_called),
-            ("canceled", totals.canceled),
-            ("ignored", totals.ignored),
-        ] {
-            sample(&CALLS, Some(outcome), calls);
+        let mut figures = Figures::default();
+        figures.add(&self.snapshot());
+        figures.record(record);
+    }
+}
+
+/// All circuits together; no key ever stands in a metric.
+impl<K: Hash + Eq + Send> Measured for CircuitBreakers<K> {
+    fn policy(&self) -> &'static str {
+        self.name()
+    }
+
+    fn instruments(&self) -> &'static [&'static Instrument] {
+        &INSTRUMENTS
+    }
+
+    fn measure(&self, record: &mut dyn FnMut(Sample)) {
+        // In this order: a circuit that is forgotten meanwhile is held here until it was counted,
+        // and leaves its figures behind only then. A counter never falls.
+        let kept = self.kept();
+        let mut figures = self.forgotten();
+        for breaker in &kept {
+            figures.add(&breaker.snapshot());
         }
-        sample(&REJECTED, None, snapshot.rejected);
-        sample(&TRANSITIONS, None, snapshot.transitions_total);
-        for phase in Phase::ALL {
-            let here = u64::from(phase == snapshot.phase);
-            sample(&STATE, Some(phase.as_str()), here);
-        }
+        figures.record(record);
     }
 }

@@ -57,6 +57,7 @@ mod count_ring;
 mod half_open;
 mod handle;
 mod keyed;
+mod limits;
 #[cfg(all(test, resilience_loom))]
 mod loom;
 mod measured;

@@ -1,9 +1,11 @@
-use std::{mem, time::Duration};
+use std::mem;
 
 use crossbeam_utils::CachePadded;
 
 use super::{
     Policy, Snapshot,
+    limits::Limits,
+    measured::Figures,
     snapshot::Unvoted,
     state::State,
     terms::{Answer, Change, Moment, Refusal, Standing, Ticket, Vote},
@@ -11,9 +13,8 @@ use super::{
 };
 use crate::{
     Environment, Event, Outcome, Reason, Rejected, Timestamp,
-    clock::nanos,
     keyed::Retention,
-    sync::{AtomicU64, Mutex, Ordering, lock},
+    sync::{Arc, AtomicU64, Mutex, Ordering, lock},
 };
 
 /// The machine made shareable.
@@ -32,18 +33,8 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     name: &'static str,
     environment: Environment,
-}
-
-/// What the word says holds until a time, or for calls below a duration, in nanoseconds. Written
-/// with the lock held, before the word.
-#[derive(Debug)]
-struct Limits {
-    /// End of the current bucket: later successes must be told. `u64::MAX`: no time matters.
-    stable_until: AtomicU64,
-    /// End of an open wait, or the deadline of the probes.
-    refused_until: AtomicU64,
-    /// A call that takes as long is slow. `u64::MAX`: calls are not timed.
-    slow_after: AtomicU64,
+    /// Who counts on, when this circuit of many is forgotten.
+    heir: Option<Arc<Mutex<Figures>>>,
 }
 
 #[derive(Debug)]
@@ -59,11 +50,7 @@ impl Shared {
     pub(super) fn new(policy: Policy, environment: Environment) -> Self {
         let shared = Self {
             word: GateWord::new(Word::new(Sign::Ask, Ticket::default(), 0)),
-            limits: CachePadded::new(Limits {
-                stable_until: AtomicU64::new(0),
-                refused_until: AtomicU64::new(0),
-                slow_after: AtomicU64::new(slow_after(&policy)),
-            }),
+            limits: CachePadded::new(Limits::new(&policy)),
             refused: CachePadded::new(AtomicU64::new(0)),
             unvoted: Unvoted::default(),
             name: policy.name,
@@ -73,9 +60,15 @@ impl Shared {
                 announcing: false,
             }),
             environment,
+            heir: None,
         };
         shared.publish(&mut lock(&shared.core));
         shared
+    }
+
+    pub(super) fn leaving_figures_to(mut self, heir: Arc<Mutex<Figures>>) -> Self {
+        self.heir = Some(heir);
+        self
     }
 
     pub(super) const fn name(&self) -> &'static str {
@@ -90,8 +83,7 @@ impl Shared {
     /// When a call that is admitted now begins, where calls are timed.
     #[inline]
     pub(super) fn start(&self) -> Option<Timestamp> {
-        let timed = self.limits.slow_after.load(Ordering::Relaxed) != u64::MAX;
-        timed.then(|| self.now())
+        self.limits.are_calls_timed().then(|| self.now())
     }
 
     /// Asks for admission.
@@ -111,18 +103,12 @@ impl Shared {
         match sign {
             Sign::ForcedOpen => Some(Refusal::ForcedOpen),
             Sign::Open => self
-                .time_left()
+                .limits
+                .time_left(self.now())
                 .map(|retry_after| Refusal::Open { retry_after }),
-            Sign::Probing => self.time_left().map(|_| Refusal::Probing),
+            Sign::Probing => self.limits.time_left(self.now()).map(|_| Refusal::Probing),
             Sign::Admit | Sign::Ask | Sign::Bypass => None,
         }
-    }
-
-    /// How long calls are still refused without asking the machine.
-    fn time_left(&self) -> Option<Duration> {
-        let now = self.now();
-        let until = Timestamp::from_nanos(self.limits.refused_until.load(Ordering::Acquire));
-        (now < until).then(|| until.saturating_since(now))
     }
 
     #[cold]
@@ -153,8 +139,7 @@ impl Shared {
     /// An admitted call that took `elapsed` nanoseconds, where it was timed, is over.
     #[inline]
     pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome, elapsed: Option<u64>) {
-        let slow = elapsed
-            .is_some_and(|elapsed| elapsed >= self.limits.slow_after.load(Ordering::Relaxed));
+        let slow = elapsed.is_some_and(|elapsed| self.limits.is_slow(elapsed));
         let answer = match outcome {
             Outcome::Success if !slow && self.keep_back(ticket) => return,
             Outcome::Success => Answer::Success,
@@ -170,9 +155,7 @@ impl Shared {
     #[inline]
     fn keep_back(&self, ticket: Ticket) -> bool {
         // Read before the word: an older end is an earlier one, and errs towards telling.
-        let until = self.limits.stable_until.load(Ordering::Acquire);
-        let stable = until == u64::MAX || self.now().as_nanos() < until;
-        stable && self.word.keep_back(ticket)
+        self.limits.is_stable(|| self.now()) && self.word.keep_back(ticket)
     }
 
     #[cold]
@@ -195,18 +178,20 @@ impl Shared {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let rejected = self.refused.load(Ordering::Relaxed);
         self.with(|state, moment| {
             state.look(moment);
-            Snapshot::new(state, rejected, &self.unvoted)
+            self.show(state)
         })
+    }
+
+    fn show(&self, state: &State) -> Snapshot {
+        Snapshot::new(state, self.refused.load(Ordering::Relaxed), &self.unvoted)
     }
 
     /// Goes on by another policy of the same name.
     pub(super) fn reconfigure(&self, policy: Policy) {
         self.with(|state, moment| {
-            let slow_after = slow_after(&policy);
-            self.limits.slow_after.store(slow_after, Ordering::Relaxed);
+            self.limits.time_calls(&policy);
             state.reconfigure(policy, moment);
         });
     }
@@ -253,25 +238,16 @@ impl Shared {
     }
 
     fn publish(&self, core: &mut Core) {
-        let limits = &self.limits;
-        let sign = match core.state.standing() {
-            Standing::Admit { untold, until } => {
+        let standing = core.state.standing();
+        self.limits.publish(standing);
+        let sign = match standing {
+            Standing::Admit { untold, .. } => {
                 core.untold = untold;
-                let until = until.as_nanos();
-                limits.stable_until.store(until, Ordering::Release);
                 Sign::Admit
             }
-            Standing::Open { until } => {
-                let until = until.as_nanos();
-                limits.refused_until.store(until, Ordering::Release);
-                Sign::Open
-            }
-            Standing::Probing { until } => {
-                let until = until.as_nanos();
-                limits.refused_until.store(until, Ordering::Release);
-                Sign::Probing
-            }
             Standing::Ask => Sign::Ask,
+            Standing::Open { .. } => Sign::Open,
+            Standing::Probing { .. } => Sign::Probing,
             Standing::ForcedOpen => Sign::ForcedOpen,
             Standing::Bypass => Sign::Bypass,
         };
@@ -307,12 +283,19 @@ impl Shared {
     }
 }
 
-fn slow_after(policy: &Policy) -> u64 {
-    policy.slow_calls.map_or(u64::MAX, |slow| nanos(slow.after))
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(heir) = self.heir.take() {
+            let (last, _) = self.exclusively(|state, _| self.show(state));
+            lock(&heir).add_counters(&last);
+        }
+    }
 }
 
 #[cfg(all(test, not(resilience_loom)))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::ManualClock;
 

@@ -1,7 +1,7 @@
 use std::{future::ready, time::Duration};
 
 use resilience_core::{
-    BoxError, Environment, Event, ManualClock, Outcome, Reason, Rejectable, Results,
+    BoxError, Environment, Event, ManualClock, Measured, Outcome, Reason, Rejectable, Results,
     circuit_breaker::{CircuitBreakers, OpenWait, Phase, Policy, Window},
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -83,6 +83,32 @@ fn when_its_wait_is_over_an_open_circuit_may_be_forgotten() {
     settle(&breakers, &1, Outcome::Success);
     assert_eq!(breakers.breaker(&1).snapshot().totals.successes, 1);
     assert_eq!(breakers.len(), 1);
+}
+
+#[test]
+fn counters_of_many_circuits_never_fall_though_circuits_are_forgotten() {
+    let (breakers, clock) = breakers::<u64>(fragile(), 4);
+    for key in 0..50 {
+        settle(&breakers, &key, Outcome::Success);
+        settle(&breakers, &key, Outcome::Failure);
+        assert!(breakers.breaker(&key).try_acquire().is_err());
+        clock.advance(SECOND);
+    }
+    assert!(breakers.len() <= 4);
+    let mut figures = vec![];
+    breakers.measure(&mut |sample| figures.push((sample.label, sample.value)));
+    let calls = [("success", 50), ("failure", 50), ("overload", 0)];
+    for (outcome, calls) in calls {
+        assert!(figures.contains(&(Some(outcome), calls)), "{figures:?}");
+    }
+    assert_eq!(
+        figures
+            .iter()
+            .filter(|figure| **figure == (None, 50))
+            .count(),
+        2
+    );
+    assert!(figures.contains(&(Some("open"), breakers.len() as u64)));
 }
 
 #[test]

@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, OnceLock};
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 use resilience_core::{
     Environment, Event, ManualClock, Measured, Outcome, Reason,
@@ -40,7 +43,7 @@ fn a_forced_open_circuit_can_be_probed() {
 #[test]
 fn opening_for_no_time_leaves_probes_the_usual_time() {
     let circuit = Circuit::fragile();
-    circuit.open_for(SECOND * 0).unwrap();
+    circuit.open_for(Duration::ZERO).unwrap();
     let probe = circuit.try_acquire().unwrap();
     circuit.is(Phase::HalfOpen);
     probe.settle(Outcome::Success);
@@ -148,6 +151,25 @@ fn an_observer_may_use_the_breaker_and_hears_everything_in_order() {
         .settle(Outcome::Failure);
     let order = [Phase::Open, Phase::HalfOpen, Phase::Closed];
     assert_eq!(*heard.lock().unwrap(), order);
+}
+
+#[test]
+fn each_refusal_is_an_event() {
+    let heard = Arc::new(Mutex::new(vec![]));
+    let ear = heard.clone();
+    let environment =
+        Environment::new()
+            .clock(ManualClock::new())
+            .observer(move |event: &Event<'_>| {
+                if let Event::Rejected(rejected) = event {
+                    ear.lock().unwrap().push((*rejected).clone());
+                }
+            });
+    let breaker = CircuitBreaker::new_in(fragile(), &environment).unwrap();
+    breaker.try_acquire().unwrap().settle(Outcome::Failure);
+    let refused = [(); 3].map(|()| breaker.try_acquire().unwrap_err());
+    assert_eq!(*heard.lock().unwrap(), refused);
+    assert_eq!(refused[0].policy(), "fragile");
 }
 
 #[test]

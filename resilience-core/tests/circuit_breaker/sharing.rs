@@ -1,7 +1,7 @@
 use std::{
     sync::{
         Barrier,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     thread,
 };
@@ -13,7 +13,7 @@ use resilience_core::{
 
 use crate::{Circuit, SECOND};
 
-const CALLERS: usize = 100;
+const CALLERS: u32 = 100;
 
 #[test]
 fn of_many_callers_at_the_end_of_a_wait_exactly_the_permits_are_admitted() {
@@ -21,10 +21,10 @@ fn of_many_callers_at_the_end_of_a_wait_exactly_the_permits_are_admitted() {
         let policy = Policy::new("p")
             .min_calls(1)
             .open(OpenWait::fixed(SECOND))
-            .half_open_permits(permits as u32);
+            .half_open_permits(permits);
         let circuit = Circuit::new(policy);
         circuit.fail(1).advance(SECOND);
-        let (barrier, admitted) = (Barrier::new(CALLERS), AtomicUsize::new(0));
+        let (barrier, admitted) = (Barrier::new(CALLERS as usize), AtomicU32::new(0));
         thread::scope(|scope| {
             for _ in 0..CALLERS {
                 scope.spawn(|| {
@@ -37,7 +37,7 @@ fn of_many_callers_at_the_end_of_a_wait_exactly_the_permits_are_admitted() {
         });
         assert_eq!(admitted.into_inner(), permits);
         assert_eq!(circuit.entered(), [Phase::Open, Phase::HalfOpen]);
-        assert_eq!(circuit.snapshot().rejected, (CALLERS - permits) as u64);
+        assert_eq!(circuit.snapshot().rejected, u64::from(CALLERS - permits));
     }
 }
 
