@@ -40,7 +40,7 @@
 //!
 //! - `http` (default): [`Respond`], [`Http`], keys from requests.
 //! - `grpc`: [`Rejectable`] for `tonic::Status`.
-//! - `otel`: [`otel`](crate::otel), OpenTelemetry metrics.
+//! - `otel`: [`otel`], OpenTelemetry metrics.
 
 pub mod backoff;
 pub mod catch_panic;

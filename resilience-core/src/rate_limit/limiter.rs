@@ -109,8 +109,8 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`Reason::RateLimited`] with the shortest wait after which the same call could be allowed;
-    /// [`Reason::CostExceedsQuota`] where no wait would help. Either takes nothing.
+    /// [`Reason::RateLimited`](crate::Reason::RateLimited) with the shortest wait after which the same call could be allowed;
+    /// [`Reason::CostExceedsQuota`](crate::Reason::CostExceedsQuota) where no wait would help. Either takes nothing.
     pub fn try_take_n<Q>(&self, key: &Q, cost: u64) -> Result<QuotaStatus, Rejected>
     where
         K: Borrow<Q>,
