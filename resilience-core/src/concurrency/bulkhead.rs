@@ -122,7 +122,8 @@ impl Bulkhead {
 
     /// From now on nobody gets in, and those who wait are refused: for a service that goes down.
     ///
-    /// Calls that run are left alone. There is no way back.
+    /// Calls that run are left alone. There is no way back. A wait that had ended unseen just
+    /// before is told the one or the other.
     pub fn close(&self) {
         self.shared.close();
     }
