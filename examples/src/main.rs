@@ -106,5 +106,5 @@ impl Signals {
     }
 }
 
-/// Longer than any request should take: a wait for a place, and one for the provider.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any request should take: 10 s for a place, 3 s for the provider.
+const PATIENCE: Duration = Duration::from_secs(15);

@@ -29,7 +29,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use sqlx::SqlitePool;
+use sqlx::{SqlitePool, sqlite::SqliteSynchronous};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -119,7 +119,9 @@ impl PaymentProvider {
     ///
     /// See [`StartError`].
     pub async fn start(path: &Path) -> Result<Self, StartError> {
-        let ledger = pool(1).connect_with(connect_options(path)).await?;
+        // Survives a crash of the process, which is what this stand-in is there to show.
+        let options = connect_options(path).synchronous(SqliteSynchronous::Normal);
+        let ledger = pool(1).connect_with(options).await?;
         sqlx::raw_sql(SCHEMA).execute(&ledger).await?;
         let faults = FaultSwitch::default();
         let app = routes(ledger.clone(), faults.clone());

@@ -11,7 +11,11 @@ use resilience_core::{
     Rejected,
     backoff::{Backoff, Jitter},
 };
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     clock::{WallClock, millis},
@@ -157,40 +161,50 @@ impl Settlement {
                 forget_at = now.saturating_add(FORGET_INTERVAL);
                 self.store.forget_keys_before(now - KEYS_KEPT).await?;
             }
-            let wait = self.settle_due(now).await?;
-            // Woken early by an order that may be due before those seen here.
-            let _ = timeout(wait, self.postponed.notified()).await;
+            match self.settle_due(now).await? {
+                // Woken early by an order that may be due before those seen here.
+                Next::Due(wait) => drop(timeout(wait, self.postponed.notified()).await),
+                Next::Refused(wait) => sleep(wait).await,
+            }
         }
     }
 
-    /// Settles up to a batch of due orders, and answers how long to wait for the next.
-    async fn settle_due(&self, now: i64) -> sqlx::Result<Duration> {
+    /// Settles up to a batch of due orders.
+    async fn settle_due(&self, now: i64) -> sqlx::Result<Next> {
         let mut attempts = JoinSet::new();
-        let mut next = None;
+        let mut next = LONGEST_WAIT;
         for order in self.store.unsettled(BATCH).await? {
             if order.due_at > now {
-                next = Some(order.due_at);
+                let wait = u64::try_from(order.due_at - now).unwrap_or(0);
+                next = next.min(Duration::from_millis(wait));
                 break;
             }
+            // Where there was one there may be more than a batch.
+            next = Duration::ZERO;
             let settlement = self.clone();
             attempts.spawn(async move { settlement.settle(order).await });
         }
-        let any_due = !attempts.is_empty();
+        let mut refused = None;
         while let Some(attempt) = attempts.join_next().await {
             match attempt {
-                Ok(settled) => drop(settled?),
+                Ok(settled) => refused = refused.or(settled?.refused),
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
             }
         }
-        let next = next.map_or(LONGEST_WAIT, |due_at| {
-            Duration::from_millis(u64::try_from(due_at - now).unwrap_or(0))
-        });
-        Ok(if any_due {
-            Duration::ZERO
-        } else {
-            next.min(LONGEST_WAIT)
+        Ok(match refused {
+            None => Next::Due(next),
+            Some(refused) => Next::Refused(refused.retry_after().unwrap_or(self.times.first_retry)),
         })
     }
+}
+
+/// How long the settlement rests.
+enum Next {
+    /// Until the next order is due.
+    Due(Duration),
+    /// Until our own layers may let it through again. Thousands of orders may be due by then:
+    /// each one tried in vain would be a write to the database that customers wait behind.
+    Refused(Duration),
 }
 
 /// Orders settled at a time: what one round trip to a slow provider may hold up.

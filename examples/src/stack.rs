@@ -58,7 +58,7 @@ impl Inbound {
         // thousand more have their turn within the wait.
         let places = concurrency::Policy::new("handlers", 64)
             .queue(1024)
-            .max_wait(Duration::from_secs(5));
+            .max_wait(Duration::from_secs(10));
         Ok(Self {
             panics: CatchPanic::new("requests")?,
             clients,

@@ -57,3 +57,34 @@ pub(super) async fn switch_fault(
 pub(super) async fn panic() -> Response {
     panic!("asked for by POST /admin/panic");
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, middleware::from_fn, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_this_machine_itself_gets_through() {
+        let app = Router::new()
+            .route("/", get(async || "in"))
+            .route_layer(from_fn(loopback_only));
+        let peers = [
+            ("127.0.0.1:1", 200),
+            ("127.8.8.8:1", 200),
+            ("[::1]:1", 200),
+            ("[::ffff:127.0.0.1]:1", 200),
+            ("10.0.0.7:1", 403),
+            ("[::ffff:10.0.0.7]:1", 403),
+            ("[2001:db8::1]:1", 403),
+        ];
+        for (peer, status) in peers {
+            let request = Request::get("/").header("x-forwarded-for", "127.0.0.1");
+            let request = request.extension(PeerAddr(peer.parse().unwrap()));
+            let request = request.body(Body::empty()).unwrap();
+            let answer = app.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{peer}");
+        }
+    }
+}

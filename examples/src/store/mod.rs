@@ -75,7 +75,7 @@ impl Store {
                 source,
             })?;
         }
-        // A commit that was answered survives a power cut.
+        // An order that was answered survives a power cut.
         let options = connect_options(&path).synchronous(SqliteSynchronous::Full);
         let writer = pool(1).connect_with(options.clone()).await?;
         let readers = pool(READERS).connect_with(options.read_only(true)).await?;
@@ -181,8 +181,9 @@ pub(crate) fn pool(connections: u32) -> SqlitePoolOptions {
 
 const READERS: u32 = 8;
 
-/// The longest wait for a connection, and for another process that has the file.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest wait for a connection, and for another process that has the file: on a disk that
+/// takes 30 ms for a commit, the last of the 64 orders under way has its turn after 4 s.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A transaction that reads first and writes later would fail where another process wrote in
 /// between; one that starts as a writer waits its turn instead.

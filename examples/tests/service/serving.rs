@@ -1,10 +1,14 @@
 use std::time::Duration;
 
+use axum::Router;
 use http::StatusCode;
-use ordering::Config;
+use ordering::{
+    Config,
+    server::{Limits, Server},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
@@ -31,6 +35,29 @@ async fn a_client_that_never_finishes_its_head_is_closed() {
         assert!(end.is_ok(), "still open after {half:?}");
     }
     assert_eq!(shop.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_beyond_the_cap_waits_until_another_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = Router::new().route("/", axum::routing::get(async || "in"));
+    let mut limits = Limits::default();
+    limits.connections = 1;
+    let server = Server::start(listener, app, limits).unwrap();
+    let mut first = TcpStream::connect(server.address()).await.unwrap();
+    first
+        .write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(first.read(&mut [0; 1024]).await.unwrap() > 0);
+    let mut second = tokio::spawn(get(server.address(), "/"));
+    assert!(
+        timeout(Duration::from_millis(100), &mut second)
+            .await
+            .is_err()
+    );
+    drop(first);
+    assert_eq!(second.await.unwrap().status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
