@@ -15,7 +15,7 @@ use std::{
 
 use resilience_core::{
     Bulkhead, CircuitBreaker, Clock, Environment, Error, Event, ManualClock, Outcome, RateLimiter,
-    Rejected, Results, Settle as _, Timestamp,
+    Rejected, Results, Timestamp,
     circuit_breaker::{self, Phase, Window},
     concurrency,
     rate_limit::{self, Algorithm, Quota},
@@ -137,7 +137,7 @@ fn an_observer_may_call_the_layer_that_it_hears_of() {
     let environment = Environment::new().observer(move |event: &Event<'_>| {
         count.fetch_add(1, Ordering::Relaxed);
         let breaker = inside.get().unwrap();
-        breaker.snapshot();
+        let _ = breaker.snapshot();
         if let Event::PhaseChanged {
             to: Phase::Open, ..
         } = event
@@ -208,7 +208,7 @@ fn clocks_that_stall_or_jump_break_nothing() {
                 permit.settle(outcome);
             }
         }
-        breaker.snapshot();
+        let _ = breaker.snapshot();
     }
 }
 

@@ -10,8 +10,8 @@ use opentelemetry_sdk::metrics::{
     data::{AggregatedMetrics, MetricData},
 };
 use resilience_core::{
-    Bulkhead, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter, Settle as _,
-    circuit_breaker, concurrency, otel,
+    Bulkhead, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter, circuit_breaker,
+    concurrency, otel,
     rate_limit::{self, Quota},
 };
 
