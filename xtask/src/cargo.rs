@@ -33,11 +33,10 @@ pub(crate) fn corpora() -> Result<Verdict, Failure> {
     Ok(Verdict::Passed)
 }
 
-/// In a folder of its own, since other flags would have the workspace built anew each time; with
-/// optimisation, since a model is run some thousand times.
+/// In a folder of its own, since other flags would have the workspace built anew each time.
 pub(crate) fn loom() -> Result<Verdict, Failure> {
     let folder = target_folder().join("loom");
-    cargo("test --release --package resilience-core --lib --target-dir")
+    cargo("test --profile loom --package resilience-core --lib --target-dir")
         .arguments([folder.to_string_lossy()])
         .arguments(["loom"])
         .environment("RUSTFLAGS", "--cfg resilience_loom")
