@@ -2,12 +2,12 @@
 //!
 //! `RUSTFLAGS="--cfg resilience_loom" cargo test -p resilience-core --release --lib loom`
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use loom::thread;
+use loom::{
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use super::{CircuitBreaker, OpenWait, Phase, Policy, Window};
 use crate::{Environment, Event, ManualClock, Outcome};

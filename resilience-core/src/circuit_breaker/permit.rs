@@ -4,8 +4,8 @@ use crate::{Outcome, Settle, Timestamp, clock::nanos, sync::Arc};
 /// An admitted call, which is told once what became of it.
 ///
 /// Dropped without having been told, the call was canceled: it has no vote, and a probe's permit
-/// goes to the next caller. So does a permit whose circuit has changed its phase meanwhile: it
-/// belongs to the phase it was given in.
+/// goes to the next caller. A permit belongs to the phase it was given in: where the circuit has
+/// entered another one meanwhile, the call has no vote either.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a canceled call"]
 pub struct Permit {

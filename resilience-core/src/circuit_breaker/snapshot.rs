@@ -59,7 +59,7 @@ pub struct Totals {
 impl Snapshot {
     pub(super) fn new(state: &State, rejected: u64, unvoted: &Unvoted) -> Self {
         let evidence = state.evidence();
-        let totals = state.totals();
+        let counts = state.counts();
         Self {
             phase: state.phase(),
             failure_rate: evidence.failure_rate(),
@@ -71,17 +71,17 @@ impl Snapshot {
             slow: evidence.sums.slow,
             permits_left: state.permits_left(),
             totals: Totals {
-                successes: totals.successes,
-                failures: totals.failures,
-                overloads: totals.overloads,
+                successes: counts.successes,
+                failures: counts.failures,
+                overloads: counts.overloads,
                 not_called: unvoted.not_called.load(Ordering::Relaxed),
                 canceled: unvoted.canceled.load(Ordering::Relaxed),
                 ignored: unvoted.ignored.load(Ordering::Relaxed),
-                slow: totals.slow,
+                slow: counts.slow,
             },
             rejected,
-            transitions_total: totals.transitions,
-            thresholds_reached: totals.thresholds_reached,
+            transitions_total: counts.transitions,
+            thresholds_reached: counts.thresholds_reached,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     Mode, Policy, Threshold,
     half_open::{Probes, Verdict},
     ramp::Ramp,
-    terms::{Answer, Change, Evidence, Moment, Refusal, Standing, Ticket, Totals, Vote},
+    terms::{Answer, Change, Counts, Evidence, Moment, Refusal, Standing, Ticket, Vote},
     window::History,
 };
 use crate::Timestamp;
@@ -41,7 +41,7 @@ pub(super) struct State {
     failed_half_opens: u32,
     /// Until when the dependency asked to be left alone.
     leave_alone_until: Timestamp,
-    totals: Totals,
+    counts: Counts,
     changes: VecDeque<Change>,
 }
 
@@ -71,7 +71,7 @@ impl State {
             last_seen: Evidence::default(),
             failed_half_opens: 0,
             leave_alone_until: Timestamp::ZERO,
-            totals: Totals::default(),
+            counts: Counts::default(),
             changes: VecDeque::new(),
         }
     }
@@ -112,7 +112,7 @@ impl State {
         if matches!(self.stage, Stage::Disabled) {
             return;
         }
-        self.totals.count(vote);
+        self.counts.count(vote);
         if ticket != self.generation {
             return;
         }
@@ -155,7 +155,7 @@ impl State {
     /// As many successes, none of them slow, as [`Standing::Admit`] allowed to keep back.
     pub(super) fn hear_successes(&mut self, calls: u64) {
         if calls > 0 {
-            self.totals.successes += calls;
+            self.counts.successes += calls;
             self.history.append_successes(calls);
             self.run = 0;
             self.note_falls();

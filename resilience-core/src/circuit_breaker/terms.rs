@@ -75,7 +75,7 @@ pub(super) struct Evidence {
 
 /// What was counted since the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
+pub(super) struct Counts {
     pub(super) successes: u64,
     pub(super) failures: u64,
     pub(super) overloads: u64,
@@ -126,7 +126,7 @@ impl Evidence {
     }
 }
 
-impl Totals {
+impl Counts {
     pub(super) const fn count(&mut self, vote: Vote) {
         match vote.answer {
             Answer::Success => self.successes += 1,

@@ -98,7 +98,7 @@ impl State {
             let reached = self.is_reached(threshold);
             let noted = std::mem::replace(&mut self.reached[threshold as usize], reached);
             if reached && !noted {
-                self.totals.thresholds_reached += 1;
+                self.counts.thresholds_reached += 1;
                 self.changes.push_back(Change::Reached(threshold));
             }
             any |= reached;

@@ -7,7 +7,7 @@ use super::{
         IllegalTransition, Mode, Phase, Policy,
         half_open::Probes,
         ramp::Ramp,
-        terms::{Change, Moment, Ticket, Totals},
+        terms::{Change, Counts, Moment, Ticket},
         window::History,
     },
     Stage, State,
@@ -34,8 +34,8 @@ impl State {
         &self.policy
     }
 
-    pub(in super::super) const fn totals(&self) -> &Totals {
-        &self.totals
+    pub(in super::super) const fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     pub(in super::super) fn permits_left(&self) -> u32 {
@@ -208,7 +208,7 @@ impl State {
         let to = self.phase();
         if from != to {
             self.generation = self.generation.next();
-            self.totals.transitions += 1;
+            self.counts.transitions += 1;
             self.changes.push_back(Change::Phase { from, to });
         }
     }
