@@ -1,6 +1,4 @@
-//! Every interleaving of two or three callers.
-//!
-//! `RUSTFLAGS="--cfg resilience_loom" cargo test -p resilience-core --release --lib loom`
+//! Two or three callers in every order that matters; `cargo xtask test` runs them.
 
 use std::time::Duration;
 
