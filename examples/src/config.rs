@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A restaurant-ordering service at noon.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "ordering", version)]
+#[command(name = "ordering", version, args_override_self = true)]
 #[non_exhaustive]
 pub struct Config {
     /// Address and port to serve; port 0 takes a free one

@@ -171,5 +171,5 @@ pub(crate) fn engines(inbound: &Inbound, outbound: &Outbound) -> [Arc<dyn Measur
     ]
 }
 
-/// What [`outbound`] makes.
+/// The provider, through all of that.
 pub type PaymentService = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>;

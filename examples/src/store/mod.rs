@@ -40,10 +40,8 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is not one of a SQLite file.
-    #[error(
-        "`{0}` is no SQLite file: write `sqlite://FILE`, such as `sqlite://ordering-data/ordering.db`"
-    )]
-    Url(String),
+    #[error("the URL names no SQLite file: write `sqlite://FILE`")]
+    Url,
     /// The folder could not be made.
     #[error("cannot create the folder `{folder}`: {source}", folder = .folder.display())]
     Folder {
@@ -148,14 +146,13 @@ impl fmt::Debug for Store {
 
 /// The file that `url` names.
 fn file_of(url: &str) -> Result<PathBuf, OpenError> {
-    let unknown = || OpenError::Url(url.to_owned());
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(unknown());
+        return Err(OpenError::Url);
     }
-    let options = SqliteConnectOptions::from_str(url).map_err(|_| unknown())?;
+    let options = SqliteConnectOptions::from_str(url).map_err(|_| OpenError::Url)?;
     let path = options.get_filename();
     if path.as_os_str().is_empty() {
-        return Err(unknown());
+        return Err(OpenError::Url);
     }
     Ok(path.to_owned())
 }
