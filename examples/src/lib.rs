@@ -97,14 +97,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let provider = PaymentProvider::start(&ledger).await?;
     let payment = PaymentClient::new(provider.address(), &outbound, config.payment.answer);
     let clock = WallClock::start();
-    let resumed = store
-        .resume(clock.now())
-        .await
-        .map_err(store::OpenError::from)?;
-    if resumed > 0 {
-        tracing::warn!(orders = resumed, "orders without an end are taken up again");
-    }
     let settlement = Settlement::new(store.clone(), payment, clock.clone(), config.payment);
+    settlement.resume().await.map_err(store::OpenError::from)?;
     otel::register(&metrics.meter(), stack::engines(&inbound, &outbound));
     let settling = StopOnDrop(stack::background(&settlement)?);
     let service = Service(Arc::new(Parts {

@@ -61,6 +61,19 @@ impl Settlement {
         }
     }
 
+    /// Takes up again what an earlier process left without an end.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn resume(&self) -> sqlx::Result<()> {
+        let resumed = self.store.resume(self.clock.now()).await?;
+        if resumed > 0 {
+            tracing::warn!(orders = resumed, "orders without an end are taken up again");
+        }
+        Ok(())
+    }
+
     /// Tries once to bring `order` to its end.
     ///
     /// Dropped half way, the order waits for the settlement task. Two tasks that settle the same
