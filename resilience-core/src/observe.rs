@@ -134,7 +134,9 @@ impl Observer for Tracing {
                 policy,
                 message,
                 suppressed,
-            } => tracing::error!(target: TARGET, policy, message, suppressed, "panic caught"),
+            } => {
+                tracing::error!(target: TARGET, policy, panic = message, suppressed, "panic caught")
+            }
             Event::Restarting {
                 task,
                 cause,
