@@ -327,6 +327,33 @@ fn a_reservation_dropped_before_its_time_gives_its_units_back() {
     }
 }
 
+#[test]
+fn units_given_back_late_are_those_that_still_count() {
+    let quota = Quota::new(10, SECOND * 10).algorithm(Algorithm::Gcra);
+    let (limiter, clock) = unkeyed(policy(quota));
+    let early = limiter.reserve(&(), 5).unwrap();
+    clock.advance(SECOND * 2);
+    limiter.try_take_n(&(), 4).unwrap();
+    assert_eq!(limiter.peek(&()).remaining, 3);
+    early.cancel();
+    assert_eq!(limiter.peek(&()).remaining, 6);
+}
+
+#[test]
+fn a_booking_counts_from_its_time_for_every_quota() {
+    let each = log(1, SECOND * 10);
+    let all = Quota::per_second(1).algorithm(Algorithm::Gcra);
+    let (limiter, clock) = manual::<u8>(policy(each).global(all).max_wait(MINUTE));
+    limiter.try_take(&1).unwrap();
+    let booked = limiter.reserve(&1, 1).unwrap();
+    assert_eq!(booked.wait(), SECOND * 10);
+    clock.advance(Duration::from_millis(10_500));
+    assert_eq!(
+        retry_after(limiter.try_take(&2)),
+        Duration::from_millis(500)
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wait_known_to_be_too_long_is_refused_at_once() {
     let limiter = paused(policy(log(1, SECOND)).max_wait(SECOND));
@@ -393,6 +420,25 @@ fn a_limit_lowered_below_what_is_used_refuses_until_enough_has_come_back() {
         limiter.reconfigure(quota(1000)).unwrap();
         assert!(limiter.peek(&()).remaining >= 990);
     }
+}
+
+#[test]
+fn a_change_of_rate_keeps_fractions_of_units() {
+    let quota = |limit| {
+        Quota::new(limit, SECOND * 10)
+            .algorithm(Algorithm::Gcra)
+            .burst(10)
+    };
+    let (limiter, clock) = unkeyed(policy(quota(10)));
+    limiter.try_take_n(&(), 6).unwrap();
+    clock.advance(Duration::from_millis(2500));
+    limiter.reconfigure(policy(quota(20))).unwrap();
+    // Three and a half are out, and two drain a second.
+    assert_eq!(limiter.peek(&()).remaining, 6);
+    assert_eq!(
+        retry_after(limiter.try_take_n(&(), 7)),
+        Duration::from_millis(250)
+    );
 }
 
 #[test]
@@ -547,7 +593,7 @@ fn a_shadow_policy_counts_and_reports_and_refuses_nothing() {
             seen.lock().unwrap().push((*rejected).clone());
         }
     });
-    let shadow = policy(log(1, MINUTE)).mode(Mode::Shadow);
+    let shadow = policy(log(1, MINUTE)).mode(Mode::Shadow).max_wait(MINUTE);
     let limiter = RateLimiter::<()>::new_in(shadow, &environment).unwrap();
     for _ in 0..5 {
         limiter.try_take(&()).unwrap();

@@ -46,11 +46,21 @@ impl Gcra {
         saturated(free / u128::from(rule.per))
     }
 
-    /// How long until a call of `units`, at most the burst, has room: nanoseconds, rounded up.
+    /// Whether a call of `units`, at most the burst, has room.
+    pub(super) fn fits(&self, units: u64, rule: &Rule) -> bool {
+        self.excess(units, rule) == 0
+    }
+
+    /// How long until it has: nanoseconds, rounded up.
     pub(super) fn wait(&self, units: u64, rule: &Rule) -> u64 {
-        let room = parts(rule.most.saturating_sub(units), rule);
-        let excess = self.level.saturating_sub(room);
+        let excess = self.excess(units, rule);
         saturated(excess.div_ceil(rule.limit.into()))
+    }
+
+    /// What must drain before a call of `units` has room.
+    fn excess(&self, units: u64, rule: &Rule) -> u128 {
+        let room = parts(rule.most.saturating_sub(units), rule);
+        self.level.saturating_sub(room)
     }
 
     /// How long until one more unit is back; zero where none is out.
@@ -67,7 +77,7 @@ impl Gcra {
     pub(super) fn book(&mut self, wait: u64, units: u64, rule: &Rule) -> u64 {
         // Longer than it must: another quota is what the call waits for. The bucket cannot drain
         // meanwhile what is not in it yet.
-        if wait > self.wait(units, rule) {
+        if wait > 0 && wait > self.wait(units, rule) {
             self.level = self.level.max(drained(wait, rule));
         }
         self.level = self.level.saturating_add(parts(units, rule));

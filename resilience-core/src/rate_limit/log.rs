@@ -254,3 +254,34 @@ impl Search<'_> {
 fn saturated(wait: u128) -> u64 {
     u64::try_from(wait).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::quota::Algorithm, *};
+
+    proptest! {
+        #[test]
+        fn entries_never_overlap_whatever_the_rules_were(
+            uses in prop::collection::vec((0..500_u64, 1..3_u64, 1..200_u64), 1..50),
+        ) {
+            let mut log = Log::default();
+            for (at, units, per) in uses {
+                let rule = Rule {
+                    algorithm: Algorithm::SlidingWindow,
+                    limit: 1,
+                    per,
+                    most: 1,
+                    name: "test",
+                };
+                log.book(at, units, &rule);
+                let entries: Vec<_> = log.entries.iter().collect();
+                prop_assert!(entries.iter().all(|it| it.first <= it.last));
+                prop_assert!(entries.windows(2).all(|two| two[0].last < two[1].first));
+                prop_assert!(entries.iter().any(|it| it.first <= at && at <= it.last));
+                prop_assert_eq!(log.total, entries.iter().map(|it| it.count()).sum::<u128>());
+            }
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub enum Mode {
     #[default]
     Enforce,
     /// Calls over the quota go on at once and take nothing; each is counted, and reported as
-    /// [`Event::WouldReject`](crate::Event::WouldReject).
+    /// [`Event::WouldReject`](crate::Event::WouldReject), also where it would have had to wait.
     Shadow,
 }
 

@@ -327,7 +327,7 @@ impl State {
             Used::Log(log) => {
                 log.peak(now, &self.rule) + u128::from(units) <= u128::from(self.rule.limit)
             }
-            Used::Gcra(gcra) => gcra.wait(units, &self.rule) == 0,
+            Used::Gcra(gcra) => gcra.fits(units, &self.rule),
         }
     }
 
@@ -406,7 +406,6 @@ impl State {
         if let Some(used) = changed {
             self.used = used;
         }
-        self.forget(now);
     }
 
     fn retention(&self, now: u64) -> Retention {
