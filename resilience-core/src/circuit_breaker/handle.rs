@@ -6,7 +6,7 @@ use super::{
     terms::{Answer, Vote},
 };
 use crate::{
-    Environment, Error, InvalidPolicy, Rejected,
+    Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected,
     gate::{self, Entry, Gate, Never},
     sync::Arc,
 };
@@ -60,6 +60,9 @@ impl CircuitBreaker {
     /// An `Err` is a failure. The future that this returns may be dropped at any point: a call
     /// that was under way is canceled, and has no vote.
     ///
+    /// What an inner layer of ours refuses inside of `operation` looks like any other error here:
+    /// nest layers with [`call_with`](Self::call_with), which can tell.
+    ///
     /// # Errors
     ///
     /// The refusal, or the error of `operation`.
@@ -69,6 +72,27 @@ impl CircuitBreaker {
         Fut: Future<Output = Result<T, E>>,
     {
         gate::call(self, &(), operation).await
+    }
+
+    /// Makes a call as [`call`](Self::call) does, judged by `classifier` and with the error type
+    /// of `operation`, which must be able to carry a refusal: so layers nest, and what an inner
+    /// one refused is no failure to this one.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, or the error of `operation`.
+    pub async fn call_with<C, F, Fut, T, E>(
+        &self,
+        classifier: C,
+        operation: F,
+    ) -> Result<C::Response<Permit>, E>
+    where
+        C: Classifier<T, E>,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Rejectable,
+    {
+        gate::call_with(self, &(), classifier, operation).await
     }
 
     /// A layer for HTTP and gRPC, which sees an answer to the end of its body.

@@ -29,8 +29,8 @@ use std::{
 };
 
 use crate::{
-    Error, Rejected, Results,
-    classify::{FailOnUnwind, Settle},
+    Error, Rejectable, Rejected, Results,
+    classify::{Classifier, FailOnUnwind, Settle},
 };
 
 /// Decides about calls, one at a time.
@@ -80,7 +80,8 @@ impl<P> Future for Never<P> {
     }
 }
 
-/// Asks `gate`, then runs `operation` and sees it to its end: a layer without Tower.
+/// Asks `gate`, then runs `operation`, whose every `Err` is a failure: a layer without Tower, for
+/// any error.
 pub(crate) async fn call<G, Req, F, Fut, T, E>(
     gate: &G,
     request: &Req,
@@ -91,15 +92,36 @@ where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let permit = match gate.enter(request) {
-        Entry::Admitted(permit) => permit,
-        Entry::Refused(rejected) => return Err(Error::Rejected(rejected)),
-        Entry::Wait(wait) => wait.await?,
+    let operation = || {
+        let future = operation();
+        async { future.await.map_err(Error::Inner) }
     };
-    let mut permit = Some(permit);
+    call_with(gate, request, Results, operation).await
+}
+
+/// Asks `gate`, then runs `operation` and lets `classifier` see it to its end: a layer without
+/// Tower, for errors that can carry a refusal.
+pub(crate) async fn call_with<G, Req, C, F, Fut, T, E>(
+    gate: &G,
+    request: &Req,
+    classifier: C,
+    operation: F,
+) -> Result<C::Response<G::Permit>, E>
+where
+    G: Gate<Req>,
+    C: Classifier<T, E>,
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    E: Rejectable,
+{
+    let permit = match gate.enter(request) {
+        Entry::Admitted(permit) => Ok(permit),
+        Entry::Refused(rejected) => Err(rejected),
+        Entry::Wait(wait) => wait.await,
+    };
+    let mut permit = Some(permit.map_err(E::from_rejected)?);
     let guard = FailOnUnwind(&mut permit);
-    let operation = operation();
+    let future = operation();
     drop(guard);
-    let inner = async { operation.await.map_err(Error::Inner) };
-    Watched::new(inner, permit, Results).await
+    Watched::new(future, permit, classifier).await
 }

@@ -1,12 +1,14 @@
 use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc, time::Duration};
 
 use super::{
-    layer::{Gate, OneUnit},
+    layer::{Gate, OneUnit, Permit},
     policy::{Checked, Policy},
     reservation::Reservation,
     shared::{Shared, TierOf, Whose},
 };
-use crate::{Environment, Error, InvalidPolicy, QuotaStatus, Rejected, gate};
+use crate::{
+    Classifier, Environment, Error, InvalidPolicy, QuotaStatus, Rejectable, Rejected, gate,
+};
 
 /// Limits how much is asked, of all callers together or of each key.
 ///
@@ -156,6 +158,9 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// Takes one unit as [`take`](Self::take) does, then runs `operation`; its outcome decides
     /// what it is [charged](Policy::charge).
     ///
+    /// What an inner layer of ours refuses inside of `operation` looks like any other error here:
+    /// nest layers with [`call_with`](Self::call_with), which can tell.
+    ///
     /// # Errors
     ///
     /// [`Error::Rejected`] as [`take`](Self::take), else what `operation` returns.
@@ -169,6 +174,32 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         let key_of = |key: &&Q| Some((*key).to_owned());
         let gate = Gate::new(self.clone(), key_of, OneUnit);
         gate::call(&gate, &key, operation).await
+    }
+
+    /// Makes a call as [`call`](Self::call) does, judged by `classifier` and with the error type
+    /// of `operation`, which must be able to carry a refusal: so layers nest, and what an inner
+    /// one refused is no failure to this one.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, or the error of `operation`.
+    pub async fn call_with<Q, C, F, Fut, T, E>(
+        &self,
+        key: &Q,
+        classifier: C,
+        operation: F,
+    ) -> Result<C::Response<Permit<K>>, E>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        C: Classifier<T, E>,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Rejectable,
+    {
+        let key_of = |key: &&Q| Some((*key).to_owned());
+        let gate = Gate::new(self.clone(), key_of, OneUnit);
+        gate::call_with(&gate, &key, classifier, operation).await
     }
 
     /// Where the tightest quota of `key` stands; takes nothing.

@@ -84,7 +84,14 @@ const fn face(reason: Reason) -> Face {
             INVALID_ARGUMENT,
             false,
         ),
-        Reason::Panicked | Reason::NotReady => (
+        // An open circuit needs no readiness; one that admits again meanwhile finds none.
+        Reason::NotReady => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            ABOUT_BLANK,
+            UNAVAILABLE,
+            true,
+        ),
+        Reason::Panicked => (
             StatusCode::INTERNAL_SERVER_ERROR,
             ABOUT_BLANK,
             INTERNAL,

@@ -88,3 +88,22 @@ async fn layers_work_without_tower() {
     );
     assert!(limiter.try_take(&2).is_ok());
 }
+
+#[tokio::test]
+async fn layers_nest_without_tower_and_tell_a_refusal_from_a_failure() {
+    let one = rate_limit::Policy::new("one", Quota::new(1, Duration::from_secs(3600)));
+    let limiter = RateLimiter::<()>::new(one).unwrap();
+    let breaker = CircuitBreaker::new(circuit_breaker::Policy::new("sql")).unwrap();
+    let bulkhead = Bulkhead::new(concurrency::Policy::new("sql", 1)).unwrap();
+    for expected in [Ok(7), Err(Reason::RateLimited), Err(Reason::RateLimited)] {
+        let query = async || Ok::<_, std::io::Error>(7);
+        let limited = || limiter.call(&(), query);
+        let judged = || breaker.call_with(Results, limited);
+        let answer = bulkhead.call_with(Results, judged).await;
+        let answer = answer.map_err(|error| error.as_rejected().unwrap().reason());
+        assert_eq!(answer, expected);
+    }
+    let snapshot = breaker.snapshot();
+    assert_eq!((snapshot.calls, snapshot.failures), (1, 0));
+    assert_eq!(snapshot.totals.not_called, 2);
+}
