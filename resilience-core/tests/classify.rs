@@ -250,6 +250,44 @@ async fn a_server_that_knows_the_length_need_not_poll_for_the_end() {
     assert_eq!(recorder.told(), [Outcome::Success]);
 }
 
+#[tokio::test]
+async fn a_body_is_over_when_it_has_sent_what_its_head_promised() {
+    // A server stops asking then: a file, or an answer handed on from another server.
+    let promised = response(200, &[("content-length", "8")]);
+    let (recorder, mut body) = streamed(promised, vec![data(), data()]);
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(recorder.told(), []);
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(recorder.told(), [Outcome::Success]);
+    drop(body);
+    assert_eq!(recorder.told(), [Outcome::Success]);
+}
+
+#[test]
+fn an_answer_whose_head_allows_no_body_is_over_at_once() {
+    for head in [
+        response(200, &[("content-length", "0")]),
+        response(204, &[]),
+        response(304, &[("content-length", "8")]),
+    ] {
+        let (recorder, body) = streamed(head, vec![data()]);
+        assert_eq!(recorder.told(), [Outcome::Success]);
+        drop(body);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_a_promised_length_is_canceled_when_dropped() {
+    for promise in ["9", "x", "-4"] {
+        let promised = response(200, &[("content-length", promise)]);
+        let (recorder, mut body) = streamed(promised, vec![data(), data()]);
+        body.frame().await.unwrap().unwrap();
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert_eq!(recorder.told(), [Outcome::Canceled], "{promise}");
+    }
+}
+
 #[test]
 fn at_headers_decides_by_the_head_alone() {
     let recorder = Recorder::default();

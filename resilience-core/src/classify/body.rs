@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -27,6 +28,8 @@ struct Watch<P: Settle> {
     permit: Option<P>,
     known: Option<Outcome>,
     protocol: Protocol,
+    /// Bytes still to come, where the head promised a length.
+    left: Option<u64>,
 }
 
 impl<B, P: Settle> WatchedBody<B, P> {
@@ -36,6 +39,7 @@ impl<B, P: Settle> WatchedBody<B, P> {
             permit: None,
             known: None,
             protocol: Protocol::Http,
+            left: None,
         };
         Self { body, watch }
     }
@@ -45,11 +49,13 @@ impl<B, P: Settle> WatchedBody<B, P> {
         permit: P,
         known: Option<Outcome>,
         protocol: Protocol,
+        length: Option<u64>,
     ) -> Self {
         let watch = Watch {
             permit: Some(permit),
             known,
             protocol,
+            left: length,
         };
         Self { body, watch }
     }
@@ -60,6 +66,14 @@ impl<P: Settle> Watch<P> {
         if let Some(permit) = self.permit.take() {
             permit.settle(self.known.unwrap_or(outcome));
         }
+    }
+
+    /// Counts data; says whether it was the last that the head promised.
+    fn is_last(&mut self, data: &impl Buf) -> bool {
+        self.left = self
+            .left
+            .and_then(|left| left.checked_sub(data.remaining() as u64));
+        self.left == Some(0)
     }
 }
 
@@ -82,6 +96,7 @@ impl<B: Body, P: Settle> Body for WatchedBody<B, P> {
         let mut this = self.project();
         let guard = FailOnUnwind(&mut this.watch.permit);
         let frame = ready!(this.body.as_mut().poll_frame(cx));
+        let ended = this.body.is_end_stream();
         drop(guard);
         let watch = this.watch;
         match &frame {
@@ -90,7 +105,7 @@ impl<B: Body, P: Settle> Body for WatchedBody<B, P> {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
                     watch.settle(watch.protocol.of_trailers(trailers));
-                } else if this.body.is_end_stream() {
+                } else if frame.data_ref().is_some_and(|data| watch.is_last(data)) || ended {
                     // A server that knows the length stops polling here.
                     watch.settle(watch.protocol.without_trailers(true));
                 }

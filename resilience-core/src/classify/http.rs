@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, DATE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER},
 };
 use http_body::Body;
 
@@ -73,13 +73,14 @@ where
         permit.annotate(response.headers_mut());
         let protocol = Protocol::of(response.headers());
         let known = known_by_head(protocol, &response);
-        if self.end == End::Headers || response.body().is_end_stream() {
+        let length = protocol.length(&response);
+        if self.end == End::Headers || length == Some(0) || response.body().is_end_stream() {
             let ended = self.end == End::Body;
             permit.settle(known.unwrap_or_else(|| protocol.without_trailers(ended)));
             return Ok(response.map(WatchedBody::settled));
         }
         permit.answered();
-        Ok(response.map(|body| WatchedBody::watching(body, permit, known, protocol)))
+        Ok(response.map(|body| WatchedBody::watching(body, permit, known, protocol, length)))
     }
 }
 
@@ -96,6 +97,16 @@ impl Protocol {
             Self::Grpc
         } else {
             Self::Http
+        }
+    }
+
+    /// How long the body is, where the head tells: a server may ask for no more than that.
+    fn length<B>(self, response: &Response<B>) -> Option<u64> {
+        match (self, response.status()) {
+            // Ends in trailers, whatever its length.
+            (Self::Grpc, _) => None,
+            (Self::Http, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Some(0),
+            (Self::Http, _) => digits(response.headers().get(CONTENT_LENGTH)?),
         }
     }
 

@@ -90,6 +90,25 @@ async fn a_permit_is_held_to_the_end_of_the_body() {
 }
 
 #[tokio::test]
+async fn a_body_whose_length_stands_in_the_head_alone_is_seen_to_its_end() {
+    let breaker = CircuitBreaker::new(circuit_breaker::Policy::new("kitchen")).unwrap();
+    let handler = async || {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        sender.send(Bytes::from_static(b"soup")).await.unwrap();
+        let body = Body::new(Channel(Some(receiver)));
+        ([(http::header::CONTENT_LENGTH, "4")], body)
+    };
+    let app = Router::new().route("/", get(handler));
+    let address = support::serve(app.layer(Respond::with((breaker.layer(),)))).await;
+    let connection = Connection::to(address);
+    for _ in 0..2 {
+        assert_eq!(connection.get("/").await.body(), "soup");
+    }
+    // The second answer can only come when the first was settled.
+    assert!(breaker.snapshot().totals.successes >= 1);
+}
+
+#[tokio::test]
 async fn a_permit_is_held_to_the_headers_by_choice() {
     let bulkhead = Bulkhead::new(concurrency::Policy::new("one", 1)).unwrap();
     let (sender, app) = endless();
