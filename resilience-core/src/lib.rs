@@ -59,6 +59,8 @@ pub mod observe;
 #[cfg(feature = "otel")]
 pub mod otel;
 mod outcome;
+#[cfg(feature = "http")]
+mod protocol;
 mod random;
 pub mod rate_limit;
 mod rejected;

@@ -147,6 +147,16 @@ fn grpc_without_a_status_is_a_failure() {
     assert_eq!(outcome_of(200, &[GRPC]), Outcome::Failure);
 }
 
+#[tokio::test]
+async fn grpc_for_browsers_keeps_its_status_in_the_body_and_is_no_failure_for_that() {
+    const WEB: (&str, &str) = ("content-type", "application/grpc-web+proto");
+    let (recorder, body) = streamed(response(200, &[WEB]), vec![data()]);
+    body.collect().await.unwrap();
+    assert_eq!(recorder.told(), [Outcome::Success]);
+    let unavailable = [WEB, ("grpc-status", "14")];
+    assert_eq!(outcome_of(200, &unavailable), Outcome::Failure);
+}
+
 type Frames = Vec<Result<Frame<Bytes>, BoxError>>;
 
 fn streamed(

@@ -9,8 +9,8 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::{FailOnUnwind, Settle, http::Protocol};
-use crate::Outcome;
+use super::{FailOnUnwind, Settle};
+use crate::{Outcome, protocol::Protocol};
 
 /// The body of an answer whose permit is settled at its end, at its trailers, or when it is
 /// dropped.

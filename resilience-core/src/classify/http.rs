@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use ::http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, DATE, RETRY_AFTER},
 };
 use http_body::Body;
 
 use super::{Classifier, Settle, WatchedBody, outcome_of_error};
-use crate::{Outcome, Rejectable};
+use crate::{Outcome, Rejectable, protocol::Protocol};
 
 /// Understands HTTP and gRPC answers without any setting.
 ///
@@ -21,9 +21,10 @@ use crate::{Outcome, Rejectable};
 /// | an error, or a body that ends in one | `Failure`; a refusal of our own layers, `NotCalled` |
 /// | a body dropped before its end | `Canceled`, unless the head had told already |
 ///
-/// An answer is gRPC when its `content-type` begins with `application/grpc`. The outcome counts
-/// from the end of the body or its trailers, and permits are held so long;
-/// [`Http::at_headers`] ends both at the head.
+/// An answer is gRPC when its `content-type` is `application/grpc`, whatever encoding follows. The
+/// outcome counts from the end of the body or its trailers, and permits are held so long;
+/// [`Http::at_headers`] ends both at the head. A gRPC-Web answer hides its status in its body,
+/// where nobody looks for it: stand inside of the layer that translates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Http {
     end: End,
@@ -84,29 +85,14 @@ where
     }
 }
 
-/// Which of the two an answer speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http,
-    Grpc,
-}
-
 impl Protocol {
-    fn of(headers: &HeaderMap) -> Self {
-        if is_grpc(headers) {
-            Self::Grpc
-        } else {
-            Self::Http
-        }
-    }
-
     /// How long the body is, where the head tells: a server may ask for no more than that.
     fn length<B>(self, response: &Response<B>) -> Option<u64> {
         match (self, response.status()) {
             // Ends in trailers, whatever its length.
             (Self::Grpc, _) => None,
-            (Self::Http, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Some(0),
-            (Self::Http, _) => digits(response.headers().get(CONTENT_LENGTH)?),
+            (_, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Some(0),
+            _ => digits(response.headers().get(CONTENT_LENGTH)?),
         }
     }
 
@@ -114,23 +100,16 @@ impl Protocol {
     pub(super) const fn without_trailers(self, ended: bool) -> Outcome {
         match self {
             Self::Grpc if ended => Outcome::Failure,
-            Self::Grpc | Self::Http => Outcome::Success,
+            Self::Grpc | Self::GrpcWeb | Self::Http => Outcome::Success,
         }
     }
 
     pub(super) fn of_trailers(self, trailers: &HeaderMap) -> Outcome {
         match self {
-            Self::Http => Outcome::Success,
+            Self::Http | Self::GrpcWeb => Outcome::Success,
             Self::Grpc => grpc_outcome(trailers).unwrap_or(Outcome::Failure),
         }
     }
-}
-
-/// Whether a message with these headers is gRPC.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn known_by_head<B>(protocol: Protocol, response: &Response<B>) -> Option<Outcome> {
@@ -141,7 +120,7 @@ fn known_by_head<B>(protocol: Protocol, response: &Response<B>) -> Option<Outcom
             Some(Outcome::Overload { retry_after })
         }
         status if status.is_server_error() => Some(Outcome::Failure),
-        _ if protocol == Protocol::Grpc => grpc_outcome(headers),
+        _ if protocol != Protocol::Http => grpc_outcome(headers),
         _ => None,
     }
 }

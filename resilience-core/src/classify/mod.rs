@@ -6,8 +6,6 @@ mod body;
 mod http;
 
 #[cfg(feature = "http")]
-pub(crate) use self::http::is_grpc;
-#[cfg(feature = "http")]
 pub use self::{body::WatchedBody, http::Http};
 
 use crate::{Outcome, Rejectable};

@@ -4,19 +4,12 @@ use std::{fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 
 use super::fields::{self, ceil_seconds};
-use crate::{Reason, Rejected, classify::is_grpc};
-
-/// Which of the two a caller speaks: one byte, read before the request is handed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http,
-    Grpc,
-}
+use crate::{Reason, Rejected, protocol::Protocol};
 
 /// How one reason is told.
 struct Face {
@@ -107,18 +100,11 @@ const fn face(reason: Reason) -> Face {
 }
 
 impl Protocol {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        if is_grpc(headers) {
-            Self::Grpc
-        } else {
-            Self::Http
-        }
-    }
-
     pub(super) fn answer(self, rejected: &Rejected) -> Response<Bytes> {
         match self {
             Self::Http => http_answer(rejected),
-            Self::Grpc => grpc_answer(rejected),
+            Self::Grpc => grpc_answer(rejected, "application/grpc"),
+            Self::GrpcWeb => grpc_answer(rejected, "application/grpc-web+proto"),
         }
     }
 }
@@ -172,12 +158,11 @@ fn problem(rejected: &Rejected, face: &Face, wait: Option<Duration>) -> String {
 }
 
 /// A status without a body: everything stands in the head.
-fn grpc_answer(rejected: &Rejected) -> Response<Bytes> {
+fn grpc_answer(rejected: &Rejected, media_type: &'static str) -> Response<Bytes> {
     let face = face(rejected.reason());
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
-    let grpc = HeaderValue::from_static("application/grpc");
-    headers.insert(CONTENT_TYPE, grpc);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert("grpc-status", HeaderValue::from(u16::from(face.code)));
     let message = HeaderValue::from_static(rejected.reason().sentence());
     headers.insert("grpc-message", message);

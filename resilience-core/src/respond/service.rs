@@ -10,8 +10,8 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::{AnswerBody, answer::Protocol};
-use crate::{Error, Rejected};
+use super::AnswerBody;
+use crate::{Error, Rejected, protocol::Protocol};
 
 /// A service whose layers' refusals are answers.
 #[derive(Debug)]

@@ -130,3 +130,22 @@ async fn what_an_inner_layer_refused_is_given_back_by_a_limit_outside() {
     let response = app.oneshot(support::get("/")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_browser_that_speaks_grpc_gets_a_status_that_it_can_read() {
+    let app = Router::new()
+        .route("/", get(async || "soup"))
+        .layer(Respond::with((one_a_minute().layer(),)));
+    let request = || {
+        let mut request = support::get("/");
+        let web = "application/grpc-web-text".parse().unwrap();
+        request.headers_mut().insert(header::CONTENT_TYPE, web);
+        request
+    };
+    app.clone().oneshot(request()).await.unwrap();
+    let refused = app.oneshot(request()).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::OK);
+    let headers = refused.headers();
+    assert_eq!(headers[header::CONTENT_TYPE], "application/grpc-web+proto");
+    assert_eq!(headers["grpc-status"], "8");
+}
