@@ -1,12 +1,8 @@
 //! What an engine takes from its surroundings.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
-use crate::{Clock, Event, Observer, Random, Timestamp, observe::Tracing};
+use crate::{Clock, Event, Observer, Random, Timestamp, foreign::contain, observe::Tracing};
 
 /// What an engine takes from its surroundings: time, chance, and who listens.
 ///
@@ -61,11 +57,7 @@ impl Environment {
 
     /// Tells the observer, whose panics end here: a broken listener must not fail a call.
     pub(crate) fn emit(&self, event: &Event<'_>) {
-        let tell = AssertUnwindSafe(|| self.observer.on_event(event));
-        if let Err(payload) = catch_unwind(tell) {
-            // Dropping a payload may panic once more.
-            std::mem::forget(payload);
-        }
+        contain(|| self.observer.on_event(event));
     }
 }
 

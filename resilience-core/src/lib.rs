@@ -50,6 +50,7 @@ mod clock;
 pub mod concurrency;
 mod environment;
 pub mod fallback;
+mod foreign;
 pub mod gate;
 mod invalid;
 pub mod key;

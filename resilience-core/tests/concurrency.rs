@@ -446,6 +446,35 @@ fn endless_body() -> impl http_body::Body<Data = Bytes, Error = BoxError> + Unpi
     Never
 }
 
+/// A waker is foreign code: one that panics must not cost others their turn.
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_asleep() {
+    struct Broken;
+    impl Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("a broken waker");
+        }
+    }
+    struct Woken(AtomicU32);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let bulkhead = bulkhead(queued(1, 2));
+    let running = bulkhead.try_acquire().unwrap();
+    let (mut first, mut second) = (waiting(&bulkhead), waiting(&bulkhead));
+    let woken = Arc::new(Woken(AtomicU32::new(0)));
+    let wakers = [Waker::from(Arc::new(Broken)), Waker::from(woken.clone())];
+    for (waiting, waker) in [&mut first, &mut second].into_iter().zip(&wakers) {
+        let mut context = Context::from_waker(waker);
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+    }
+    bulkhead.set_permits(3);
+    assert_eq!(woken.0.load(SeqCst), 1);
+    drop(running);
+}
+
 /// A waker is foreign code: dropping one may end a task that holds a permit.
 #[test]
 fn a_waker_that_comes_back_when_dropped_or_woken_finds_no_lock() {

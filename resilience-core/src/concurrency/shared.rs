@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     Environment, Event, Outcome, Reason, Rejected, Settle, Timestamp,
+    foreign::contain,
     sync::{Arc, AtomicU64, Mutex, Ordering, lock},
 };
 
@@ -160,7 +161,10 @@ impl Shared {
             self.counts.store(state.counts().bits(), Ordering::Release);
             answer
         };
-        woken.into_iter().for_each(Waker::wake);
+        // Each of them, or a permit would lie with somebody who sleeps on.
+        for waker in woken {
+            contain(|| waker.wake());
+        }
         answer
     }
 }
