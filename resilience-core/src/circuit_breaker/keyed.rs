@@ -2,7 +2,7 @@ use std::{borrow::Borrow, fmt, hash::Hash};
 
 use super::{CircuitBreaker, KeyedLayer, Permit, Policy, measured::Figures, shared::Shared};
 use crate::{
-    Environment, InvalidPolicy, KeyExtractor, Reason, Rejected, Timestamp,
+    Environment, Event, InvalidPolicy, KeyExtractor, Reason, Rejected, Timestamp,
     gate::{Entry, Gate, Never},
     keyed::{Keyed, Retain, Retention},
     sync::{Arc, Mutex, lock},
@@ -25,8 +25,8 @@ struct Inner<K> {
     policy: Policy,
     environment: Environment,
     circuits: Keyed<K, CircuitBreaker>,
-    /// What forgotten circuits counted.
-    forgotten: Arc<Mutex<Figures>>,
+    /// What was counted besides the circuits that are kept: by forgotten ones, and without a key.
+    besides: Arc<Mutex<Figures>>,
 }
 
 impl<K: Hash + Eq> CircuitBreakers<K> {
@@ -57,7 +57,7 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
             policy,
             environment: environment.clone(),
             circuits: Keyed::new(capacity),
-            forgotten: Arc::new(Mutex::new(Figures::default())),
+            besides: Arc::new(Mutex::new(Figures::default())),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -119,8 +119,9 @@ impl<K> CircuitBreakers<K> {
         self.inner.policy.name
     }
 
-    pub(super) fn forgotten(&self) -> Figures {
-        *lock(&self.inner.forgotten)
+    /// What was counted besides [`kept`](Self::kept) circuits.
+    pub(super) fn besides(&self) -> Figures {
+        *lock(&self.inner.besides)
     }
 }
 
@@ -138,10 +139,18 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
 impl<K> Inner<K> {
     fn make(&self) -> CircuitBreaker {
         let (policy, environment) = (self.policy.clone(), self.environment.clone());
-        let shared = Shared::new(policy, environment).leaving_figures_to(self.forgotten.clone());
+        let shared = Shared::new(policy, environment).leaving_figures_to(self.besides.clone());
         CircuitBreaker {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Counts and announces the refusal of a request without a key.
+    fn refuse_keyless(&self) -> Rejected {
+        let rejected = Rejected::new(Reason::MissingKey, self.policy.name);
+        lock(&self.besides).add_rejected();
+        self.environment.emit(&Event::Rejected(&rejected));
+        rejected
     }
 }
 
@@ -180,8 +189,7 @@ where
 
     fn enter(&self, request: &Req) -> Entry<Permit, Never<Permit>> {
         let Some(key) = self.extractor.key(request) else {
-            let rejected = Rejected::new(Reason::MissingKey, self.breakers.inner.policy.name);
-            return Entry::Refused(rejected);
+            return Entry::Refused(self.breakers.inner.refuse_keyless());
         };
         let admitted = self.breakers.breaker(&key).try_acquire();
         admitted.map_or_else(Entry::Refused, Entry::Admitted)

@@ -66,6 +66,11 @@ impl Figures {
         self.transitions += snapshot.transitions_total;
     }
 
+    /// Adds a call that no circuit was asked about.
+    pub(super) const fn add_rejected(&mut self) {
+        self.rejected += 1;
+    }
+
     fn record(&self, record: &mut dyn FnMut(Sample)) {
         let mut sample = |instrument, label, value| {
             record(Sample {
@@ -123,7 +128,7 @@ impl<K: Hash + Eq + Send> Measured for CircuitBreakers<K> {
         // In this order: a circuit that is forgotten meanwhile is held here until it was counted,
         // and leaves its figures behind only then. A counter never falls.
         let kept = self.kept();
-        let mut figures = self.forgotten();
+        let mut figures = self.besides();
         for breaker in &kept {
             figures.add(&breaker.snapshot());
         }

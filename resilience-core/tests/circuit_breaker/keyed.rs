@@ -1,4 +1,11 @@
-use std::{future::ready, time::Duration};
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use resilience_core::{
     BoxError, Environment, Event, ManualClock, Measured, Outcome, Reason, Rejectable, Results,
@@ -137,4 +144,26 @@ async fn the_layer_asks_the_circuit_of_the_key() {
     service.clone().oneshot(Some(8)).await.unwrap();
     let keyless = service.oneshot(None).await.unwrap_err();
     assert_eq!(reason(keyless), Some(Reason::MissingKey));
+}
+
+#[tokio::test]
+async fn a_request_without_a_key_is_refused_counted_and_told() {
+    let told = Arc::new(AtomicU64::new(0));
+    let ear = told.clone();
+    let environment = Environment::new().observer(move |event: &Event<'_>| {
+        assert!(matches!(event, Event::Rejected(_)));
+        ear.fetch_add(1, Relaxed);
+    });
+    let breakers = CircuitBreakers::<u32>::new_in(fragile(), 10, &environment).unwrap();
+    let service = breakers
+        .layer_with(|_: &()| None, Results)
+        .layer(service_fn(|()| ready(Ok::<(), BoxError>(()))));
+    service.oneshot(()).await.unwrap_err();
+    let mut rejected = 0;
+    breakers.measure(&mut |sample| {
+        if sample.instrument.name.ends_with(".rejected") {
+            rejected += sample.value;
+        }
+    });
+    assert_eq!((rejected, told.load(Relaxed)), (1, 1));
 }
