@@ -3,7 +3,7 @@ use std::{fmt, future::Future, time::Duration};
 use super::{
     IllegalTransition, Layer, Permit, Phase, Policy, Snapshot,
     shared::Shared,
-    terms::{Answer, Vote},
+    terms::{Answer, Refusal, Vote},
 };
 use crate::{
     Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected,
@@ -205,7 +205,13 @@ impl<Req> Gate<Req> for CircuitBreaker {
     }
 
     fn refuses_all(&self) -> bool {
-        self.shared.refuses_all()
+        self.shared.refusal_of_all().is_some()
+    }
+
+    /// Where the wait has ended since, the next `poll_ready` is the one to ask for a probe.
+    fn refuse(&self) -> Rejected {
+        let refusal = self.shared.refusal_of_all();
+        self.shared.refuse(refusal.unwrap_or(Refusal::Probing))
     }
 
     /// A failed call, which takes a permit like any other. A refusal here is nobody's.

@@ -116,9 +116,9 @@ impl Shared {
         self.with(|state, moment| state.ask(moment))
     }
 
-    /// Whether every call would be refused now.
-    pub(super) fn refuses_all(&self) -> bool {
-        self.refusal(self.word.load().sign()).is_some()
+    /// The refusal that every call would get now.
+    pub(super) fn refusal_of_all(&self) -> Option<Refusal> {
+        self.refusal(self.word.load().sign())
     }
 
     /// Counts and announces a refusal.
@@ -321,7 +321,7 @@ mod tests {
         let shared = shared(Policy::tripping_after("p", 1));
         let refuses = |refusal: Refusal| {
             let _guard = lock(&shared.core);
-            assert!(shared.refuses_all());
+            assert_eq!(shared.refusal_of_all(), Some(refusal));
             assert_eq!(shared.admit(), Err(refusal));
             shared.refuse(refusal);
         };

@@ -9,7 +9,7 @@ use pin_project::pin_project;
 
 use super::{
     Entry, Gate, Never, Service, Watched,
-    shell::{not_ready, watch},
+    shell::{Readiness, not_ready, watch},
 };
 use crate::{
     Rejectable, Rejected,
@@ -33,16 +33,20 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.gate.refuses_all() {
+            self.readiness = Readiness::Refused;
             return Poll::Ready(Ok(()));
         }
         self.poll_inner(cx)
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let ready = mem::take(&mut self.ready);
+        match mem::take(&mut self.readiness) {
+            Readiness::Unknown => return ResponseFuture::refused(not_ready()),
+            Readiness::Refused => return ResponseFuture::refused(self.gate.refuse()),
+            Readiness::Proven => {}
+        }
         let permit = match self.gate.enter(&request) {
-            Entry::Admitted(permit) if ready => permit,
-            Entry::Admitted(_) => return ResponseFuture::refused(not_ready()),
+            Entry::Admitted(permit) => permit,
             Entry::Refused(rejected) => return ResponseFuture::refused(rejected),
             Entry::Wait(never) => match never.never {},
         };

@@ -50,6 +50,12 @@ pub trait Gate<Req>: Clone {
         false
     }
 
+    /// Refuses the request that came after [`refuses_all`](Self::refuses_all) was true. It may be
+    /// true no more, but the inner service was not asked whether it is ready.
+    fn refuse(&self) -> Rejected {
+        not_ready()
+    }
+
     /// The inner service failed before a call could be made.
     fn readiness_failed(&self) {}
 }

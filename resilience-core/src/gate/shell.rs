@@ -46,7 +46,7 @@ impl<S, G: Clone, C: Clone, M> tower_layer::Layer<S> for Layer<G, C, M> {
     fn layer(&self, inner: S) -> Self::Service {
         Service {
             inner,
-            ready: false,
+            readiness: Readiness::Unknown,
             gate: self.gate.clone(),
             classifier: self.classifier.clone(),
             mode: PhantomData,
@@ -58,10 +58,22 @@ impl<S, G: Clone, C: Clone, M> tower_layer::Layer<S> for Layer<G, C, M> {
 #[derive(Debug)]
 pub struct Service<S, G, C, M> {
     pub(super) inner: S,
-    pub(super) ready: bool,
+    pub(super) readiness: Readiness,
     pub(super) gate: G,
     pub(super) classifier: C,
     mode: PhantomData<fn() -> M>,
+}
+
+/// What `poll_ready` found, for one call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Readiness {
+    /// It was not asked.
+    #[default]
+    Unknown,
+    /// The inner service can take a call.
+    Proven,
+    /// No matter: the call will be refused.
+    Refused,
 }
 
 /// By hand, since a clone is not ready: readiness was proven for one instance alone.
@@ -69,7 +81,7 @@ impl<S: Clone, G: Clone, C: Clone, M> Clone for Service<S, G, C, M> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            ready: false,
+            readiness: Readiness::Unknown,
             gate: self.gate.clone(),
             classifier: self.classifier.clone(),
             mode: PhantomData,
@@ -86,7 +98,7 @@ impl<S, G, C, M> Service<S, G, C, M> {
     {
         let result = ready!(self.inner.poll_ready(cx));
         match &result {
-            Ok(()) => self.ready = true,
+            Ok(()) => self.readiness = Readiness::Proven,
             Err(_) => self.gate.readiness_failed(),
         }
         Poll::Ready(result)

@@ -9,7 +9,7 @@ use pin_project::pin_project;
 
 use super::{
     Entry, Gate, Service, Watched,
-    shell::{not_ready, watch},
+    shell::{Readiness, not_ready, watch},
 };
 use crate::{
     Rejectable, Rejected,
@@ -36,9 +36,9 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if !mem::take(&mut self.ready) {
+        let Readiness::Proven = mem::take(&mut self.readiness) else {
             return ResponseFuture::new(State::Refused(Some(not_ready())));
-        }
+        };
         let state = match self.gate.enter(&request) {
             Entry::Admitted(permit) => {
                 let classifier = self.classifier.clone();

@@ -121,6 +121,21 @@ async fn an_open_circuit_answers_though_the_service_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_wait_that_ends_between_readiness_and_call_refuses_once_more() {
+    let circuit = Circuit::fragile();
+    circuit.fail(1);
+    let service = service_fn(|()| ready(Ok::<(), BoxError>(())));
+    let mut service = circuit.layer_with(Results).layer(service);
+    poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+    circuit.advance(SECOND);
+    let refused = service.call(()).await.unwrap_err();
+    assert_eq!(refused.as_rejected().unwrap().reason(), Reason::CircuitOpen);
+    assert_eq!(circuit.snapshot().rejected, 1);
+    service.ready().await.unwrap().call(()).await.unwrap();
+    circuit.is(Phase::Closed);
+}
+
+#[tokio::test]
 async fn a_panic_is_a_failure_and_goes_on() {
     let circuit = Circuit::fragile();
     let service = service_fn(|()| async {
