@@ -4,8 +4,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
-use resilience_core::key::{ClientIp, HeaderKey, KeyExtractor, PeerAddr};
+use resilience_core::{
+    RateLimiter,
+    key::{ClientIp, HeaderKey, KeyExtractor, PeerAddr},
+    rate_limit::{Policy, Quota},
+};
 
 const XFF: &str = "x-forwarded-for";
 
@@ -179,6 +184,21 @@ fn an_absent_an_empty_and_an_oversized_header_is_no_key() {
     assert_eq!(tenant.key(&request("192.0.2.1", &[])), None);
     assert_eq!(of(b""), None);
     assert_eq!(of(&[b'x'; 257]), None);
-    assert_eq!(of(&[b'x'; 256]).unwrap().len(), 256);
+    assert_eq!(of(&[b'x'; 256]).unwrap().as_bytes().len(), 256);
     assert_eq!(of(b"caf\xe9").unwrap().as_bytes(), b"caf\xe9");
+}
+
+#[test]
+fn a_key_that_is_kept_lets_go_of_the_buffer_that_its_request_was_read_into() {
+    let name = HeaderName::from_static("x-tenant");
+    let buffer = Bytes::from(vec![b'a'; 1 << 16]);
+    let value = HeaderValue::from_maybe_shared(buffer.slice(..8)).unwrap();
+    let mut request = Request::new(());
+    request.headers_mut().insert(name.clone(), value);
+    let limiter = RateLimiter::new(Policy::new("tenant", Quota::per_second(2))).unwrap();
+    let key = HeaderKey::new(name).key(&request).unwrap();
+    limiter.try_take(&key).unwrap();
+    drop((key, request));
+    assert_eq!(limiter.len(), 1);
+    assert!(buffer.is_unique());
 }

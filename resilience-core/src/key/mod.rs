@@ -20,7 +20,7 @@ mod header;
 #[cfg(feature = "http")]
 pub use self::{
     client_ip::{ClientIp, PeerAddr},
-    header::HeaderKey,
+    header::{HeaderKey, HeaderText},
 };
 
 /// Finds the key of a request.
