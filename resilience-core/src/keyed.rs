@@ -50,6 +50,9 @@ const SWEEP: usize = 2;
 /// Values for new keys that find no place: each shard has as many, shared by hash.
 const OVERFLOW: usize = 8;
 
+/// Places in a shard at least: chance must not fill one long before the others.
+const SHARD: usize = 64;
+
 /// Shards at most; a power of two, some times the number of threads that meet here.
 const SHARDS: usize = 64;
 
@@ -77,12 +80,7 @@ where
     /// A map of at most `capacity` entries, which must not be zero, rounded down to a multiple of
     /// the number of shards.
     pub(crate) fn new(capacity: usize) -> Self {
-        let shards = (capacity / SAMPLE).clamp(1, SHARDS).next_power_of_two();
-        let shards = if shards * SAMPLE > capacity {
-            1
-        } else {
-            shards
-        };
+        let shards = 1 << (capacity / SHARD).clamp(1, SHARDS).ilog2();
         let hasher = RandomState::default();
         let shard = || Shard {
             entries: IndexMap::with_hasher(hasher.clone()),
@@ -274,6 +272,25 @@ mod tests {
             }
             assert!(map.len() <= capacity, "{} of {capacity}", map.len());
         }
+    }
+
+    #[test]
+    fn keys_in_use_find_places_while_half_of_the_map_is_free() {
+        for capacity in [1, 7, 100, 300, 512, 5000] {
+            let map = Keyed::new(capacity);
+            let half = capacity.div_ceil(2);
+            for number in 0..half {
+                visit(&map, &number.to_string(), Retention::Pinned);
+            }
+            assert_eq!(map.len(), half, "of {capacity}");
+        }
+    }
+
+    #[test]
+    fn more_room_never_means_fewer_locks() {
+        let shards = |capacity| Keyed::<String, Fixed>::new(capacity).shards.len();
+        assert!((1..2_000).all(|capacity| shards(capacity) <= shards(capacity + 1)));
+        assert_eq!((shards(1), shards(300), shards(65_536)), (1, 4, 64));
     }
 
     #[test]
