@@ -14,7 +14,7 @@ use resilience_core::{
 };
 use serde_json::Value;
 
-use crate::schema::{Failure, Fields, duration, expect, small, text, whole};
+use crate::schema::{Failure, Fields, duration, expect, expect_told, small, text, whole};
 
 pub(crate) struct Subject {
     bulkhead: Bulkhead,
@@ -65,7 +65,7 @@ impl crate::Subject for Subject {
 
     fn step(&mut self, step: &Fields<'_>) -> Result<(), Failure> {
         if let Some(name) = step.read("enter", text)? {
-            return self.enter(name, text(step.required("expect")?)?);
+            return self.enter(name, step);
         }
         if let Some(name) = step.read("leave", text)? {
             expect("who leaves", &self.look(name)?, &"running")?;
@@ -92,13 +92,13 @@ impl crate::Subject for Subject {
 }
 
 impl Subject {
-    fn enter(&mut self, name: &str, expected: &str) -> Result<(), Failure> {
+    fn enter(&mut self, name: &str, step: &Fields<'_>) -> Result<(), Failure> {
         let mut caller = match self.bulkhead.enter() {
             Entry::Admitted(permit) => Caller::Running { _permit: permit },
             Entry::Refused(_) => Caller::Rejected,
             Entry::Wait(waiting) => Caller::Queued(Box::pin(waiting)),
         };
-        expect("answer", &caller.look(), &expected)?;
+        expect_told("answer", caller.look(), step)?;
         self.callers.insert(name.into(), caller);
         Ok(())
     }

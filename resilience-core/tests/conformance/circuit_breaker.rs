@@ -13,7 +13,8 @@ use resilience_core::{
 use serde_json::Value;
 
 use crate::schema::{
-    Failure, Fields, duration, expect, expect_rate, nullable, number, small, text, whole,
+    Failure, Fields, duration, expect, expect_rate, expect_told, nullable, number, small, text,
+    whole,
 };
 
 pub(crate) struct Subject {
@@ -67,7 +68,7 @@ impl crate::Subject for Subject {
             return Ok(());
         }
         if let Some(state) = step.read("force", text)? {
-            return self.force(state, text(step.required("expect")?)?);
+            return self.force(state, step);
         }
         if let Some(wait) = step.read("open_for", duration)? {
             let opened = self.breaker.open_for(wait);
@@ -89,10 +90,9 @@ impl Subject {
     fn calls(&mut self, outcome: &str, step: &Fields<'_>) -> Result<(), Failure> {
         let takes = step.read("takes", duration)?.unwrap_or(Duration::ZERO);
         let times = step.read("times", whole)?.unwrap_or(1);
-        let expected = text(step.required("expect")?)?;
         for _ in 0..times {
             let permit = self.breaker.try_acquire();
-            expect("answer", &answer(&permit), &expected)?;
+            expect_told("answer", answer(&permit), step)?;
             if let Ok(permit) = permit {
                 self.clock.advance(takes);
                 permit.settle(self.outcome(outcome));
@@ -103,7 +103,7 @@ impl Subject {
 
     fn acquire(&mut self, name: &str, step: &Fields<'_>) -> Result<(), Failure> {
         let permit = self.breaker.try_acquire();
-        expect("answer", &answer(&permit), &text(step.required("expect")?)?)?;
+        expect_told("answer", answer(&permit), step)?;
         let expected = step.read("retry_after", |value| nullable(value, duration))?;
         match permit {
             Ok(permit) => {
@@ -135,7 +135,7 @@ impl Subject {
         }
     }
 
-    fn force(&self, state: &str, expected: &str) -> Result<(), Failure> {
+    fn force(&self, state: &str, step: &Fields<'_>) -> Result<(), Failure> {
         let legal = match state {
             "open" => self.breaker.force_open(),
             "closed" => self.breaker.force_closed(),
@@ -143,7 +143,7 @@ impl Subject {
             unknown => return Err(format!("unknown state `{unknown}`")),
         }
         .is_ok();
-        expect("force", &if legal { "ok" } else { "illegal" }, &expected)
+        expect_told("force", if legal { "ok" } else { "illegal" }, step)
     }
 
     fn check(&self, check: &Fields<'_>) -> Result<(), Failure> {

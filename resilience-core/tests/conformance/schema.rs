@@ -143,6 +143,14 @@ pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(
     Err(format!("{what}: expected {expected:?}, found {found:?}"))
 }
 
+/// The like for a text that the step may leave out.
+pub(crate) fn expect_told(what: &str, found: &str, step: &Fields<'_>) -> Result<(), Failure> {
+    match step.read("expect", text)? {
+        Some(expected) => expect(what, &found, &expected),
+        None => Ok(()),
+    }
+}
+
 /// The like for rates, which may differ by rounding.
 pub(crate) fn expect_rate(
     what: &str,
