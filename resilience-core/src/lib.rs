@@ -13,6 +13,7 @@
 //! | [`rate_limit`] | callers that take more than their share |
 //! | [`circuit_breaker`] | calling a dependency that is down |
 //! | [`concurrency`] | more calls under way than a resource can hold |
+//! | [`cache`] | the same work done for everyone, and pages that are gone with their database |
 //! | [`mod@catch_panic`] | one panic that takes a connection down |
 //! | [`fallback`] | a refusal where something lesser would do |
 //! | [`respond`] | refusals that break a router or a stream |
@@ -43,6 +44,7 @@
 //! - `otel`: [`otel`], OpenTelemetry metrics.
 
 pub mod backoff;
+pub mod cache;
 pub mod catch_panic;
 pub mod circuit_breaker;
 pub mod classify;
@@ -67,10 +69,12 @@ pub mod rate_limit;
 mod rejected;
 #[cfg(feature = "http")]
 pub mod respond;
+mod striped;
 pub mod supervise;
 mod sync;
 
 pub use self::{
+    cache::Cache,
     catch_panic::CatchPanic,
     circuit_breaker::CircuitBreaker,
     classify::{Classifier, Results, Settle},

@@ -17,6 +17,12 @@
 //! | `resilience.concurrency.running` | gauge | `{call}` | |
 //! | `resilience.concurrency.queued` | gauge | `{call}` | |
 //! | `resilience.concurrency.permits` | gauge | `{call}` | |
+//! | `resilience.cache.lookups` | counter | `{call}` | `result` |
+//! | `resilience.cache.loads` | counter | `{load}` | |
+//! | `resilience.cache.load_failures` | counter | `{load}` | |
+//! | `resilience.cache.evictions` | counter | `{entry}` | |
+//! | `resilience.cache.entries` | gauge | `{entry}` | |
+//! | `resilience.cache.weight` | gauge | `1` | |
 //! | `resilience.panics` | counter | `{panic}` | `where` |
 //!
 //! ```

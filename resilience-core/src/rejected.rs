@@ -36,6 +36,14 @@ pub enum Reason {
     Closed,
     /// The request names no key, and the policy asks for one.
     MissingKey,
+    /// What the request asks for surely does not exist.
+    Absent,
+    /// A value could not be loaded by the caller who was at it.
+    LoadFailed,
+    /// A load took too long.
+    LoadTimeout,
+    /// A loader asked for the value that it loads.
+    Reentrant,
     /// The service panicked; the message went to the log alone.
     Panicked,
     /// `call` without a preceding `poll_ready` that said yes.
@@ -55,6 +63,10 @@ impl Reason {
             Self::QueueTimeout => "queue_timeout",
             Self::Closed => "closed",
             Self::MissingKey => "missing_key",
+            Self::Absent => "absent",
+            Self::LoadFailed => "load_failed",
+            Self::LoadTimeout => "load_timeout",
+            Self::Reentrant => "reentrant",
             Self::Panicked => "panicked",
             Self::NotReady => "not_ready",
         }
@@ -72,6 +84,10 @@ impl Reason {
             Self::QueueTimeout => "the wait for a free place took too long",
             Self::Closed => "the service is going down",
             Self::MissingKey => "the request does not say whose it is",
+            Self::Absent => "what was asked for does not exist",
+            Self::LoadFailed => "what was asked for cannot be had at the moment",
+            Self::LoadTimeout => "what was asked for took too long to get",
+            Self::Reentrant => "the request waits for itself",
             Self::Panicked => "the request failed inside the service",
             Self::NotReady => "the service was called before it was ready",
         }
@@ -140,12 +156,12 @@ impl Rejected {
         self.quota.as_ref()
     }
 
-    /// What an outer layer makes of this refusal: a panic is a failure of the service, every
-    /// other refusal means that the service was not called.
+    /// What an outer layer makes of this refusal: a panic and a load that took too long are
+    /// failures of the service, every other refusal means that the service was not called.
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self.reason {
-            Reason::Panicked => Outcome::Failure,
+            Reason::Panicked | Reason::LoadTimeout => Outcome::Failure,
             Reason::RateLimited
             | Reason::CostExceedsQuota
             | Reason::CircuitOpen
@@ -154,6 +170,9 @@ impl Rejected {
             | Reason::QueueTimeout
             | Reason::Closed
             | Reason::MissingKey
+            | Reason::Absent
+            | Reason::LoadFailed
+            | Reason::Reentrant
             | Reason::NotReady => Outcome::NotCalled,
         }
     }

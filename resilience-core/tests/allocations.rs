@@ -9,7 +9,7 @@ use std::{
 };
 
 use resilience_core::{
-    Bulkhead, CatchPanic, CircuitBreaker, Outcome, RateLimiter, Rejected, Results,
+    Bulkhead, Cache, CatchPanic, CircuitBreaker, Outcome, RateLimiter, Rejected, Results, cache,
     circuit_breaker::{self, Window},
     concurrency,
     rate_limit::{self, Algorithm, Quota},
@@ -167,6 +167,24 @@ fn a_bulkhead_allocates_nothing_for_an_admitted_call_or_to_refuse() {
 fn catch_panic_allocates_nothing_for_a_call() {
     let panics = CatchPanic::new("panics").unwrap();
     assert_eq!(admitted(panics.plain_layer().layer(echo())), 0);
+}
+
+#[test]
+fn a_cache_allocates_nothing_for_a_hit() {
+    let policy = cache::Policy::new("dishes", Duration::from_secs(3600));
+    let dishes: Cache<String, std::sync::Arc<str>> = Cache::new(policy).unwrap();
+    dishes.insert("soup".to_owned(), std::sync::Arc::from("of the day"));
+    let mut context = Context::from_waker(Waker::noop());
+    let mut hits = || {
+        for _ in 0..1000 {
+            assert!(dishes.get("soup").is_some());
+            let load = async || Err::<std::sync::Arc<str>, _>("loaded");
+            let hit = pin!(dishes.get_or_load("soup", load));
+            assert!(matches!(hit.poll(&mut context), Poll::Ready(Ok(_))));
+        }
+    };
+    hits();
+    assert_eq!(allocation_counter::measure(hits).count_total, 0);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use opentelemetry_sdk::metrics::{
     data::{AggregatedMetrics, MetricData},
 };
 use resilience_core::{
-    Bulkhead, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter, circuit_breaker,
-    concurrency, otel,
+    Bulkhead, Cache, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter, cache,
+    circuit_breaker, concurrency, otel,
     rate_limit::{self, Quota},
 };
 
@@ -20,6 +20,7 @@ struct Engines {
     breaker: CircuitBreaker,
     other: CircuitBreaker,
     bulkhead: Bulkhead,
+    dishes: Cache<u64, u64>,
     panics: CatchPanic,
 }
 
@@ -32,16 +33,18 @@ impl Engines {
             breaker: breaker("payment"),
             other: breaker("kitchen"),
             bulkhead: Bulkhead::new(concurrency::Policy::new("oven", 3)).unwrap(),
+            dishes: Cache::new(cache::Policy::new("dishes", Duration::from_secs(60))).unwrap(),
             panics: CatchPanic::new("handlers").unwrap(),
         }
     }
 
-    fn measured(&self) -> [Arc<dyn Measured>; 5] {
+    fn measured(&self) -> [Arc<dyn Measured>; 6] {
         [
             Arc::new(self.limiter.clone()),
             Arc::new(self.breaker.clone()),
             Arc::new(self.other.clone()),
             Arc::new(self.bulkhead.clone()),
+            Arc::new(self.dishes.clone()),
             Arc::new(self.panics.clone()),
         ]
     }
@@ -94,6 +97,11 @@ fn a_collection_gives_what_the_engines_counted() {
     engines.other.try_acquire().unwrap_err();
     let _running = engines.bulkhead.try_acquire().unwrap();
 
+    engines.dishes.insert(7, 8);
+    for key in [7, 7, 9] {
+        let _ = engines.dishes.get(&key);
+    }
+
     let series = collect(&engines);
     let value = |name: &str| series.get(name).copied();
     for (name, expected) in [
@@ -130,6 +138,9 @@ fn a_collection_gives_what_the_engines_counted() {
         ),
         ("resilience.concurrency.running{policy=oven}", 1),
         ("resilience.concurrency.permits{policy=oven}", 3),
+        ("resilience.cache.lookups{policy=dishes,result=hit}", 2),
+        ("resilience.cache.lookups{policy=dishes,result=miss}", 1),
+        ("resilience.cache.entries{policy=dishes}", 1),
         ("resilience.panics{policy=handlers,where=future}", 0),
     ] {
         assert_eq!(value(name), Some(expected), "{name} in {series:#?}");

@@ -22,8 +22,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use resilience_core::{
-    Bulkhead, CatchPanic, CircuitBreaker, Clock, Environment, KeyExtractor as _, ManualClock,
-    Outcome, RateLimiter, Reason, Rejected, Respond, Results, Timestamp,
+    Bulkhead, Cache, CatchPanic, CircuitBreaker, Clock, Environment, KeyExtractor as _,
+    ManualClock, Outcome, RateLimiter, Reason, Rejected, Respond, Results, Timestamp,
+    cache::{self, OnLeaderGone},
     circuit_breaker::{self, OpenWait, Phase, Window},
     concurrency,
     key::{ClientIp, PeerAddr},
@@ -219,6 +220,41 @@ async fn p09_a_wait_known_to_be_too_long_is_refused_at_once() {
     assert_eq!(rejected.retry_after(), Some(10 * SECOND));
 }
 
+/// tower-resilience: those who wait for a load spin, and all fail when its caller goes away.
+#[tokio::test(start_paused = true)]
+async fn p10_waiters_are_polled_twice_and_outlive_the_caller_who_loads() {
+    for then in [OnLeaderGone::KeepLoading, OnLeaderGone::HandOver] {
+        let policy = cache::Policy::new("rivals", 60 * SECOND).on_leader_gone(then);
+        let dishes: Cache<u32, u32> = Cache::new(policy).unwrap();
+        let begin = || {
+            let dishes = dishes.clone();
+            async move {
+                let load = async || {
+                    tokio::time::sleep(SECOND).await;
+                    Ok::<_, Infallible>(5)
+                };
+                dishes.get_or_load(&7, load).await
+            }
+        };
+        let leader = tokio::spawn(begin());
+        tokio::task::yield_now().await;
+        let polls = AtomicUsize::new(0);
+        let mut waiting = pin!(begin());
+        let counted = std::future::poll_fn(|context| {
+            polls.fetch_add(1, Ordering::Relaxed);
+            waiting.as_mut().poll(context)
+        });
+        let leave = async {
+            tokio::time::sleep(SECOND / 2).await;
+            leader.abort();
+        };
+        let (value, ()) = tokio::join!(counted, leave);
+        assert_eq!(value, Ok(5));
+        // The first, one to be told that the leader is gone, and the ends of its own load.
+        assert!(polls.load(Ordering::Relaxed) <= 5, "{polls:?}");
+    }
+}
+
 /// tower-resilience: the default bulkhead never refuses, 1000 of 1000 hang; and refusing costs a
 /// timer's tick.
 #[test]
@@ -391,6 +427,40 @@ async fn p25_a_panic_in_a_streaming_body_is_caught() {
     let response = service.oneshot(Request::new(())).await.unwrap();
     let error = response.into_body().collect().await.err().unwrap();
     assert!(!error.to_string().contains("in a frame"));
+}
+
+/// moka: those who wait hang while a leader is not polled, and panic after 200 that were aborted.
+#[tokio::test(start_paused = true)]
+async fn p27_leaders_that_are_not_polled_or_aborted_hold_nobody_up() {
+    for then in [OnLeaderGone::KeepLoading, OnLeaderGone::HandOver] {
+        let policy = cache::Policy::new("rivals", 60 * SECOND).on_leader_gone(then);
+        let environment = Environment::new().clock(Clock::tokio());
+        let dishes: Cache<u32, u32> = Cache::new_in(policy, &environment).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let begin = || {
+            let load = async || {
+                tokio::time::sleep(SECOND).await;
+                Ok::<_, Infallible>(5)
+            };
+            dishes.get_or_load(&7, load)
+        };
+        let mut idle = Box::pin(begin());
+        assert!(idle.as_mut().poll(&mut context).is_pending());
+        let first = tokio::time::timeout(60 * SECOND, begin()).await.unwrap();
+        match then {
+            OnLeaderGone::KeepLoading => assert_eq!(first, Ok(5)),
+            OnLeaderGone::HandOver => assert!(first.is_err(), "a deadline, and no hanging"),
+        }
+        assert_eq!(begin().await, Ok(5));
+        drop(idle);
+
+        dishes.invalidate(&7);
+        for _ in 0..500 {
+            let mut aborted = Box::pin(begin());
+            assert!(aborted.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(begin().await, Ok(5));
+    }
 }
 
 /// Breakers that count failures: five in five seconds trip on a blip of 0.14 % and turn it into

@@ -1,9 +1,4 @@
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-};
-
-use crossbeam_utils::CachePadded;
+use crate::striped::Striped;
 
 /// What became of a call at the limiter.
 #[derive(Clone, Copy, Debug)]
@@ -27,41 +22,16 @@ impl Decision {
     }
 }
 
-/// Counts decisions, on a cache line of its own for some threads each, so that callers with
-/// different keys meet nowhere.
+/// Counts decisions, so that callers with different keys meet nowhere.
 #[derive(Debug, Default)]
-pub(super) struct Tally([CachePadded<[AtomicU64; 4]>; STRIPES]);
-
-const STRIPES: usize = 8;
-
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
-}
+pub(super) struct Tally(Striped<4>);
 
 impl Tally {
     pub(super) fn count(&self, decision: Decision) {
-        self.0[stripe()][decision as usize].fetch_add(1, Ordering::Relaxed);
+        self.0.count(decision as usize);
     }
 
     pub(super) fn read(&self, decision: Decision) -> u64 {
-        let counts = self
-            .0
-            .iter()
-            .map(|line| line[decision as usize].load(Ordering::Relaxed));
-        counts.fold(0, u64::wrapping_add)
+        self.0.read(decision as usize)
     }
-}
-
-/// The stripe of this thread; of a thread that is going away, the first.
-fn stripe() -> usize {
-    let stripe = STRIPE.try_with(|stripe| {
-        stripe.get().unwrap_or_else(|| {
-            let next = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
-            stripe.set(Some(next));
-            next
-        })
-    });
-    stripe.unwrap_or(0)
 }

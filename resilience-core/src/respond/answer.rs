@@ -29,6 +29,8 @@ const REDUCED_CAPACITY: &str =
     "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
 const INVALID_ARGUMENT: u8 = 3;
+const DEADLINE_EXCEEDED: u8 = 4;
+const NOT_FOUND: u8 = 5;
 const RESOURCE_EXHAUSTED: u8 = 8;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
@@ -77,14 +79,21 @@ const fn face(reason: Reason) -> Face {
             INVALID_ARGUMENT,
             false,
         ),
+        Reason::Absent => (StatusCode::NOT_FOUND, ABOUT_BLANK, NOT_FOUND, false),
         // An open circuit needs no readiness; one that admits again meanwhile finds none.
-        Reason::NotReady => (
+        Reason::NotReady | Reason::LoadFailed => (
             StatusCode::SERVICE_UNAVAILABLE,
             ABOUT_BLANK,
             UNAVAILABLE,
             true,
         ),
-        Reason::Panicked => (
+        Reason::LoadTimeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            ABOUT_BLANK,
+            DEADLINE_EXCEEDED,
+            true,
+        ),
+        Reason::Panicked | Reason::Reentrant => (
             StatusCode::INTERNAL_SERVER_ERROR,
             ABOUT_BLANK,
             INTERNAL,

@@ -1,0 +1,217 @@
+use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash, sync::Arc};
+
+use super::{
+    Loaded, Policy, Snapshot,
+    entry::Found,
+    load::{Brought, Fetched},
+    shared::{Freshness, Lookup, Shared},
+    storage::Hashed,
+};
+use crate::{Environment, Error, InvalidPolicy, Reason};
+
+/// Values by key, each loaded once for everybody; see the [module](super).
+///
+/// Clones, layers and services made from it share its entries and its loads. A value is cloned
+/// for each caller: put what is large into an [`Arc`].
+#[derive(Debug)]
+pub struct Cache<K, V> {
+    shared: Arc<Shared<K, V>>,
+}
+
+/// By hand, since clones share whatever the cache holds.
+impl<K, V> Clone for Cache<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// A cache in the default [`Environment`].
+    ///
+    /// # Errors
+    ///
+    /// A name that cannot stand in a header, or a setting that cannot work.
+    pub fn new(policy: Policy) -> Result<Self, InvalidPolicy> {
+        Self::new_in(policy, &Environment::default())
+    }
+
+    /// A cache in `environment`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
+        let shared = Arc::new(Shared::new(policy, environment)?);
+        Ok(Self { shared })
+    }
+
+    /// The value of `key`; what `loader` brings where there is none, or none that is fresh.
+    ///
+    /// Of all who ask for a key at the same time one loads, and the others wait. A value is
+    /// stored with what the loader says of it: see [`Loaded`].
+    ///
+    /// # Errors
+    ///
+    /// To the caller whose loader failed, its error. To those who waited for that load,
+    /// [`Reason::LoadFailed`]. To all of them [`Reason::Panicked`] where the loader panicked,
+    /// [`Reason::LoadTimeout`] where it took too long, and [`Reason::Closed`] where its runtime
+    /// was shut down. [`Reason::Reentrant`] to a loader that asks for its own key. None of these
+    /// where a stale value may be served instead. [`Reason::Absent`] where it is known that the
+    /// key has no value, which only [`get_or_find`](Self::get_or_find) gets to know.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped by the one who loads, the load goes on or is handed over: see
+    /// [`OnLeaderGone`](super::OnLeaderGone). Dropped by another, nothing happens.
+    pub async fn get_or_load<Q, F, Fut, L, E>(&self, key: &Q, loader: F) -> Result<V, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<L, E>> + Send + 'static,
+        L: Into<Loaded<V>>,
+        E: Send + 'static,
+    {
+        let loader = || {
+            let load = loader();
+            async { Ok(Brought::Value(load.await?.into())) }
+        };
+        let found = self.fetch(key, loader).await?;
+        found.ok_or_else(|| Error::Rejected(self.shared.refuse(Reason::Absent)))
+    }
+
+    /// The same where a key may have no value: that is remembered as well, for the policy's
+    /// [negative time to live](Policy::negative_ttl).
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_load`](Self::get_or_load), but for `Absent`.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`get_or_load`](Self::get_or_load).
+    pub async fn get_or_find<Q, F, Fut, L, E>(
+        &self,
+        key: &Q,
+        loader: F,
+    ) -> Result<Option<V>, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<L>, E>> + Send + 'static,
+        L: Into<Loaded<V>>,
+        E: Send + 'static,
+    {
+        let loader = || {
+            let load = loader();
+            async {
+                Ok(match load.await? {
+                    Some(value) => Brought::Value(value.into()),
+                    None => Brought::Absent,
+                })
+            }
+        };
+        self.fetch(key, loader).await
+    }
+
+    async fn fetch<Q, F, Fut, E>(&self, key: &Q, loader: F) -> Result<Option<V>, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Brought<V, Infallible>, E>> + Send + 'static,
+        E: Send + 'static,
+    {
+        let fetched = self.shared.fetch(key, loader, |_: &E| None).await?;
+        match fetched {
+            Fetched::Entry(entry, _) => match &entry.found {
+                Found::Value(value) => Ok(Some(value.clone())),
+                Found::Absent => Ok(None),
+                Found::Failed(rejected) => {
+                    self.shared.tell(rejected);
+                    Err(Error::Rejected(rejected.clone()))
+                }
+                Found::Private => unreachable!("no loader here brings anything private"),
+            },
+            Fetched::Private(never) => match never {},
+            Fetched::Alone(_) => unreachable!("no loader here brings anything private"),
+        }
+    }
+
+    /// The value of `key`, where there is a fresh one. Loads nothing.
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match self.shared.look(self.shared.storage.hash(key)) {
+            Lookup::Serve(entry, Freshness::Fresh) | Lookup::Refresh(entry, Freshness::Fresh) => {
+                self.shared.count(&entry, Freshness::Fresh);
+                match &entry.found {
+                    Found::Value(value) => Some(value.clone()),
+                    Found::Absent | Found::Failed(_) | Found::Private => None,
+                }
+            }
+            Lookup::Serve(_, Freshness::Stale)
+            | Lookup::Refresh(_, Freshness::Stale)
+            | Lookup::Stale(_)
+            | Lookup::Miss => {
+                self.shared.tally.count(super::measure::Count::Miss);
+                None
+            }
+        }
+    }
+
+    /// Stores a value. It wins over a load of its key that is under way: those who wait for that
+    /// load get this value.
+    pub fn insert(&self, key: K, value: impl Into<Loaded<V>>) {
+        let Loaded { value, terms } = value.into();
+        let found = Found::Value(value);
+        let epoch = self.shared.tags.epoch();
+        let entry = Arc::new(self.shared.entry(found, &terms, epoch));
+        let hash = self.shared.storage.hash(&key).hash;
+        self.shared.put(Hashed { hash, key }, entry);
+    }
+
+    /// Forgets the value of `key`, or that it has none.
+    ///
+    /// It wins over a load that is under way: what that brings is not stored, and whoever asks
+    /// from now on loads anew. Those who asked before get what they waited for.
+    pub fn invalidate<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shared.invalidate(self.shared.storage.hash(key));
+    }
+
+    /// Forgets all values with this tag, as [`invalidate`](Self::invalidate) does one; the cost
+    /// does not depend on their number. They are not served any more, and their memory is used
+    /// again as they are met.
+    pub fn invalidate_tag(&self, tag: &str) {
+        self.shared.tags.invalidate(tag);
+    }
+
+    /// Forgets everything, as [`invalidate`](Self::invalidate) does one.
+    pub fn invalidate_all(&self) {
+        self.shared.tags.invalidate_all();
+        self.shared.storage.clear();
+    }
+
+    /// How it stands now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.shared.policy.name
+    }
+}

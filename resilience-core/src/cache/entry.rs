@@ -1,0 +1,215 @@
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::{
+    Policy,
+    state::{Age, Life, Lifetime},
+    tags::{Tag, Tags},
+};
+use crate::{Rejected, Timestamp};
+
+/// A value on its way into the cache, with what its loader knows better than the policy.
+///
+/// Made from any value with `From`; what is not set follows the policy.
+#[derive(Clone, Debug)]
+pub struct Loaded<V> {
+    pub(super) value: V,
+    pub(super) terms: Terms,
+}
+
+/// What a loader says beside its value.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    ttl: Option<Duration>,
+    stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
+    pub(super) weight: u64,
+    tags: Vec<Cow<'static, str>>,
+}
+
+impl<V> Loaded<V> {
+    /// `value`, of weight 1, as the policy says.
+    #[must_use]
+    pub const fn new(value: V) -> Self {
+        Self {
+            value,
+            terms: Terms::new(),
+        }
+    }
+
+    /// Sets for how long it is fresh; jitter still applies. Zero is not to be stored.
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.terms.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets for how long after its end it is served at once while it is loaded again.
+    #[must_use]
+    pub const fn stale_while_revalidate(mut self, stale: Duration) -> Self {
+        self.terms.stale_while_revalidate = Some(stale);
+        self
+    }
+
+    /// Sets for how long after its end it is served where loading fails or takes too long.
+    #[must_use]
+    pub const fn stale_if_error(mut self, stale: Duration) -> Self {
+        self.terms.stale_if_error = Some(stale);
+        self
+    }
+
+    /// Sets how much of the policy's capacity it takes. Zero is not to be stored. Default 1.
+    #[must_use]
+    pub const fn weight(mut self, weight: u64) -> Self {
+        self.terms.weight = weight;
+        self
+    }
+
+    /// Adds a tag, by which it can be invalidated together with others.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Cow<'static, str>>) -> Self {
+        self.terms.tags.push(tag.into());
+        self
+    }
+}
+
+impl<V> From<V> for Loaded<V> {
+    fn from(value: V) -> Self {
+        Self::new(value)
+    }
+}
+
+impl Terms {
+    pub(super) const fn new() -> Self {
+        Self {
+            ttl: None,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            weight: 1,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Exactly so long, and never stale.
+    pub(super) const fn only(ttl: Duration) -> Self {
+        Self {
+            ttl: Some(ttl),
+            stale_while_revalidate: Some(Duration::ZERO),
+            stale_if_error: Some(Duration::ZERO),
+            weight: 1,
+            tags: Vec::new(),
+        }
+    }
+}
+
+/// What is known of a key.
+#[derive(Clone, Debug)]
+pub(super) enum Found<V> {
+    /// Its value.
+    Value(V),
+    /// That it has none.
+    Absent,
+    /// That it could not be loaded.
+    Failed(Rejected),
+    /// That what is loaded for it is for the one who asked, and that nobody need wait for it.
+    Private,
+}
+
+/// What is stored of a key.
+#[derive(Debug)]
+pub(super) struct Entry<V> {
+    pub(super) found: Found<V>,
+    pub(super) life: Life,
+    weight: u64,
+    epoch: u64,
+    tags: Box<[Arc<Tag>]>,
+    /// No new load before this, since the last one failed: nanoseconds of a [`Timestamp`].
+    retry_at: AtomicU64,
+}
+
+/// When an entry came to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    /// What had been invalidated when its load began.
+    pub(super) epoch: u64,
+    pub(super) now: Timestamp,
+    pub(super) took: Duration,
+    /// Decides its jitter, in `[0, 1)`.
+    pub(super) random: f64,
+}
+
+impl<V> Entry<V> {
+    pub(super) fn new(
+        found: Found<V>,
+        terms: &Terms,
+        policy: &Policy,
+        tags: &Tags,
+        birth: Birth,
+    ) -> Self {
+        let (ttl, jitter) = match &found {
+            Found::Value(_) => (terms.ttl.unwrap_or(policy.ttl), policy.jitter),
+            Found::Absent => (policy.negative_ttl, policy.negative_jitter),
+            Found::Failed(_) | Found::Private => (terms.ttl.unwrap_or_default(), 0.0),
+        };
+        let stale = |own: Option<Duration>, usual| match &found {
+            Found::Value(_) => own.unwrap_or(usual),
+            Found::Absent | Found::Failed(_) | Found::Private => Duration::ZERO,
+        };
+        let lifetime = Lifetime {
+            ttl: super::state::jittered(ttl, jitter, birth.random),
+            stale_while_revalidate: stale(
+                terms.stale_while_revalidate,
+                policy.stale_while_revalidate,
+            ),
+            stale_if_error: stale(terms.stale_if_error, policy.stale_if_error),
+        };
+        let life = Life::new(&lifetime, birth.now, birth.took);
+        Self {
+            found,
+            life,
+            // What is not fresh for an instant is not stored.
+            weight: if ttl.is_zero() { 0 } else { terms.weight },
+            epoch: birth.epoch,
+            tags: terms.tags.iter().map(|name| tags.tag(name)).collect(),
+            retry_at: AtomicU64::new(0),
+        }
+    }
+
+    /// Its share of the capacity; nothing for what must not be stored.
+    pub(super) const fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// What had been invalidated when its load began.
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether nothing that concerns it has been invalidated since its load began.
+    #[inline]
+    pub(super) fn is_valid(&self, tags: &Tags) -> bool {
+        tags.allow(self.epoch, &self.tags)
+    }
+
+    /// What may be done with it, were it valid.
+    #[inline]
+    pub(super) fn age(&self, policy: &Policy, now: Timestamp, draw: impl FnOnce() -> f64) -> Age {
+        self.life.age(now, policy.early(&self.found), draw)
+    }
+
+    /// Whether its last load failed so short a time ago that no other is to be made.
+    pub(super) fn is_postponed(&self, now: Timestamp) -> bool {
+        now.as_nanos() < self.retry_at.load(Relaxed)
+    }
+
+    /// Its load failed: the next is not to be made before `until`.
+    pub(super) fn postpone(&self, until: Timestamp) {
+        self.retry_at.store(until.as_nanos(), Relaxed);
+    }
+}

@@ -1,0 +1,268 @@
+use std::{borrow::Borrow, future::Future, hash::Hash, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use super::{
+    OnLeaderGone,
+    ancestry::Ancestry,
+    entry::{Entry, Found, Loaded, Terms},
+    flight::{Landing, closed},
+    measure::Count,
+    shared::{Freshness, Joined, Lead, Lookup, News, Shared},
+    state::Age,
+    storage::Hashed,
+};
+use crate::{Error, Reason, Rejected};
+
+/// What a loader brings.
+#[allow(dead_code, reason = "the layers take it up")]
+#[derive(Debug)]
+pub(super) enum Brought<V, P> {
+    /// A value for everybody.
+    Value(Loaded<V>),
+    /// The news that there is none.
+    Absent,
+    /// Something for the one who asked, and for how long nobody need wait for the like.
+    Private(P, Duration),
+}
+
+/// What a caller gets.
+#[allow(dead_code, reason = "the layers take it up")]
+#[derive(Debug)]
+pub(super) enum Fetched<V, P, F> {
+    /// What everybody gets.
+    Entry(Arc<Entry<V>>, Source),
+    /// What its own loader brought for it alone.
+    Private(P),
+    /// Its loader, unused: what others get is not for it.
+    Alone(F),
+}
+
+/// Where an entry comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was there.
+    Stored(Freshness),
+    /// It was there, and is served since a load failed or takes too long.
+    Fallback,
+    /// This caller loaded it.
+    Loaded,
+    /// Another caller loaded it at the same time.
+    Coalesced,
+}
+
+/// How a loader's error is told to those who only waited, where it is a refusal itself.
+pub(super) type Explain<E> = fn(&E) -> Option<Rejected>;
+
+impl<K, V> Shared<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// What there is of `key`, or what `loader` brings.
+    pub(super) async fn fetch<Q, F, Fut, P, E>(
+        self: &Arc<Self>,
+        key: &Q,
+        loader: F,
+        explain: Explain<E>,
+    ) -> Result<Fetched<V, P, F>, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
+        P: Send + 'static,
+        E: Send + 'static,
+    {
+        let looked = self.storage.hash(key);
+        let owned = || Hashed {
+            hash: looked.hash,
+            key: key.to_owned(),
+        };
+        let stale = match self.look(looked) {
+            Lookup::Serve(entry, freshness) => return Ok(self.serve(entry, freshness, loader)),
+            Lookup::Refresh(entry, freshness) => match Handle::try_current() {
+                Ok(runtime) => {
+                    self.count(&entry, freshness);
+                    if let Some(lead) = self.refresh(&owned(), &entry) {
+                        runtime.spawn(lead.in_task().run(loader, Ancestry::none(), explain));
+                    }
+                    return Ok(Fetched::Entry(entry, Source::Stored(freshness)));
+                }
+                // There is no background to load in.
+                Err(_) if freshness == Freshness::Fresh => {
+                    return Ok(self.serve(entry, freshness, loader));
+                }
+                Err(_) => Some(entry),
+            },
+            Lookup::Stale(entry) => Some(entry),
+            Lookup::Miss => None,
+        };
+        // Boxed, so that a hit does not carry the room for a load.
+        Box::pin(self.clone().load_in_time(owned(), stale, loader, explain)).await
+    }
+
+    fn serve<P, F>(
+        &self,
+        entry: Arc<Entry<V>>,
+        freshness: Freshness,
+        loader: F,
+    ) -> Fetched<V, P, F> {
+        self.count(&entry, freshness);
+        match entry.found {
+            Found::Private => Fetched::Alone(loader),
+            Found::Value(_) | Found::Absent | Found::Failed(_) => {
+                Fetched::Entry(entry, Source::Stored(freshness))
+            }
+        }
+    }
+
+    /// Loads, for as long as the caller has patience, and falls back on `stale`.
+    async fn load_in_time<F, Fut, P, E>(
+        self: Arc<Self>,
+        key: Hashed<K>,
+        stale: Option<Arc<Entry<V>>>,
+        loader: F,
+        explain: Explain<E>,
+    ) -> Result<Fetched<V, P, F>, Error<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
+        P: Send + 'static,
+        E: Send + 'static,
+    {
+        let patience = match &stale {
+            Some(_) => self.policy.patience(),
+            None => self.policy.hard_timeout,
+        };
+        let keeps = stale.is_some() || self.policy.on_leader_gone == OnLeaderGone::KeepLoading;
+        let load = self.load(key, keeps, loader, explain);
+        let error = match within(patience, load).await {
+            Some(Ok(fetched)) => return Ok(fetched),
+            Some(Err(error)) => error,
+            None => Error::Rejected(self.refuse(Reason::LoadTimeout)),
+        };
+        if let Some(entry) = stale.filter(|entry| self.still_serves(entry)) {
+            self.count(&entry, Freshness::Stale);
+            return Ok(Fetched::Entry(entry, Source::Fallback));
+        }
+        if let Error::Rejected(rejected) = &error {
+            self.tell(rejected);
+        }
+        Err(error)
+    }
+
+    /// Whether a stale entry may be served after all this time.
+    fn still_serves(&self, entry: &Entry<V>) -> bool {
+        let age = entry.age(&self.policy, self.environment.now(), || 0.0);
+        age != Age::Dead && entry.is_valid(&self.tags)
+    }
+
+    /// Loads, or waits for another's load.
+    async fn load<F, Fut, P, E>(
+        self: &Arc<Self>,
+        key: Hashed<K>,
+        keeps: bool,
+        loader: F,
+        explain: Explain<E>,
+    ) -> Result<Fetched<V, P, F>, Error<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
+        P: Send + 'static,
+        E: Send + 'static,
+    {
+        let here = Ancestry::here();
+        let lead = loop {
+            let follow = match self.join(&key) {
+                Joined::Landed(entry, freshness) => return Ok(self.serve(entry, freshness, loader)),
+                Joined::Lead(lead) => {
+                    self.tally.count(Count::Miss);
+                    break lead;
+                }
+                Joined::Follow(follow) => follow,
+            };
+            if follow.is_inside(&here) {
+                return Err(Error::Rejected(self.refuse(Reason::Reentrant)));
+            }
+            self.tally.count(Count::Coalesced);
+            match follow.news().await {
+                News::Landed(Landing::Entry(entry)) => {
+                    return Ok(match entry.found {
+                        Found::Private => Fetched::Alone(loader),
+                        Found::Value(_) | Found::Absent | Found::Failed(_) => {
+                            Fetched::Entry(entry, Source::Coalesced)
+                        }
+                    });
+                }
+                News::Landed(Landing::Refused(rejected)) => return Err(Error::Rejected(rejected)),
+                News::Lead(lead) => break lead,
+                News::Outdated => {}
+            }
+        };
+        match Handle::try_current() {
+            Ok(runtime) if keeps => {
+                let load = runtime.spawn(lead.in_task().run(loader, here, explain));
+                load.await.unwrap_or_else(|gone| {
+                    Err(Error::Rejected(if gone.is_panic() {
+                        self.refuse(Reason::Panicked)
+                    } else {
+                        closed(self.policy.name)
+                    }))
+                })
+            }
+            Ok(_) | Err(_) => lead.run(loader, here, explain).await,
+        }
+    }
+}
+
+impl<K, V> Lead<K, V>
+where
+    K: Hash + Eq + Clone,
+{
+    /// Runs `loader` to its end, as part of the loads `inside`.
+    pub(super) async fn run<F, Fut, P, E>(
+        self,
+        loader: F,
+        inside: Ancestry,
+        explain: Explain<E>,
+    ) -> Result<Fetched<V, P, F>, Error<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Brought<V, P>, E>>,
+    {
+        let shared = self.shared.clone();
+        shared.tally.count(Count::Load);
+        let load = inside.run(&self.flight, async { shared.panics.call(loader).await });
+        let brought = within(shared.policy.hard_timeout, load).await;
+        let landing = match brought {
+            Some(Ok(Brought::Value(loaded))) => {
+                self.found(Found::Value(loaded.value), &loaded.terms)
+            }
+            Some(Ok(Brought::Absent)) => self.found(Found::Absent, &Terms::new()),
+            Some(Ok(Brought::Private(own, alone_for))) => {
+                self.found(Found::Private, &Terms::only(alone_for));
+                return Ok(Fetched::Private(own));
+            }
+            Some(Err(Error::Rejected(panicked))) => self.failed(panicked),
+            Some(Err(Error::Inner(error))) => {
+                let rejected = explain(&error);
+                self.failed(rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed)));
+                return Err(Error::Inner(error));
+            }
+            None => self.failed(shared.refuse(Reason::LoadTimeout)),
+        };
+        match landing {
+            Landing::Entry(entry) => Ok(Fetched::Entry(entry, Source::Loaded)),
+            Landing::Refused(rejected) => Err(Error::Rejected(rejected)),
+        }
+    }
+}
+
+/// What `future` gives within `limit`; without a runtime there are no timers, and no limit.
+async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    if limit == Duration::MAX || Handle::try_current().is_err() {
+        return Some(future.await);
+    }
+    tokio::time::timeout(limit, future).await.ok()
+}

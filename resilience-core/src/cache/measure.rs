@@ -1,0 +1,172 @@
+use std::hash::Hash;
+
+use super::{Cache, shared::Shared};
+use crate::{Instrument, InstrumentKind, Measured, Sample, striped::Striped};
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Count {
+    Hit,
+    StaleHit,
+    NegativeHit,
+    Miss,
+    Coalesced,
+    Load,
+    LoadFailure,
+}
+
+/// The counters of a cache.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Striped<7>);
+
+impl Tally {
+    #[inline]
+    pub(super) fn count(&self, count: Count) {
+        self.0.count(count as usize);
+    }
+
+    fn read(&self, count: Count) -> u64 {
+        self.0.read(count as usize)
+    }
+}
+
+/// How a cache stands, and what it has done since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Callers who were served a fresh value from the cache.
+    pub hits: u64,
+    /// Callers who were served a stale one, at once or since a load failed or took too long; the
+    /// latter are counted as a miss or as coalesced, too.
+    pub stale_hits: u64,
+    /// Callers who were told from the cache that there is no value, or none to be had.
+    pub negative_hits: u64,
+    /// Callers who found nothing to serve, and loaded.
+    pub misses: u64,
+    /// Callers who found nothing to serve, and waited for another's load.
+    pub coalesced: u64,
+    /// Loads that began, also in the background.
+    pub loads: u64,
+    /// Loads that failed, panicked or took too long.
+    pub load_failures: u64,
+    /// Entries that went away to make room for others.
+    pub evictions: u64,
+    /// Entries that are held, also such as are not served any more.
+    pub entries: usize,
+    /// What they weigh.
+    pub weight: u64,
+    /// Loads under way.
+    pub loading: usize,
+}
+
+impl<K: Hash + Eq, V> Shared<K, V> {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let tally = &self.tally;
+        Snapshot {
+            hits: tally.read(Count::Hit),
+            stale_hits: tally.read(Count::StaleHit),
+            negative_hits: tally.read(Count::NegativeHit),
+            misses: tally.read(Count::Miss),
+            coalesced: tally.read(Count::Coalesced),
+            loads: tally.read(Count::Load),
+            load_failures: tally.read(Count::LoadFailure),
+            evictions: self.storage.evictions(),
+            entries: self.storage.len(),
+            weight: self.storage.weight(),
+            loading: self.flights.len(),
+        }
+    }
+}
+
+static LOOKUPS: Instrument = Instrument {
+    name: "resilience.cache.lookups",
+    kind: InstrumentKind::Counter,
+    unit: "{call}",
+    description: "Callers by what they met: hit, stale_hit, negative_hit, miss, coalesced.",
+    label: Some("result"),
+};
+
+static LOADS: Instrument = Instrument {
+    name: "resilience.cache.loads",
+    kind: InstrumentKind::Counter,
+    unit: "{load}",
+    description: "Loads that began, also in the background.",
+    label: None,
+};
+
+static LOAD_FAILURES: Instrument = Instrument {
+    name: "resilience.cache.load_failures",
+    kind: InstrumentKind::Counter,
+    unit: "{load}",
+    description: "Loads that failed, panicked or took too long.",
+    label: None,
+};
+
+static EVICTIONS: Instrument = Instrument {
+    name: "resilience.cache.evictions",
+    kind: InstrumentKind::Counter,
+    unit: "{entry}",
+    description: "Entries that went away to make room for others.",
+    label: None,
+};
+
+static ENTRIES: Instrument = Instrument {
+    name: "resilience.cache.entries",
+    kind: InstrumentKind::Gauge,
+    unit: "{entry}",
+    description: "Entries that are held.",
+    label: None,
+};
+
+static WEIGHT: Instrument = Instrument {
+    name: "resilience.cache.weight",
+    kind: InstrumentKind::Gauge,
+    unit: "1",
+    description: "What the entries weigh, in the policy's own unit.",
+    label: None,
+};
+
+static INSTRUMENTS: [&Instrument; 6] = [
+    &LOOKUPS,
+    &LOADS,
+    &LOAD_FAILURES,
+    &EVICTIONS,
+    &ENTRIES,
+    &WEIGHT,
+];
+
+impl<K, V> Measured for Cache<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn policy(&self) -> &'static str {
+        self.name()
+    }
+
+    fn instruments(&self) -> &'static [&'static Instrument] {
+        &INSTRUMENTS
+    }
+
+    fn measure(&self, record: &mut dyn FnMut(Sample)) {
+        let snapshot = self.snapshot();
+        for (instrument, label, value) in [
+            (&LOOKUPS, Some("hit"), snapshot.hits),
+            (&LOOKUPS, Some("stale_hit"), snapshot.stale_hits),
+            (&LOOKUPS, Some("negative_hit"), snapshot.negative_hits),
+            (&LOOKUPS, Some("miss"), snapshot.misses),
+            (&LOOKUPS, Some("coalesced"), snapshot.coalesced),
+            (&LOADS, None, snapshot.loads),
+            (&LOAD_FAILURES, None, snapshot.load_failures),
+            (&EVICTIONS, None, snapshot.evictions),
+            (&ENTRIES, None, snapshot.entries as u64),
+            (&WEIGHT, None, snapshot.weight),
+        ] {
+            record(Sample {
+                instrument,
+                label,
+                value,
+            });
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Settings at their ends, keys and values that misbehave.
+
+use resilience_core::{ManualClock, Timestamp};
+
+use super::*;
+
+#[test]
+fn what_cannot_work_is_an_invalid_policy() {
+    let refused = |policy: Policy| {
+        Cache::<u32, u32>::new(policy)
+            .err()
+            .map(|error| error.field())
+    };
+    assert_eq!(refused(Policy::new("", SECOND)), Some("name"));
+    for share in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        assert_eq!(refused(policy().jitter(share)), Some("jitter"));
+        assert_eq!(
+            refused(policy().negative_jitter(share)),
+            Some("negative_jitter")
+        );
+    }
+    for early in [
+        EarlyRefresh::AtAge(0.0),
+        EarlyRefresh::AtAge(1.1),
+        EarlyRefresh::AtAge(f64::NAN),
+        EarlyRefresh::Probabilistic { beta: -1.0 },
+        EarlyRefresh::Probabilistic { beta: f64::NAN },
+        EarlyRefresh::Probabilistic {
+            beta: f64::INFINITY,
+        },
+    ] {
+        assert_eq!(
+            refused(policy().early_refresh(early)),
+            Some("early_refresh")
+        );
+    }
+    assert_eq!(refused(policy().capacity(0)), Some("capacity"));
+    assert_eq!(refused(policy().capacity(u64::MAX)), Some("capacity"));
+    assert_eq!(
+        refused(policy().expected_entries(0)),
+        Some("expected_entries")
+    );
+    assert_eq!(
+        refused(policy().hard_timeout(Duration::ZERO)),
+        Some("hard_timeout")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_duration_works_at_both_ends() {
+    for edge in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+        let policy = Policy::new("edges", edge)
+            .negative_ttl(edge)
+            .failure_ttl(edge)
+            .stale_while_revalidate(edge)
+            .stale_if_error(edge)
+            .soft_timeout(edge)
+            .hard_timeout(edge.max(SECOND))
+            .failure_throttle(edge)
+            .jitter(1.0)
+            .negative_jitter(1.0)
+            .early_refresh(EarlyRefresh::Probabilistic { beta: 1e300 });
+        let (cache, source) = (cache(policy), Source::default());
+        for _ in 0..3 {
+            drop(cache.get_or_load(&7, source.gives()).await);
+            drop(cache.get_or_load(&7, source.fails()).await);
+            drop(
+                cache
+                    .get_or_find(&7, async || Ok::<Option<u64>, Infallible>(None))
+                    .await,
+            );
+            settle().await;
+            advance(SECOND).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_to_live_of_zero_is_not_stored() {
+    let cache = cache(Policy::new("none", Duration::ZERO).negative_ttl(Duration::ZERO));
+    let source = Source::default();
+    for number in 1..4 {
+        assert_eq!(cache.get_or_load(&7, source.gives()).await, Ok(number));
+        let none = cache
+            .get_or_find(&8, async || Ok::<Option<u64>, Infallible>(None))
+            .await;
+        assert_eq!(none, Ok(None));
+    }
+    cache.insert(9, 9);
+    assert_eq!(cache.snapshot().entries, 0);
+}
+
+#[test]
+fn what_weighs_nothing_or_too_much_is_not_stored() {
+    let policy = policy().capacity(1000).expected_entries(10);
+    let cache: Cache<u32, u32> = Cache::new(policy).unwrap();
+    for weight in [0, 1001, u64::MAX] {
+        cache.insert(7, Loaded::new(7).weight(weight));
+        assert_eq!(cache.get(&7), None, "{weight}");
+    }
+    cache.insert(7, Loaded::new(7).weight(500));
+    assert_eq!(cache.get(&7), Some(7));
+    // What was there is not served in place of what could not be stored.
+    cache.insert(7, Loaded::new(8).weight(1001));
+    assert_eq!(cache.get(&7), None);
+}
+
+#[test]
+fn it_never_holds_more_than_its_capacity() {
+    for capacity in [1, 7, 31, 1001, 10_007] {
+        let cache: Cache<u32, u32> = Cache::new(policy().capacity(capacity)).unwrap();
+        for key in 0..20_000 {
+            cache.insert(key, key);
+        }
+        let snapshot = cache.snapshot();
+        assert!(
+            snapshot.weight <= capacity,
+            "{} of {capacity}",
+            snapshot.weight
+        );
+        assert!(snapshot.entries > 0);
+        assert_eq!(snapshot.evictions + snapshot.entries as u64, 20_000);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_harms_nobody() {
+    let clock = ManualClock::new();
+    let environment = Environment::new().clock(clock.clone());
+    let cache: Cache<u32, u32> = Cache::new_in(policy(), &environment).unwrap();
+    clock.set(Timestamp::from_nanos(1 << 60));
+    cache.insert(7, 7);
+    clock.set(Timestamp::ZERO);
+    assert_eq!(cache.get(&7), Some(7));
+    clock.set(Timestamp::MAX);
+    assert_eq!(cache.get(&7), None);
+    cache.insert(7, 8);
+    assert_eq!(cache.get(&7), None, "time is over");
+    clock.set(Timestamp::from_nanos(5));
+    cache.insert(7, 9);
+    assert_eq!(cache.get(&7), Some(9));
+}
+
+/// A key whose hash is the same as all others', and which panics when it is told to.
+#[derive(Clone, Debug)]
+struct Odd(u32, bool);
+
+impl std::hash::Hash for Odd {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        assert!(!(self.1 && self.0 == 0), "no hash");
+        state.write_u8(0);
+    }
+}
+
+impl PartialEq for Odd {
+    fn eq(&self, other: &Self) -> bool {
+        assert!(!(self.1 || other.1), "not comparable");
+        self.0 == other.0
+    }
+}
+
+impl Eq for Odd {}
+
+#[test]
+fn keys_of_the_same_hash_are_told_apart() {
+    let cache: Cache<Odd, u32> = Cache::new(policy()).unwrap();
+    for number in 0..20 {
+        cache.insert(Odd(number, false), number);
+    }
+    for number in 0..20 {
+        assert_eq!(cache.get(&Odd(number, false)), Some(number));
+    }
+}
+
+#[test]
+fn a_key_that_panics_harms_only_its_caller() {
+    let cache: Cache<Odd, u32> = Cache::new(policy()).unwrap();
+    cache.insert(Odd(1, false), 1);
+    for number in [0, 2] {
+        for act in [
+            |cache: &Cache<Odd, u32>, key: Odd| assert_eq!(cache.get(&key), None),
+            |cache: &Cache<Odd, u32>, key: Odd| cache.insert(key, 7),
+            |cache: &Cache<Odd, u32>, key: Odd| cache.invalidate(&key),
+        ] {
+            let act = std::panic::AssertUnwindSafe(|| act(&cache, Odd(number, true)));
+            assert!(std::panic::catch_unwind(act).is_err());
+        }
+    }
+    assert_eq!(cache.get(&Odd(1, false)), Some(1));
+    cache.insert(Odd(2, false), 2);
+    assert_eq!(cache.get(&Odd(2, false)), Some(2));
+}
+
+#[test]
+fn values_are_dropped_with_no_lock_held() {
+    #[derive(Clone)]
+    struct Nosy(Option<Cache<u32, Self>>);
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            if let Some(cache) = &self.0 {
+                // Would deadlock where the table or the load's shard were still locked.
+                cache.invalidate(&1);
+                cache.insert(2, Self(None));
+            }
+        }
+    }
+    let cache: Cache<u32, Nosy> = Cache::new(policy().capacity(3)).unwrap();
+    for key in 0..50 {
+        cache.insert(key % 7, Nosy(Some(cache.clone())));
+        cache.invalidate(&(key % 3));
+    }
+    cache.invalidate_all();
+}
+
+#[test]
+fn an_engine_can_be_shared_and_its_futures_sent() {
+    fn shared<T: Send + Sync + Clone + std::fmt::Debug>(_: &T) {}
+    fn sent<T: Send>(_: &T) {}
+    let cache = cache_for_types();
+    shared(&cache);
+    sent(&cache.get_or_load("soup", || async { Ok::<u64, Infallible>(1) }));
+}
+
+fn cache_for_types() -> Cache<String, u64> {
+    Cache::new(policy()).unwrap()
+}

@@ -1,0 +1,88 @@
+//! What is invalidated is not served any more, whatever is under way.
+
+use super::*;
+
+fn tagged(
+    source: &Source,
+    time: Duration,
+    tag: &'static str,
+) -> impl FnOnce() -> Later<Result<Loaded<u64>, &'static str>> + Send + 'static {
+    let load = source.takes(time);
+    move || Box::pin(async move { Ok(Loaded::new(load().await?).tag(tag)) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_during_a_load_wins_over_that_load() {
+    type Invalidate = fn(&Cache<u32, u64>);
+    let invalidations: [Invalidate; 3] = [
+        |cache| cache.invalidate(&7),
+        |cache| cache.invalidate_tag("menu"),
+        Cache::invalidate_all,
+    ];
+    for invalidate in invalidations {
+        let (cache, source) = (cache(policy()), Source::default());
+        let early = tokio::spawn({
+            let (cache, loader) = (cache.clone(), tagged(&source, SECOND, "menu"));
+            async move { cache.get_or_load(&7, loader).await }
+        });
+        settle().await;
+        invalidate(&cache);
+        // Who asks from now on gets nothing that was loaded before.
+        let late = cache.get_or_load(&7, tagged(&source, SECOND, "menu")).await;
+        assert_eq!(late, Ok(2));
+        assert_eq!(early.await.unwrap(), Ok(1));
+        assert_eq!(cache.get(&7), Some(2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_put_during_a_load_wins_over_that_load() {
+    let (cache, source) = (cache(policy()), Source::default());
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let (cache, loader) = (cache.clone(), source.takes(SECOND));
+            tokio::spawn(async move { cache.get_or_load(&7, loader).await })
+        })
+        .collect();
+    settle().await;
+    cache.insert(7, 99);
+    for caller in waiting {
+        assert_eq!(caller.await.unwrap(), Ok(99));
+    }
+    sleep(2 * SECOND).await;
+    assert_eq!(cache.get(&7), Some(99));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_of_a_million_entries_is_removed_at_the_cost_of_one() {
+    let clock = resilience_core::ManualClock::new();
+    let environment = Environment::new().clock(clock);
+    let policy = policy().capacity(2_000_000).expected_entries(1_200_000);
+    let cache: Cache<u32, u32> = Cache::new_in(policy, &environment).unwrap();
+    for key in 0..1_000_000 {
+        cache.insert(key, Loaded::new(key).tag("menu"));
+    }
+    cache.insert(1_000_000, Loaded::new(7).tag("other"));
+    assert_eq!(cache.get(&0), Some(0));
+    // One write: nothing is allocated, and no entry is touched.
+    let cost = allocation_counter::measure(|| cache.invalidate_tag("menu"));
+    assert_eq!(cost.count_total, 0);
+    assert_eq!(cache.snapshot().entries, 1_000_001);
+    assert!(
+        (0..1_000_000)
+            .step_by(997)
+            .all(|key| cache.get(&key).is_none())
+    );
+    assert_eq!(cache.get(&1_000_000), Some(7));
+}
+
+#[test]
+fn everything_is_gone_after_invalidate_all() {
+    let cache: Cache<u32, u32> = Cache::new(policy()).unwrap();
+    for key in 0..1000 {
+        cache.insert(key, key);
+    }
+    cache.invalidate_all();
+    assert!((0..1000).all(|key| cache.get(&key).is_none()));
+    assert_eq!(cache.snapshot().entries, 0);
+}
