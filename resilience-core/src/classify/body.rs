@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use ::http::HeaderMap;
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
@@ -62,6 +63,15 @@ impl<B, P: Settle> WatchedBody<B, P> {
 }
 
 impl<P: Settle> Watch<P> {
+    fn settle_by(&mut self, trailers: &HeaderMap) {
+        if let Some(permit) = &mut self.permit
+            && self.protocol.trailers_say_not_found(trailers)
+        {
+            permit.not_found();
+        }
+        self.settle(self.protocol.of_trailers(trailers));
+    }
+
     fn settle(&mut self, outcome: Outcome) {
         if let Some(permit) = self.permit.take() {
             permit.settle(self.known.unwrap_or(outcome));
@@ -104,7 +114,7 @@ impl<B: Body, P: Settle> Body for WatchedBody<B, P> {
             Some(Err(_)) => watch.settle(Outcome::Failure),
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    watch.settle(watch.protocol.of_trailers(trailers));
+                    watch.settle_by(trailers);
                 } else if frame.data_ref().is_some_and(|data| watch.is_last(data)) || ended {
                     // A server that knows the length stops polling here.
                     watch.settle(watch.protocol.without_trailers(true));

@@ -74,6 +74,9 @@ where
         permit.annotate(response.headers_mut());
         let protocol = Protocol::of(response.headers());
         let known = known_by_head(protocol, &response);
+        if protocol.says_not_found(response.status(), response.headers()) {
+            permit.not_found();
+        }
         let length = protocol.length(&response);
         if self.end == End::Headers || length == Some(0) || response.body().is_end_stream() {
             let ended = self.end == End::Body;
@@ -93,6 +96,22 @@ impl Protocol {
             (Self::Grpc, _) => None,
             (_, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Some(0),
             _ => digits(response.headers().get(CONTENT_LENGTH)?),
+        }
+    }
+
+    /// Whether the head tells that what was asked for does not exist.
+    fn says_not_found(self, status: StatusCode, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Http => status == StatusCode::NOT_FOUND,
+            Self::Grpc | Self::GrpcWeb => is_not_found(headers),
+        }
+    }
+
+    /// Whether the trailers tell so.
+    pub(super) fn trailers_say_not_found(self, trailers: &HeaderMap) -> bool {
+        match self {
+            Self::Http | Self::GrpcWeb => false,
+            Self::Grpc => is_not_found(trailers),
         }
     }
 
@@ -123,6 +142,13 @@ fn known_by_head<B>(protocol: Protocol, response: &Response<B>) -> Option<Outcom
         _ if protocol != Protocol::Http => grpc_outcome(headers),
         _ => None,
     }
+}
+
+/// Whether a gRPC status is 5, `NOT_FOUND`.
+fn is_not_found(headers: &HeaderMap) -> bool {
+    headers
+        .get("grpc-status")
+        .is_some_and(|status| status.as_bytes() == b"5")
 }
 
 fn grpc_outcome(headers: &HeaderMap) -> Option<Outcome> {

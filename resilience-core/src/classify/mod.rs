@@ -20,6 +20,9 @@ pub trait Settle {
     /// The head of the answer is here, while its body is still to come.
     fn answered(&mut self) {}
 
+    /// The answer says that what was asked for does not exist; the outcome follows.
+    fn not_found(&mut self) {}
+
     /// Adds what the layer has to say to the head of the answer.
     #[cfg(feature = "http")]
     fn annotate(&self, _headers: &mut ::http::HeaderMap) {}
