@@ -13,6 +13,7 @@
 //! | [`rate_limit`] | callers that take more than their share |
 //! | [`circuit_breaker`] | calling a dependency that is down |
 //! | [`concurrency`] | more calls under way than a resource can hold |
+//! | [`bloom_guard`] | requests for what does not exist, which miss every cache |
 //! | [`cache`] | the same work done for everyone, and pages that are gone with their database |
 //! | [`mod@catch_panic`] | one panic that takes a connection down |
 //! | [`fallback`] | a refusal where something lesser would do |
@@ -22,10 +23,10 @@
 //! # Order in a stack
 //!
 //! From the outside in: [`Respond`], which answers for all that stand inside; the rate limit,
-//! which is cheapest and knows the caller; the bulkhead, which holds what the service can bear;
-//! the breaker, which judges the dependency alone; `catch_panic` next to the service, so that a
-//! panic is a failure to all of them. A timeout belongs inside the breaker: outside, it is a
-//! caller that went away, and votes nowhere.
+//! which is cheapest and knows the caller; the guard, which answers for what does not exist; the
+//! bulkhead, which holds what the service can bear; the breaker, which judges the dependency
+//! alone; `catch_panic` next to the service, so that a panic is a failure to all of them. A
+//! timeout belongs inside the breaker: outside, it is a caller that went away, and votes nowhere.
 //!
 //! # What every layer keeps
 //!
@@ -44,6 +45,7 @@
 //! - `otel`: [`otel`], OpenTelemetry metrics.
 
 pub mod backoff;
+pub mod bloom_guard;
 pub mod cache;
 pub mod catch_panic;
 pub mod circuit_breaker;
@@ -74,6 +76,7 @@ pub mod supervise;
 mod sync;
 
 pub use self::{
+    bloom_guard::BloomGuard,
     cache::Cache,
     catch_panic::CatchPanic,
     circuit_breaker::CircuitBreaker,

@@ -34,6 +34,25 @@ pub enum Event<'a> {
         /// Which of them.
         threshold: Threshold,
     },
+    /// A filter holds more keys than it is sized for: false positives grow. The next rebuild is
+    /// sized for them. Told once a filter.
+    FilterFull {
+        /// Name of the guard's policy.
+        policy: &'static str,
+        /// Keys in the filter.
+        keys: u64,
+        /// Keys that it is sized for.
+        capacity: u64,
+    },
+    /// A filter holds so many keys that its guard lets everything pass until it is rebuilt.
+    FilterOverloaded {
+        /// Name of the guard's policy.
+        policy: &'static str,
+        /// Keys in the filter.
+        keys: u64,
+        /// Keys that it is sized for.
+        capacity: u64,
+    },
     /// The service, or a background task, panicked.
     Panicked {
         /// Name of the policy, or of the task.
@@ -129,6 +148,28 @@ impl Observer for Tracing {
                 policy,
                 threshold = threshold.as_str(),
                 "circuit breaker saw a threshold reached"
+            ),
+            Event::FilterFull {
+                policy,
+                keys,
+                capacity,
+            } => tracing::warn!(
+                target: TARGET,
+                policy,
+                keys,
+                capacity,
+                "filter is full: the next rebuild makes it larger"
+            ),
+            Event::FilterOverloaded {
+                policy,
+                keys,
+                capacity,
+            } => tracing::error!(
+                target: TARGET,
+                policy,
+                keys,
+                capacity,
+                "filter is overloaded: everything passes until it is rebuilt"
             ),
             Event::Panicked {
                 policy,

@@ -17,6 +17,12 @@
 //! | `resilience.concurrency.running` | gauge | `{call}` | |
 //! | `resilience.concurrency.queued` | gauge | `{call}` | |
 //! | `resilience.concurrency.permits` | gauge | `{call}` | |
+//! | `resilience.bloom_guard.checks` | counter | `{call}` | `answer` |
+//! | `resilience.bloom_guard.false_positives` | counter | `{call}` | |
+//! | `resilience.bloom_guard.keys` | gauge | `{key}` | |
+//! | `resilience.bloom_guard.capacity` | gauge | `{key}` | |
+//! | `resilience.bloom_guard.fill` | gauge | `1e-3` | |
+//! | `resilience.bloom_guard.standing` | gauge | `{filter}` | `standing` |
 //! | `resilience.cache.lookups` | counter | `{call}` | `result` |
 //! | `resilience.cache.loads` | counter | `{load}` | |
 //! | `resilience.cache.load_failures` | counter | `{load}` | |

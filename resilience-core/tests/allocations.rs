@@ -9,7 +9,8 @@ use std::{
 };
 
 use resilience_core::{
-    Bulkhead, Cache, CatchPanic, CircuitBreaker, Outcome, RateLimiter, Rejected, Results, cache,
+    BloomGuard, Bulkhead, Cache, CatchPanic, CircuitBreaker, Outcome, RateLimiter, Rejected,
+    Results, Settle as _, bloom_guard, cache,
     circuit_breaker::{self, Window},
     concurrency,
     rate_limit::{self, Algorithm, Quota},
@@ -163,6 +164,37 @@ fn a_bulkhead_allocates_nothing_for_an_admitted_call_or_to_refuse() {
     assert_eq!(refused(layer.layer(echo())), 0);
 }
 
+fn guard(known: u64) -> BloomGuard<u64> {
+    let policy = bloom_guard::Policy::new("guard").remember(100, Duration::from_secs(3600));
+    let guard = BloomGuard::new(policy).unwrap();
+    guard.rebuild_from(|| [known]).unwrap();
+    guard
+}
+
+#[test]
+fn a_guard_allocates_nothing_for_a_check_an_admitted_call_or_to_refuse() {
+    let key = |number: &u64| Some(*number);
+    let guard_of_all = guard(7);
+    assert_eq!(
+        admitted(guard_of_all.layer_with(key, Results).layer(echo())),
+        0
+    );
+    assert_eq!(refused(guard(8).layer_with(key, Results).layer(echo())), 0);
+    let checks = || {
+        for key in 0..1000 {
+            let _ = guard_of_all.check(&key);
+        }
+    };
+    assert_eq!(allocation_counter::measure(checks).count_total, 0);
+    let learns = || {
+        let mut permit = guard_of_all.try_acquire(&7).unwrap();
+        permit.not_found();
+        permit.settle(Outcome::Success);
+        let _ = guard_of_all.check(&7);
+    };
+    assert_eq!(allocation_counter::measure(learns).count_total, 0);
+}
+
 #[test]
 fn catch_panic_allocates_nothing_for_a_call() {
     let panics = CatchPanic::new("panics").unwrap();
@@ -235,6 +267,15 @@ fn futures_stay_small() {
             "concurrency",
             size(bulkhead.layer_with(Results).layer(echo())),
             304,
+        ),
+        (
+            "bloom_guard",
+            size(
+                guard(7)
+                    .layer_with(|it: &u64| Some(*it), Results)
+                    .layer(echo()),
+            ),
+            112,
         ),
         ("rate_limit", size(keyed.layer(echo())), 400),
         ("catch_panic", size(panics.plain_layer().layer(echo())), 64),

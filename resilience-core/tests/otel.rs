@@ -10,8 +10,8 @@ use opentelemetry_sdk::metrics::{
     data::{AggregatedMetrics, MetricData},
 };
 use resilience_core::{
-    Bulkhead, Cache, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter, cache,
-    circuit_breaker, concurrency, otel,
+    BloomGuard, Bulkhead, Cache, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter,
+    bloom_guard, cache, circuit_breaker, concurrency, otel,
     rate_limit::{self, Quota},
 };
 
@@ -22,6 +22,7 @@ struct Engines {
     bulkhead: Bulkhead,
     dishes: Cache<u64, u64>,
     panics: CatchPanic,
+    guard: BloomGuard<u64>,
 }
 
 impl Engines {
@@ -35,10 +36,11 @@ impl Engines {
             bulkhead: Bulkhead::new(concurrency::Policy::new("oven", 3)).unwrap(),
             dishes: Cache::new(cache::Policy::new("dishes", Duration::from_secs(60))).unwrap(),
             panics: CatchPanic::new("handlers").unwrap(),
+            guard: BloomGuard::new(bloom_guard::Policy::new("dishes")).unwrap(),
         }
     }
 
-    fn measured(&self) -> [Arc<dyn Measured>; 6] {
+    fn measured(&self) -> [Arc<dyn Measured>; 7] {
         [
             Arc::new(self.limiter.clone()),
             Arc::new(self.breaker.clone()),
@@ -46,6 +48,7 @@ impl Engines {
             Arc::new(self.bulkhead.clone()),
             Arc::new(self.dishes.clone()),
             Arc::new(self.panics.clone()),
+            Arc::new(self.guard.clone()),
         ]
     }
 }
@@ -95,6 +98,11 @@ fn a_collection_gives_what_the_engines_counted() {
     }
     engines.other.open_for(Duration::from_secs(3600)).unwrap();
     engines.other.try_acquire().unwrap_err();
+    let _ = engines.guard.check(&1);
+    engines.guard.rebuild_from(|| [1, 2]).unwrap();
+    for key in [1, 2, 3, 4, 5] {
+        let _ = engines.guard.check(&key);
+    }
     let _running = engines.bulkhead.try_acquire().unwrap();
 
     engines.dishes.insert(7, 8);
@@ -138,6 +146,25 @@ fn a_collection_gives_what_the_engines_counted() {
         ),
         ("resilience.concurrency.running{policy=oven}", 1),
         ("resilience.concurrency.permits{policy=oven}", 3),
+        (
+            "resilience.bloom_guard.checks{answer=passed,policy=dishes}",
+            1,
+        ),
+        (
+            "resilience.bloom_guard.checks{answer=maybe,policy=dishes}",
+            2,
+        ),
+        (
+            "resilience.bloom_guard.checks{answer=absent,policy=dishes}",
+            3,
+        ),
+        ("resilience.bloom_guard.keys{policy=dishes}", 2),
+        ("resilience.bloom_guard.capacity{policy=dishes}", 100_000),
+        ("resilience.bloom_guard.fill{policy=dishes}", 0),
+        (
+            "resilience.bloom_guard.standing{policy=dishes,standing=answering}",
+            1,
+        ),
         ("resilience.cache.lookups{policy=dishes,result=hit}", 2),
         ("resilience.cache.lookups{policy=dishes,result=miss}", 1),
         ("resilience.cache.entries{policy=dishes}", 1),

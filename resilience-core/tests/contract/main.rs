@@ -7,7 +7,8 @@ mod probe;
 use std::time::Duration;
 
 use resilience_core::{
-    Bulkhead, CatchPanic, CircuitBreaker, RateLimiter, Results,
+    BloomGuard, Bulkhead, CatchPanic, CircuitBreaker, RateLimiter, Results,
+    bloom_guard::Policy as GuardPolicy,
     circuit_breaker::Policy as BreakerPolicy,
     concurrency::Policy as BulkheadPolicy,
     rate_limit::{Policy as LimitPolicy, Quota},
@@ -66,12 +67,24 @@ fn bulkhead() -> Bulkhead {
     Bulkhead::new(BulkheadPolicy::new("contract", 1)).unwrap()
 }
 
+/// Remembers what was not found: what a law makes it learn by mistake refuses the next call.
+fn guard() -> BloomGuard<u64> {
+    let policy = GuardPolicy::new("contract").remember(100, Duration::from_secs(3600));
+    let guard = BloomGuard::new(policy).unwrap();
+    guard.rebuild_from(|| [7]).unwrap();
+    guard
+}
+
 contract!(
     rate_limit,
     limiter().layer_with(|_: &probe::Call| Some(()), Results)
 );
 contract!(circuit_breaker, breaker().layer_with(Results));
 contract!(concurrency, bulkhead().layer_with(Results));
+contract!(
+    bloom_guard,
+    guard().layer_with(|_: &probe::Call| Some(7), Results)
+);
 contract!(
     catch_panic,
     CatchPanic::new("contract").unwrap().plain_layer()

@@ -8,6 +8,7 @@ mod grpc;
 mod support;
 
 mod answers;
+mod guard;
 mod sharing;
 mod streaming;
 mod typed;

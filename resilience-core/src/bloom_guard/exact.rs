@@ -1,0 +1,113 @@
+use std::{
+    collections::HashSet,
+    fmt,
+    hash::Hash,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use foldhash::fast::FixedState;
+
+use super::{
+    Filter, Fingerprint, Hashed,
+    filter::{Added, sealed::Sealed},
+};
+
+/// The set of all keys, each by the 128 bits of its hashes: no false positives, and keys can be
+/// removed one by one.
+///
+/// For small key spaces: a key takes about 20 bytes where a [`Bloom`](super::Bloom) takes one, and
+/// whoever asks takes a lock, shared with all others who ask.
+pub struct ExactSet {
+    sets: RwLock<Sets>,
+}
+
+#[derive(Default)]
+struct Sets {
+    current: Set,
+    staged: Option<Set>,
+}
+
+/// Fingerprints are keyed hashes already: no seed is needed once more.
+type Set = HashSet<Fingerprint, FixedState>;
+
+impl ExactSet {
+    pub(super) fn new() -> Self {
+        Self {
+            sets: RwLock::default(),
+        }
+    }
+
+    /// Removes a key, from the set beside as well; whether it was there.
+    pub(super) fn remove(&self, key: Fingerprint) -> bool {
+        let mut sets = self.write();
+        let staged = sets.staged.as_mut().is_some_and(|set| set.remove(&key));
+        sets.current.remove(&key) || staged
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Sets> {
+        self.sets.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Sets> {
+        self.sets.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sealed for ExactSet {}
+
+impl Filter for ExactSet {
+    fn contains<Q: Hash + ?Sized>(&self, key: &Hashed<'_, Q>) -> bool {
+        let key = key.fingerprint();
+        self.read().current.contains(&key)
+    }
+
+    fn insert(&self, key: Fingerprint) -> Added {
+        let mut sets = self.write();
+        Added {
+            current: sets.current.insert(key),
+            staged: sets.staged.as_mut().is_some_and(|set| set.insert(key)),
+        }
+    }
+
+    fn stage(&self, _capacity: u64) {
+        self.write().staged = Some(Set::default());
+    }
+
+    fn insert_staged(&self, key: Fingerprint) -> bool {
+        let mut sets = self.write();
+        sets.staged.as_mut().is_some_and(|set| set.insert(key))
+    }
+
+    fn commit(&self) {
+        let mut sets = self.write();
+        let before = sets
+            .staged
+            .take()
+            .map(|set| std::mem::replace(&mut sets.current, set));
+        drop(sets);
+        // Freeing many keys takes a while, and nobody should wait for it.
+        drop(before);
+    }
+
+    fn discard(&self) {
+        let staged = self.write().staged.take();
+        drop(staged);
+    }
+
+    fn fill(&self) -> f64 {
+        0.0
+    }
+
+    fn false_positive_rate(&self) -> f64 {
+        0.0
+    }
+}
+
+/// By hand, since keys are nobody's business.
+impl fmt::Debug for ExactSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExactSet")
+            .field("keys", &self.read().current.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,385 @@
+use std::{fmt, hash::Hash};
+
+use super::{
+    Filter, Fingerprint, Hashed, Policy, SnapshotError,
+    bloom::Bloom,
+    exact::ExactSet,
+    hash::Seed,
+    misses::Misses,
+    recent::{KEPT, Recent},
+    state::{Alarm, Standing, State, Terms},
+};
+use crate::{
+    Environment, Event, InvalidPolicy, Reason, Rejected,
+    striped::Striped,
+    sync::{AtomicU64, Mutex, Ordering, lock},
+};
+
+/// What all clones of a guard share.
+///
+/// Whoever asks reads `answering`, the filter and what is remembered, and takes no lock. Whoever
+/// changes one of them holds the lock, but for the one who fills a set that is not asked yet.
+pub(super) struct Shared<F> {
+    pub(super) name: &'static str,
+    pub(super) filter: F,
+    seed: Seed,
+    /// 1 while the filter is asked.
+    answering: AtomicU64,
+    misses: Option<Misses>,
+    /// What [`Recent::inserted`] says, for calls that set out.
+    inserted: AtomicU64,
+    inner: Mutex<Inner>,
+    pub(super) tally: Striped<5>,
+    environment: Environment,
+}
+
+struct Inner {
+    state: State,
+    recent: Recent,
+    base: Counts,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Count {
+    Passed,
+    Maybe,
+    Absent,
+    Remembered,
+    /// Of those that were `Maybe`: the service did not find it.
+    FalsePositive,
+}
+
+/// The counts that the measured rate of false positives is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    absent: u64,
+    false_positives: u64,
+}
+
+/// What is known of a key before a call.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// The filter is not asked.
+    Unknown,
+    /// The filter may have it. What is needed to remember that it is not there after all, where
+    /// anything is remembered.
+    Maybe(Option<Asked>),
+    Absent,
+}
+
+/// A key that the filter let pass, and when: the inserts before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    key: Fingerprint,
+    inserted: u64,
+}
+
+/// How a guard stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Levels {
+    pub(super) standing: Standing,
+    pub(super) keys: u64,
+    pub(super) capacity: u64,
+    pub(super) age: Option<std::time::Duration>,
+    pub(super) remembered: usize,
+    pub(super) measured: Option<f64>,
+}
+
+impl Shared<Bloom> {
+    pub(super) fn bloom(policy: &Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
+        policy.check()?;
+        policy.check_bits()?;
+        let (expected, rate) = (policy.expected_keys, policy.false_positive_rate);
+        let seed = Seed::new(policy.seed)?;
+        let filter = Bloom::new(expected, rate, seed.clone());
+        let most = Bloom::most_keys(expected, rate);
+        let terms = Terms {
+            expected,
+            most,
+            overload_factor: policy.overload_factor,
+        };
+        Ok(Self::new(policy, terms, seed, filter, environment))
+    }
+
+    /// Puts a snapshot in place of the filter.
+    pub(super) fn load(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let saved = self.filter.read(bytes).inspect_err(|_| self.distrust())?;
+        if lock(&self.inner).state.begin().is_none() {
+            return Err(SnapshotError::RebuildUnderWay);
+        }
+        let keys = self.filter.stage_saved(&saved);
+        // From here on inserts go there as well. Those before must not get lost either.
+        if lock(&self.inner).state.inserted() > KEPT as u64 {
+            if !self.filter.same_geometry(&saved) {
+                self.abandon();
+                self.distrust();
+                return Err(SnapshotError::Resized);
+            }
+            self.filter.merge_into_staged();
+        }
+        let keys = keys.saturating_add(self.stage_recent());
+        if !self.filter.same_geometry(&saved) {
+            lock(&self.inner).state.resize(saved.capacity());
+        }
+        self.commit(keys);
+        Ok(())
+    }
+
+    pub(super) fn save(&self) -> Option<Vec<u8>> {
+        let standing = lock(&self.inner).state.standing();
+        match standing {
+            Standing::Empty => None,
+            Standing::Answering | Standing::Overloaded => Some(self.filter.to_bytes()),
+        }
+    }
+
+    fn distrust(&self) {
+        let mut inner = lock(&self.inner);
+        inner.state.distrust();
+        self.publish(&inner.state);
+    }
+}
+
+impl Shared<ExactSet> {
+    pub(super) fn exact(policy: &Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
+        policy.check()?;
+        let seed = Seed::new(policy.seed)?;
+        // However many keys it holds, it is never wrong.
+        let terms = Terms {
+            expected: policy.expected_keys,
+            most: u64::MAX,
+            overload_factor: f64::INFINITY,
+        };
+        Ok(Self::new(policy, terms, seed, ExactSet::new(), environment))
+    }
+
+    pub(super) fn remove<K: Hash + ?Sized>(&self, key: &K) -> bool {
+        let key = Hashed::new(&self.seed, key).fingerprint();
+        let mut inner = lock(&self.inner);
+        inner.recent.remove(key);
+        let removed = self.filter.remove(key);
+        if removed {
+            inner.state.remove();
+        }
+        removed
+    }
+}
+
+impl<F: Filter> Shared<F> {
+    fn new(
+        policy: &Policy,
+        terms: Terms,
+        seed: Seed,
+        filter: F,
+        environment: &Environment,
+    ) -> Self {
+        let inner = Inner {
+            state: State::new(terms),
+            recent: Recent::default(),
+            base: Counts::default(),
+        };
+        Self {
+            name: policy.name,
+            filter,
+            seed,
+            answering: AtomicU64::new(0),
+            misses: policy
+                .remember
+                .map(|(capacity, ttl)| Misses::new(capacity, ttl)),
+            inserted: AtomicU64::new(0),
+            inner: Mutex::new(inner),
+            tally: Striped::default(),
+            environment: environment.clone(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn look<K: Hash + ?Sized>(&self, key: &K) -> Look {
+        let (count, look) = self.look_uncounted(key);
+        self.tally.count(count as usize);
+        look
+    }
+
+    #[inline]
+    fn look_uncounted<K: Hash + ?Sized>(&self, key: &K) -> (Count, Look) {
+        if self.answering.load(Ordering::Acquire) == 0 {
+            return (Count::Passed, Look::Unknown);
+        }
+        let key = Hashed::new(&self.seed, key);
+        if !self.filter.contains(&key) {
+            return (Count::Absent, Look::Absent);
+        }
+        let Some(misses) = &self.misses else {
+            return (Count::Maybe, Look::Maybe(None));
+        };
+        // Read before the service is asked: what is inserted from here on is no miss.
+        let inserted = self.inserted.load(Ordering::Acquire);
+        let key = key.fingerprint();
+        if misses.contains(key, || self.environment.now()) {
+            return (Count::Remembered, Look::Absent);
+        }
+        (Count::Maybe, Look::Maybe(Some(Asked { key, inserted })))
+    }
+
+    pub(super) fn insert<K: Hash + ?Sized>(&self, key: &K) {
+        let key = Hashed::new(&self.seed, key).fingerprint();
+        let alarm = {
+            let mut inner = lock(&self.inner);
+            let added = self.filter.insert(key);
+            inner.recent.push(key);
+            self.inserted
+                .store(inner.recent.inserted(), Ordering::Release);
+            if let Some(misses) = &self.misses {
+                misses.remove(key);
+            }
+            let alarm = inner.state.insert(added);
+            self.publish(&inner.state);
+            alarm
+        };
+        self.tell(alarm);
+    }
+
+    /// The service did not find a key that the filter let pass.
+    pub(super) fn missed(&self, asked: Option<Asked>) {
+        if let Some(asked) = asked
+            && let Some(misses) = &self.misses
+        {
+            let now = self.environment.now();
+            let inner = lock(&self.inner);
+            if !inner.recent.surely_lacks(asked.key, asked.inserted) {
+                return;
+            }
+            misses.insert(asked.key, now);
+        }
+        self.tally.count(Count::FalsePositive as usize);
+    }
+
+    /// Begins a rebuild; whether none was under way.
+    pub(super) fn begin(&self) -> bool {
+        let Some(capacity) = lock(&self.inner).state.begin() else {
+            return false;
+        };
+        self.filter.stage(capacity);
+        true
+    }
+
+    /// Takes the keys along that were inserted shortly before: whoever reads the source may not
+    /// see them yet. Those inserted since it is beside are in it. How many were new.
+    pub(super) fn stage_recent(&self) -> u64 {
+        let recent = lock(&self.inner).recent.keys();
+        let new = recent
+            .into_iter()
+            .filter(|key| self.filter.insert_staged(*key));
+        new.count() as u64
+    }
+
+    /// Adds a key to the set beside alone; whether it is new there.
+    pub(super) fn stage_key<K: Hash + ?Sized>(&self, key: &K) -> bool {
+        let key = Hashed::new(&self.seed, key).fingerprint();
+        self.filter.insert_staged(key)
+    }
+
+    pub(super) fn commit(&self, keys: u64) {
+        let now = self.environment.now();
+        let alarm = {
+            let mut inner = lock(&self.inner);
+            self.filter.commit();
+            // What was not found before may be there now, as the source knows better.
+            inner.recent.forget_order();
+            self.inserted
+                .store(inner.recent.inserted(), Ordering::Release);
+            if let Some(misses) = &self.misses {
+                misses.clear();
+            }
+            inner.base = self.counts();
+            let alarm = inner.state.commit(keys, now);
+            self.publish(&inner.state);
+            alarm
+        };
+        self.tell(alarm);
+    }
+
+    pub(super) fn abandon(&self) {
+        let mut inner = lock(&self.inner);
+        self.filter.discard();
+        inner.state.abandon();
+    }
+
+    /// Refuses a call for a key that is not there.
+    pub(super) fn refuse(&self) -> Rejected {
+        let rejected = Rejected::new(Reason::Absent, self.name);
+        self.environment.emit(&Event::Rejected(&rejected));
+        rejected
+    }
+
+    pub(super) fn count(&self, count: Count) -> u64 {
+        self.tally.read(count as usize)
+    }
+
+    pub(super) fn levels(&self) -> Levels {
+        let now = self.environment.now();
+        let remembered = self.misses.as_ref().map_or(0, |misses| misses.len(now));
+        let inner = lock(&self.inner);
+        let since = inner.state.since();
+        Levels {
+            standing: inner.state.standing(),
+            keys: inner.state.keys(),
+            capacity: inner.state.capacity(),
+            age: since.map(|since| now.saturating_since(since)),
+            remembered,
+            measured: self.counts().rate_since(inner.base),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            absent: self.count(Count::Absent),
+            false_positives: self.count(Count::FalsePositive),
+        }
+    }
+
+    /// Lets those who ask know whether to.
+    fn publish(&self, state: &State) {
+        let answering = state.standing() == Standing::Answering;
+        self.answering
+            .store(u64::from(answering), Ordering::Release);
+    }
+
+    fn tell(&self, alarm: Option<Alarm>) {
+        let policy = self.name;
+        let event = match alarm {
+            None => return,
+            Some(Alarm::Full { keys, capacity }) => Event::FilterFull {
+                policy,
+                keys,
+                capacity,
+            },
+            Some(Alarm::Overloaded { keys, capacity }) => Event::FilterOverloaded {
+                policy,
+                keys,
+                capacity,
+            },
+        };
+        self.environment.emit(&event);
+    }
+}
+
+impl Counts {
+    /// Of the unknown keys, the share that the filter let pass.
+    fn rate_since(self, base: Self) -> Option<f64> {
+        let absent = self.absent.wrapping_sub(base.absent);
+        let passed = self.false_positives.wrapping_sub(base.false_positives);
+        let unknown = absent.saturating_add(passed);
+        (unknown > 0).then(|| passed as f64 / unknown as f64)
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for Shared<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .field("filter", &self.filter)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+use crate::Timestamp;
+
+use super::filter::Added;
+
+/// Whether a filter can be believed, how large the next one is, and what to tell.
+///
+/// ```text
+///            commit              keys > capacity × factor
+/// Empty ───────────────► Answering ─────────────────────► Overloaded
+///   ▲                        │                                │
+///   └──── distrust ──────────┴────────── commit: Answering ◄──┘
+/// ```
+#[derive(Debug)]
+pub(super) struct State {
+    terms: Terms,
+    standing: Standing,
+    /// Keys that the filter that is asked is sized for.
+    capacity: u64,
+    /// About how many keys it holds: those that changed it.
+    keys: u64,
+    told_full: bool,
+    since: Option<Timestamp>,
+    /// Keys inserted since the filter took over, whether they changed it or not.
+    inserted: u64,
+    rebuild: Option<Rebuild>,
+}
+
+/// What does not change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) expected: u64,
+    pub(super) most: u64,
+    pub(super) overload_factor: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rebuild {
+    capacity: u64,
+    keys: u64,
+}
+
+/// Whether the filter is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Standing {
+    /// Nothing was loaded yet, or a snapshot was no good: everything passes.
+    Empty,
+    /// The filter answers.
+    Answering,
+    /// It holds too many keys to be of use: everything passes.
+    Overloaded,
+}
+
+impl Standing {
+    pub(super) const ALL: [Self; 3] = [Self::Empty, Self::Answering, Self::Overloaded];
+
+    /// A stable lower-case word, as in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Answering => "answering",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// What an operator should hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alarm {
+    Full { keys: u64, capacity: u64 },
+    Overloaded { keys: u64, capacity: u64 },
+}
+
+impl State {
+    pub(super) const fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            standing: Standing::Empty,
+            capacity: terms.expected,
+            keys: 0,
+            told_full: false,
+            since: None,
+            inserted: 0,
+            rebuild: None,
+        }
+    }
+
+    pub(super) const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) const fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    pub(super) const fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// When the filter took over.
+    pub(super) const fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
+    /// Inserts since the filter took over.
+    pub(super) const fn inserted(&self) -> u64 {
+        self.inserted
+    }
+
+    /// A key was inserted.
+    pub(super) fn insert(&mut self, added: Added) -> Option<Alarm> {
+        self.inserted = self.inserted.saturating_add(1);
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.keys = rebuild.keys.saturating_add(u64::from(added.staged));
+        }
+        self.keys = self.keys.saturating_add(u64::from(added.current));
+        self.alarm()
+    }
+
+    /// A key was removed.
+    pub(super) const fn remove(&mut self) {
+        self.keys = self.keys.saturating_sub(1);
+    }
+
+    /// A rebuild begins: how many keys it is to be sized for; `None` while another is under way.
+    pub(super) fn begin(&mut self) -> Option<u64> {
+        if self.rebuild.is_some() {
+            return None;
+        }
+        let mut capacity = self.terms.expected;
+        while capacity < self.keys && capacity < self.terms.most {
+            capacity = capacity.saturating_mul(2);
+        }
+        let rebuild = Rebuild { capacity, keys: 0 };
+        self.rebuild = Some(rebuild);
+        Some(capacity)
+    }
+
+    /// The rebuild is not like others: a snapshot brings its own size.
+    pub(super) const fn resize(&mut self, capacity: u64) {
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.capacity = capacity;
+        }
+    }
+
+    /// The rebuild is given up.
+    pub(super) const fn abandon(&mut self) {
+        self.rebuild = None;
+    }
+
+    /// The rebuild is complete, with `keys` beside those that were inserted meanwhile.
+    pub(super) fn commit(&mut self, keys: u64, now: Timestamp) -> Option<Alarm> {
+        let rebuild = self.rebuild.take()?;
+        self.standing = Standing::Answering;
+        self.capacity = rebuild.capacity;
+        self.keys = rebuild.keys.saturating_add(keys);
+        self.told_full = false;
+        self.since = Some(now);
+        self.inserted = 0;
+        self.alarm()
+    }
+
+    /// Keys that should be known are not: nothing can be refused until a filter takes over.
+    pub(super) const fn distrust(&mut self) {
+        self.standing = Standing::Empty;
+    }
+
+    fn alarm(&mut self) -> Option<Alarm> {
+        let (keys, capacity) = (self.keys, self.capacity);
+        let limit = capacity as f64 * self.terms.overload_factor;
+        if self.standing == Standing::Answering && keys as f64 > limit {
+            self.standing = Standing::Overloaded;
+            self.told_full = true;
+            return Some(Alarm::Overloaded { keys, capacity });
+        }
+        if keys > capacity && !self.told_full {
+            self.told_full = true;
+            return Some(Alarm::Full { keys, capacity });
+        }
+        None
+    }
+}
