@@ -1,7 +1,11 @@
 use std::time::Duration;
 
 use axum::Router;
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use ordering::{
     Config,
     server::{Limits, Server},
@@ -14,18 +18,29 @@ use tokio::{
 
 use crate::client::{Shop, database_in, eventually, get, one, post};
 
-/// Five seconds are given for a head; a slow machine may take its time to notice.
+/// A server of our own, with a short answer and one that no socket takes at once.
+async fn serve(limits: Limits) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = Router::new()
+        .route("/", axum::routing::get(async || "in"))
+        .route("/much", axum::routing::get(async || vec![0; 64 << 20]));
+    Server::start(listener, app, limits).unwrap()
+}
+
+/// Longer than the slowest machine takes to notice.
 const SURELY_CLOSED: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_finishes_its_head_is_closed() {
-    let shop = Shop::open().await;
+    let mut limits = Limits::default();
+    limits.head = Duration::from_millis(200);
+    let server = serve(limits).await;
     let mut clients = Vec::new();
     // Nothing, half a preface of HTTP/2, half a head, and a second head that never comes.
-    let whole = "GET /health/live HTTP/1.1\r\nhost: shop\r\n\r\n";
+    let whole = "GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
     let halves = ["", "PRI * HT", "GET /dishes HTTP/1.1\r\nhost: sh", whole];
     for half in halves {
-        let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
         stream.write_all(half.as_bytes()).await.unwrap();
         clients.push(stream);
     }
@@ -34,16 +49,27 @@ async fn a_client_that_never_finishes_its_head_is_closed() {
         let end = timeout(SURELY_CLOSED, client.read_to_end(&mut rest)).await;
         assert!(end.is_ok(), "still open after {half:?}");
     }
-    assert_eq!(shop.get("/health/live").await.status, StatusCode::OK);
+    assert_eq!(get(server.address(), "/").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_no_answer_is_closed() {
+    let mut limits = Limits::default();
+    limits.connections = 1;
+    limits.stall = Duration::from_millis(200);
+    let server = serve(limits).await;
+    let mut client = TcpStream::connect(server.address()).await.unwrap();
+    let ask = b"GET /much HTTP/1.1\r\nhost: shop\r\n\r\n";
+    client.write_all(ask).await.unwrap();
+    let other = timeout(SURELY_CLOSED, get(server.address(), "/")).await;
+    assert_eq!(other.unwrap().status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_beyond_the_cap_waits_until_another_ends() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let app = Router::new().route("/", axum::routing::get(async || "in"));
     let mut limits = Limits::default();
     limits.connections = 1;
-    let server = Server::start(listener, app, limits).unwrap();
+    let server = serve(limits).await;
     let mut first = TcpStream::connect(server.address()).await.unwrap();
     first
         .write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n")
@@ -70,6 +96,42 @@ async fn a_shutdown_lets_requests_under_way_finish() {
     assert_eq!(shop.running.shutdown(Duration::from_secs(30)).await, 0);
     assert_eq!(order.await.unwrap().status, StatusCode::CREATED);
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_a_head_that_may_never_be_whole() {
+    let mut limits = Limits::default();
+    limits.head = SURELY_CLOSED;
+    let server = serve(limits).await;
+    let mut client = TcpStream::connect(server.address()).await.unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: sh")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let stopped = timeout(SURELY_CLOSED / 3, server.shutdown(SURELY_CLOSED)).await;
+    assert_eq!(stopped, Ok(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_read_no_answer_take_no_place_from_others() {
+    let shop = Shop::open().await;
+    let stream = TcpStream::connect(shop.address()).await.unwrap();
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut unread = Vec::new();
+    // More than there are places.
+    for _ in 0..80 {
+        let request = Request::get("http://localhost/dishes").body(Empty::<Bytes>::new());
+        unread.push(sender.send_request(request.unwrap()).await.unwrap());
+    }
+    let answer = timeout(Duration::from_secs(5), shop.get("/dishes/1")).await;
+    assert_eq!(answer.unwrap().status, StatusCode::OK);
+    connection.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

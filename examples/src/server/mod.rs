@@ -2,35 +2,21 @@
 //!
 //! `axum::serve` waits for the head of a request as long as the client likes, and takes as many
 //! connections as come: a few hundred clients that send a byte a minute would hold all of its
-//! memory. Here a connection that brings no whole request in time is closed, there are at most so
-//! many connections, and a shutdown lets requests under way finish.
+//! memory. Here a connection that brings no whole request in time is closed, and one whose client
+//! takes no answer; there are at most so many connections, and a shutdown lets requests under way
+//! finish.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+mod connection;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{Request, body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
-use resilience_core::key::PeerAddr;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
-use tower::ServiceExt;
-
 /// What a server takes on.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -40,6 +26,8 @@ pub struct Limits {
     /// For the head of a request, counted from the connection's start or the answer before.
     /// Default: 5 s.
     pub head: Duration,
+    /// For a client to take a part of what is sent to it. Default: 10 s.
+    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -47,6 +35,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             head: Duration::from_secs(5),
+            stall: Duration::from_secs(10),
         }
     }
 }
@@ -125,7 +114,7 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let connection = serve(stream, peer, app.clone(), limits.head, stop.clone());
+                let connection = connection::serve(stream, peer, app.clone(), limits, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -141,67 +130,6 @@ async fn accept(
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    app: Router,
-    head: Duration,
-    mut stop: watch::Receiver<()>,
-) {
-    // Answers are written whole: waiting for more to send would only delay them.
-    let _ = stream.set_nodelay(true);
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = service_fn({
-        let asked = Arc::clone(&asked);
-        move |mut request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(PeerAddr(peer));
-            app.clone().oneshot(request)
-        }
-    });
-    let builder = builder(head);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut silent = pin!(async {
-        sleep(head).await;
-        // hyper's own timer starts once it knows whether HTTP/1 or HTTP/2 is spoken, which a
-        // client that sends nothing, or half of the HTTP/2 preface, never tells.
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    });
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%peer, error, "connection ended early");
-                }
-                return;
-            }
-            () = silent.as_mut() => return,
-            _ = stop.changed(), if !stopping => {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
-}
-
-fn builder(head: Duration) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head)
-        .max_buf_size(HEAD_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION);
-    builder
-}
-
 /// Whether the error is about the connection that was accepted and not about accepting.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
@@ -214,12 +142,3 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// No head of ours is near it; with 1024 connections this is 32 MiB at most.
-const HEAD_BYTES: usize = 32 * 1024;
-
-/// A peer that vanished is noticed within this and hyper's 20 s for the answer to a ping.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-
-/// One HTTP/2 connection may not take all the places that 1024 HTTP/1 connections share.
-const STREAMS_PER_CONNECTION: u32 = 100;
