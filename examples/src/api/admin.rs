@@ -1,32 +1,76 @@
 //! Switches for trying what the layers do.
 
+use std::net::IpAddr;
+
 use axum::{
     Extension, Json,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{HOST, ORIGIN},
+    uri::Authority,
+};
 use resilience_core::key::PeerAddr;
 use serde_json::{Value, json};
 
 use super::{Problem, body::JsonObject};
 use crate::{Service, payment_provider::Fault};
 
-/// Lets through whoever connects from this machine.
+/// Lets through whoever connects from this machine, and no page of a stranger in a browser here.
 ///
-/// The peer of the connection counts and no header does. JSON in the body keeps pages of other
-/// origins out: a browser asks before it sends that.
+/// The peer of the connection counts, whatever it says of itself. A browser on this machine is
+/// such a peer too, and works for any page that it shows: it tells from which page it comes, and
+/// by which name it was sent here, where a stranger's name that points to us gives itself away.
 pub(super) async fn loopback_only(
     Extension(PeerAddr(peer)): Extension<PeerAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    if peer.ip().to_canonical().is_loopback() {
+    let (field, detail) = if !peer.ip().to_canonical().is_loopback() {
+        ("peer", "only this machine itself may ask for that")
+    } else if !names_this_machine(&request) {
+        ("host", "must be a loopback address or localhost")
+    } else if comes_from_elsewhere(request.headers()) {
+        ("origin", "pages of other origins may not ask for that")
+    } else {
         return next.run(request).await;
+    };
+    let problem = Problem::new(StatusCode::FORBIDDEN, "loopback_only", detail);
+    problem.field(field).into_response()
+}
+
+fn names_this_machine(request: &Request) -> bool {
+    let Some(authority) = authority(request) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Whom the request is for: HTTP/2 says it in place of the address, HTTP/1 in a field.
+fn authority(request: &Request) -> Option<Authority> {
+    if let Some(authority) = request.uri().authority() {
+        return Some(authority.clone());
     }
-    let detail = "only this machine itself may ask for that";
-    Problem::new(StatusCode::FORBIDDEN, "loopback_only", detail).into_response()
+    request.headers().get(HOST)?.to_str().ok()?.parse().ok()
+}
+
+/// What is no browser sends neither field.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if let Some(site) = site {
+        return !matches!(site, b"same-origin" | b"none");
+    }
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    origin.is_some_and(|origin| origin.strip_prefix(b"http://") != host)
 }
 
 pub(super) async fn fault(State(service): State<Service>) -> Json<Value> {
@@ -65,11 +109,20 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn only_this_machine_itself_gets_through() {
+    async fn status(peer: &str, fields: &[(&str, &str)]) -> u16 {
         let app = Router::new()
             .route("/", get(async || "in"))
             .route_layer(from_fn(loopback_only));
+        let mut request = Request::get("/").extension(PeerAddr(peer.parse().unwrap()));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        app.oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn only_this_machine_itself_gets_through() {
         let peers = [
             ("127.0.0.1:1", 200),
             ("127.8.8.8:1", 200),
@@ -79,12 +132,48 @@ mod tests {
             ("[::ffff:10.0.0.7]:1", 403),
             ("[2001:db8::1]:1", 403),
         ];
-        for (peer, status) in peers {
-            let request = Request::get("/").header("x-forwarded-for", "127.0.0.1");
-            let request = request.extension(PeerAddr(peer.parse().unwrap()));
-            let request = request.body(Body::empty()).unwrap();
-            let answer = app.clone().oneshot(request).await.unwrap();
-            assert_eq!(answer.status(), status, "{peer}");
+        for (peer, expected) in peers {
+            let fields = [("host", "localhost"), ("x-forwarded-for", "127.0.0.1")];
+            assert_eq!(status(peer, &fields).await, expected, "{peer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_a_stranger_made_point_here_does_not_get_through() {
+        let hosts = [
+            ("localhost:8080", 200),
+            ("LocalHost", 200),
+            ("127.0.0.1:8080", 200),
+            ("[::1]:8080", 200),
+            ("localhost.evil.example", 403),
+            ("127.0.0.1.evil.example:8080", 403),
+            ("evil.example@x", 403),
+            ("0.0.0.0:8080", 403),
+            ("", 403),
+        ];
+        for (host, expected) in hosts {
+            let answer = status("127.0.0.1:1", &[("host", host)]).await;
+            assert_eq!(answer, expected, "{host}");
+        }
+        assert_eq!(status("127.0.0.1:1", &[]).await, 403);
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_origin_does_not_get_through() {
+        let browsers = [
+            ("sec-fetch-site", "same-origin", 200),
+            ("sec-fetch-site", "none", 200),
+            ("sec-fetch-site", "same-site", 403),
+            ("sec-fetch-site", "cross-site", 403),
+            ("origin", "http://localhost:8080", 200),
+            ("origin", "http://localhost:3000", 403),
+            ("origin", "https://evil.example", 403),
+            ("origin", "null", 403),
+        ];
+        for (name, value, expected) in browsers {
+            let fields = [("host", "localhost:8080"), (name, value)];
+            let answer = status("127.0.0.1:1", &fields).await;
+            assert_eq!(answer, expected, "{name}: {value}");
         }
     }
 }

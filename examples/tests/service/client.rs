@@ -163,7 +163,7 @@ pub(crate) async fn send_on(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = request
-        .header(header::HOST, "shop")
+        .header(header::HOST, "localhost")
         .body(Full::new(body.into()))
         .unwrap();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
