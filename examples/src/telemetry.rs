@@ -38,7 +38,7 @@ pub fn log_to_stderr() {
     // Panics are lines of the log like all others.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, message = panic.payload_as_str(), "panic");
+        tracing::error!(place, panic = panic.payload_as_str(), "panicked");
     }));
 }
 

@@ -87,6 +87,10 @@ async fn signals_stop_the_process_cleanly_and_lines_carry_the_request_id() {
         let mut lines = String::new();
         let mut stderr = process.child.stderr.take().unwrap();
         stderr.read_to_string(&mut lines).unwrap();
+        for line in lines.lines() {
+            let messages = line.matches("\"message\":").count();
+            assert_eq!(messages, 1, "no field is twice: {line}");
+        }
         let line = lines
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
