@@ -64,6 +64,7 @@ async fn not_found() -> Problem {
         StatusCode::NOT_FOUND,
         "not_found",
         "there is nothing at this path",
+    .field("path")
     )
 }
 

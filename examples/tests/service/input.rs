@@ -99,9 +99,8 @@ async fn what_is_not_there_is_not_found() {
     ] {
         shop.get(path).await.problem(400, "id");
     }
-    let answer = shop.get("/menu").await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(answer.json()["reason"], "not_found");
+    let problem = shop.get("/menu").await.problem(404, "path");
+    assert_eq!(problem["reason"], "not_found");
     let bytes = shop.get("/dishes/%ff").await;
     bytes.problem(400, "id");
 }
