@@ -33,6 +33,8 @@ pub struct PaymentTimes {
     /// For the request that placed an order, before the settlement may take the order up. Longer
     /// than a wait for a place and an answer together. Default: 5 s.
     pub head_start: Duration,
+    /// For which a provider that failed is left alone. Default: 5 s.
+    pub circuit_open: Duration,
     /// Before the first retry; doubled for every further one. Default: 500 ms.
     pub first_retry: Duration,
     /// Between two retries at most. Default: 15 s.
@@ -59,6 +61,7 @@ impl Default for PaymentTimes {
         Self {
             answer: Duration::from_secs(2),
             head_start: Duration::from_secs(5),
+            circuit_open: Duration::from_secs(5),
             first_retry: Duration::from_millis(500),
             longest_retry: Duration::from_secs(15),
             give_up: Duration::from_secs(120),

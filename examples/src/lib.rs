@@ -91,7 +91,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listener = listener.map_err(cannot_listen)?;
     let metrics = Metrics::new()?;
     let inbound = Inbound::new(&config)?;
-    let outbound = Outbound::new()?;
+    let outbound = Outbound::new(&config)?;
     let store = Store::open(&config.database_url).await?;
     let ledger = store.path().with_extension("payments.db");
     let provider = PaymentProvider::start(&ledger).await?;

@@ -77,18 +77,18 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// The engines.
+    /// The engines, by what `config` says.
     ///
     /// # Errors
     ///
     /// When a setting cannot work.
-    pub fn new() -> Result<Self, InvalidPolicy> {
-        // Half of the calls of ten seconds failed: left alone for five, then asked once.
+    pub fn new(config: &Config) -> Result<Self, InvalidPolicy> {
+        // Half of the calls of ten seconds failed: left alone for a while, then asked once.
         let circuit = circuit_breaker::Policy::new("payment")
             .window(Window::time(Duration::from_secs(10), 10))
             .failure_rate(0.5)
             .min_calls(5)
-            .open(OpenWait::fixed(Duration::from_secs(5)))
+            .open(OpenWait::fixed(config.payment.circuit_open))
             .half_open_permits(1);
         // As many as there are handlers; the settlement, which is in no hurry, may have to wait.
         let calls = concurrency::Policy::new("payment-calls", 64)
