@@ -5,7 +5,7 @@
 use std::{error::Error, time::Duration};
 
 use resilience_core::{
-    CircuitBreaker, RateLimiter, circuit_breaker,
+    BoxError, CircuitBreaker, RateLimiter, Results, circuit_breaker,
     concurrency::{self, Bulkhead},
     rate_limit::{self, Quota},
 };
@@ -25,9 +25,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             println!("order {order}: {rejected}");
             continue;
         }
-        // A cook is taken first: the oven hears of what was baked and of nothing else.
-        let dish = cooks.call(|| oven.call(|| bake(order))).await;
-        match dish {
+        // A cook is taken first: the oven hears of what was baked and of nothing else. Around one
+        // layer `call` does; `call_with` nests, and one error type carries what each has to say.
+        let baked = cooks.call_with(Results, || oven.call_with(Results, || bake(order)));
+        match baked.await {
             Ok(dish) => println!("order {order}: {dish}"),
             Err(error) => println!("order {order}: {error}"),
         }
@@ -37,10 +38,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The first two succeed, then the gas is out.
-async fn bake(order: u32) -> Result<&'static str, &'static str> {
+async fn bake(order: u32) -> Result<&'static str, BoxError> {
     if order <= 2 {
         Ok("a cake")
     } else {
-        Err("the oven is cold")
+        Err("the oven is cold".into())
     }
 }
