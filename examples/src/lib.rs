@@ -27,11 +27,10 @@ use std::{
 };
 
 use axum::Router;
-use resilience_core::{InvalidPolicy, otel, supervise::Supervised};
+use resilience_core::{InvalidPolicy, concurrency::Bulkheads, otel, supervise::Supervised};
 use tokio::net::TcpListener;
 
 use self::{
-    api::KeysInFlight,
     clock::WallClock,
     payment::PaymentClient,
     payment_provider::{FaultSwitch, PaymentProvider},
@@ -108,7 +107,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         payment: config.payment,
         faults: provider.faults().clone(),
         outbound,
-        keys: KeysInFlight::default(),
+        keys: inbound.keys.clone(),
         metrics: metrics.clone(),
         stopping: AtomicBool::new(false),
     }));
@@ -153,7 +152,7 @@ pub(crate) struct Parts {
     payment: PaymentTimes,
     faults: FaultSwitch,
     outbound: Outbound,
-    keys: KeysInFlight,
+    keys: Bulkheads<String>,
     metrics: Metrics,
     stopping: AtomicBool,
 }

@@ -11,7 +11,7 @@ use resilience_core::{
     backoff::{Backoff, Jitter},
     catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
-    concurrency::{self, Bulkhead},
+    concurrency::{self, Bulkhead, Bulkheads},
     key::ClientIp,
     rate_limit::{self, Quota},
     supervise::{self, Supervised, supervise},
@@ -41,6 +41,8 @@ pub struct Inbound {
     pub clients: RateLimiter<IpAddr>,
     /// So many requests at a time.
     pub places: Bulkhead,
+    /// One request at a time for each idempotency key; a handler asks, once it knows the key.
+    pub keys: Bulkheads<String>,
 }
 
 impl Inbound {
@@ -59,10 +61,15 @@ impl Inbound {
         let places = concurrency::Policy::new("handlers", 64)
             .queue(1024)
             .max_wait(Duration::from_secs(10));
+        // All that have a place may wait for the same key, for as long as an order takes.
+        let keys = concurrency::Policy::new("idempotency-keys", 1)
+            .queue(64)
+            .max_wait(Duration::from_secs(10));
         Ok(Self {
             panics: CatchPanic::new("requests")?,
             clients,
             places: Bulkhead::new(places)?,
+            keys: Bulkheads::new(keys)?,
         })
     }
 }
@@ -161,11 +168,12 @@ pub(crate) fn background(settlement: &Settlement) -> Result<Supervised, InvalidP
 }
 
 /// Everything that counts what it does.
-pub(crate) fn engines(inbound: &Inbound, outbound: &Outbound) -> [Arc<dyn Measured>; 5] {
+pub(crate) fn engines(inbound: &Inbound, outbound: &Outbound) -> [Arc<dyn Measured>; 6] {
     [
         Arc::new(inbound.panics.clone()),
         Arc::new(inbound.clients.clone()),
         Arc::new(inbound.places.clone()),
+        Arc::new(inbound.keys.clone()),
         Arc::new(outbound.circuit.clone()),
         Arc::new(outbound.calls.clone()),
     ]

@@ -1,55 +1,24 @@
 //! `Idempotency-Key`: a client that does not know whether its order arrived sends it again.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use resilience_core::concurrency::{Bulkheads, Permit};
 
 use super::Problem;
 
-/// The keys whose requests are under way; clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct KeysInFlight(Arc<Mutex<HashSet<String>>>);
-
-/// A request under way; its key is free again when this is dropped.
-#[derive(Debug)]
-#[must_use]
-pub(super) struct InFlight {
-    keys: KeysInFlight,
-    key: String,
-}
-
-impl KeysInFlight {
-    /// Enters `key`, unless it is under way already.
-    pub(super) fn enter(&self, key: String) -> Result<InFlight, Problem> {
-        if !self.lock().insert(key.clone()) {
-            let detail = "a request with this key is under way";
-            let problem = Problem::new(StatusCode::CONFLICT, "idempotency_key_in_flight", detail);
-            return Err(problem
-                .field(HEADER)
-                .retry_after(std::time::Duration::from_secs(1)));
-        }
-        let keys = self.clone();
-        Ok(InFlight { keys, key })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl InFlight {
-    pub(super) fn key(&self) -> &str {
-        &self.key
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.keys.lock().remove(&self.key);
-    }
+/// Waits until no other request with `key` is served.
+///
+/// The one after it finds in the database what came of the one before: a client that sends twice
+/// in its impatience is told twice what it ordered, and not that it was too quick.
+pub(super) async fn turn(keys: &Bulkheads<String>, key: &str) -> Result<Permit, Problem> {
+    let turn = keys.bulkhead(key).acquire().await;
+    turn.map_err(|_| {
+        let detail = "a request with this key is under way";
+        Problem::new(StatusCode::CONFLICT, "idempotency_key_in_flight", detail)
+            .field(HEADER)
+            .retry_after(Duration::from_secs(1))
+    })
 }
 
 /// The key of a request, where it has one.

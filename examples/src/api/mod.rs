@@ -12,7 +12,6 @@ mod problem;
 
 pub use self::{
     body::{MAX_BODY_BYTES, buffer},
-    idempotency::KeysInFlight,
     problem::Problem,
 };
 
@@ -64,8 +63,8 @@ async fn not_found() -> Problem {
         StatusCode::NOT_FOUND,
         "not_found",
         "there is nothing at this path",
-    .field("path")
     )
+    .field("path")
 }
 
 async fn method_not_allowed() -> Problem {

@@ -30,11 +30,14 @@ pub(super) async fn place(
 ) -> Result<Response, Problem> {
     let key = idempotency::key_of(&headers)?;
     let request = NewOrder::parse(&body)?;
-    let in_flight = key.map(|key| service.keys.enter(key)).transpose()?;
+    let _turn = match &key {
+        Some(key) => Some(idempotency::turn(&service.keys, key).await?),
+        None => None,
+    };
     // Two bodies are the same when they say the same, whatever their spaces.
     let body = Value::Object(body).to_string();
-    let key = in_flight.as_ref().map(|it| Key {
-        key: it.key(),
+    let key = key.as_deref().map(|key| Key {
+        key,
         request: &body,
     });
     let now = service.clock.now();
