@@ -340,6 +340,45 @@ fn units_given_back_late_are_those_that_still_count() {
 }
 
 #[test]
+fn units_given_back_in_any_order_are_nobody_elses() {
+    for algorithm in ALL {
+        let quota = Quota::new(10, SECOND * 10).algorithm(algorithm);
+        let (limiter, clock) = unkeyed(policy(quota));
+        let first = limiter.reserve(&(), 5).unwrap();
+        let second = limiter.reserve(&(), 5).unwrap();
+        first.cancel();
+        clock.advance(SECOND * 6);
+        limiter.try_take_n(&(), 5).unwrap();
+        second.cancel();
+        assert!(count(&limiter, 20) <= 5, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn units_given_back_at_once_are_all_free_in_any_order() {
+    let orders = [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ];
+    for algorithm in ALL {
+        for order in orders {
+            let quota = Quota::new(10, SECOND * 10).algorithm(algorithm);
+            let (limiter, _clock) = unkeyed(policy(quota));
+            let mut held = [2, 3, 4].map(|units| limiter.reserve(&(), units).ok());
+            limiter.try_take(&()).unwrap();
+            for index in order {
+                held[index].take().unwrap().cancel();
+            }
+            assert_eq!(limiter.peek(&()).remaining, 9, "{algorithm:?}, {order:?}");
+        }
+    }
+}
+
+#[test]
 fn a_booking_counts_from_its_time_for_every_quota() {
     let each = log(1, SECOND * 10);
     let all = Quota::per_second(1).algorithm(Algorithm::Gcra);

@@ -8,12 +8,29 @@ use super::quota::Rule;
 /// the level of a leaky bucket. It is counted in parts of a unit of which `per` make one and
 /// `limit` drain each nanosecond: whole numbers for every limit and every window, so that nothing
 /// is ever lost or gained by rounding. Both factors have 64 bits, and their product 128.
+///
+/// Units stand in line: they drain in the order in which they came. A booking knows the place of
+/// its last unit, and what is still out of it follows from how much stands behind. Units that were
+/// given back out of the middle leave a gap behind those before them.
 #[derive(Debug, Default)]
 pub(super) struct Gcra {
     level: u128,
     /// When the level was true.
     since: u64,
+    /// The place of the last unit; it counts up, whether or not units are given back.
+    last: u64,
+    gaps: Vec<Gap>,
 }
+
+/// Units that were given back while others stood before them, by their last place.
+#[derive(Debug)]
+struct Gap {
+    place: u64,
+    units: u64,
+}
+
+/// Gaps that are remembered. One that is not costs those before it what they give back, no more.
+const MAX_GAPS: usize = 32;
 
 impl Gcra {
     /// A level of `units` at `now`.
@@ -21,6 +38,8 @@ impl Gcra {
         Self {
             level: parts(units, rule),
             since: now,
+            last: now.saturating_add(units),
+            gaps: Vec::new(),
         }
     }
 
@@ -29,6 +48,11 @@ impl Gcra {
         let passed = now.saturating_sub(self.since);
         self.level = self.level.saturating_sub(drained(passed, rule));
         self.since = now;
+        while let Some(gap) = self.gaps.first()
+            && self.level <= self.behind(gap.place, rule)
+        {
+            self.gaps.remove(0);
+        }
     }
 
     /// Units that are out, rounded up.
@@ -73,24 +97,49 @@ impl Gcra {
         }
     }
 
-    /// Counts `units` as used after `wait`, and says when the last of them will have drained.
+    /// Counts `units` as used after `wait`, and says the place of the last of them.
     pub(super) fn book(&mut self, wait: u64, units: u64, rule: &Rule) -> u64 {
+        if self.level == 0 {
+            // Ahead of every place in a line that was forgotten.
+            self.last = self.last.max(self.since);
+        }
         // Longer than it must: another quota is what the call waits for. The bucket cannot drain
         // meanwhile what is not in it yet.
-        if wait > 0 && wait > self.wait(units, rule) {
-            self.level = self.level.max(drained(wait, rule));
+        if wait > self.wait(units, rule) {
+            let idle = drained(wait, rule).saturating_sub(self.level);
+            self.level += idle;
+            let places = saturated(idle.div_ceil(rule.per.into()));
+            self.last = self.last.wrapping_add(places);
         }
         self.level = self.level.saturating_add(parts(units, rule));
-        let empty_in = saturated(self.level.div_ceil(rule.limit.into()));
-        self.since.saturating_add(empty_in)
+        self.last = self.last.wrapping_add(units);
+        self.last
     }
 
-    /// Takes back what [`book`](Self::book) counted, as far as it has not drained: units leave in
-    /// the order in which they came.
-    pub(super) fn cancel(&mut self, drained_at: u64, units: u64, rule: &Rule) {
-        let left = drained(drained_at.saturating_sub(self.since), rule);
-        let level = self.level.saturating_sub(left.min(parts(units, rule)));
-        self.level = level;
+    /// Takes back what [`book`](Self::book) counted, as far as it has not drained.
+    pub(super) fn cancel(&mut self, place: u64, units: u64, rule: &Rule) {
+        let behind = self.behind(place, rule);
+        let left = self.level.saturating_sub(behind).min(parts(units, rule));
+        self.level -= left;
+        if self.level > behind {
+            // Somebody stands before, and so none of these had drained.
+            let distance = self.last.wrapping_sub(place);
+            let is_before = |gap: &Gap| self.last.wrapping_sub(gap.place) > distance;
+            let index = self.gaps.partition_point(is_before);
+            self.gaps.insert(index, Gap { place, units });
+            if self.gaps.len() > MAX_GAPS {
+                self.gaps.remove(0);
+            }
+        }
+    }
+
+    /// What stands in line behind `place`, at most: everything, where that was in another line.
+    fn behind(&self, place: u64, rule: &Rule) -> u128 {
+        let distance = self.last.wrapping_sub(place);
+        let gaps = self.gaps.iter().rev();
+        let gaps = gaps.take_while(|gap| self.last.wrapping_sub(gap.place) < distance);
+        let gone: u128 = gaps.map(|gap| u128::from(gap.units)).sum();
+        u128::from(distance).saturating_sub(gone) * u128::from(rule.per)
     }
 
     /// Takes back `units`.
@@ -116,4 +165,74 @@ fn drained(nanos: u64, rule: &Rule) -> u128 {
 
 fn saturated(number: u128) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rate_limit::Quota;
+
+    /// Who stands in line with how many parts, the first in front.
+    #[derive(Default)]
+    struct Line(Vec<(u64, u128)>);
+
+    impl Line {
+        fn drain(&mut self, mut parts: u128) {
+            for (_, left) in &mut self.0 {
+                let gone = parts.min(*left);
+                (*left, parts) = (*left - gone, parts - gone);
+            }
+        }
+
+        fn level(&self) -> u128 {
+            self.0.iter().map(|(_, left)| left).sum()
+        }
+    }
+
+    #[test]
+    fn units_leave_in_the_order_in_which_they_came_whoever_gives_them_back() {
+        let rule = Quota::new(7, Duration::from_nanos(30)).rule("p").unwrap();
+        let mut random = fastrand::Rng::with_seed(11);
+        let (mut gcra, mut line, mut now) = (Gcra::default(), Line::default(), 0);
+        let mut held = vec![];
+        for _ in 0..20_000 {
+            match random.u8(..4) {
+                0 => {
+                    let passed = random.u64(..12);
+                    now += passed;
+                    gcra.drain(now, &rule);
+                    line.drain(drained(passed, &rule));
+                }
+                1 if !held.is_empty() => {
+                    let (place, units) = held.swap_remove(random.usize(..held.len()));
+                    gcra.cancel(place, units, &rule);
+                    line.0.retain(|(whose, _)| *whose != place);
+                }
+                _ => {
+                    let units = random.u64(1..4);
+                    let wait = gcra.wait(units, &rule);
+                    if wait < 60 {
+                        let place = gcra.book(wait, units, &rule);
+                        line.0.push((place, parts(units, &rule)));
+                        held.push((place, units));
+                    }
+                }
+            }
+            assert_eq!(gcra.level, line.level());
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_line_is_bounded_and_errs_towards_less() {
+        let rule = Quota::new(1000, Duration::from_secs(1)).rule("p").unwrap();
+        let mut gcra = Gcra::default();
+        let places: Vec<_> = (0..500).map(|_| gcra.book(0, 1, &rule)).collect();
+        for place in places.iter().skip(1).rev() {
+            gcra.cancel(*place, 1, &rule);
+        }
+        assert!(gcra.gaps.len() <= MAX_GAPS);
+        assert!(gcra.units(&rule) >= 1);
+    }
 }

@@ -25,7 +25,7 @@ pub struct Quota {
 /// | --- | --- | --- | --- |
 /// | `SlidingLog` | `limit` | `per` after it was taken, to the nanosecond | 24 bytes for each instant at which units were taken, at most `limit` of them |
 /// | `SlidingWindow` | `limit` | up to a tenth of `per` later | 11 counters at most |
-/// | `Gcra` | `burst + limit` | one each `per / limit` | one number |
+/// | `Gcra` | `burst + limit` | one each `per / limit` | one number, and 16 bytes for each of at most 32 gaps where units were given back out of turn |
 ///
 /// Units booked ahead of time take memory as well, in the first two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
