@@ -78,6 +78,8 @@ fn told_by_head(status: StatusCode, head: &HeaderMap) -> Option<Outcome> {
         }),
         500..600 => Some(Outcome::Failure),
         _ if head.contains_key(CONTENT_TYPE) => told_by_status(head),
+        // No body can follow.
+        204 | 304 => Some(Outcome::Success),
         _ => None,
     }
 }
