@@ -12,7 +12,7 @@ use std::{
 use ::bytes::Bytes as Data;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, DATE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER},
 };
 use http_body::{Body, Frame};
 use resilience_core::{Classifier, Http, Outcome, Rejected, Settle};
@@ -24,9 +24,14 @@ pub fn run(data: &[u8]) {
     let choice = bytes.u8();
     let status = StatusCode::from_u16(100 + bytes.u16() % 900).expect("has three digits");
     let mut head = HeaderMap::new();
-    if choice & 1 == 1 {
-        let value = HeaderValue::from_static("application/grpc+proto");
-        head.insert(CONTENT_TYPE, value);
+    let kind = match choice & 9 {
+        0 => "text/plain",
+        1 => GRPC,
+        _ => GRPC_WEB,
+    };
+    head.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if choice & 4 == 4 {
+        add_header(&mut head, CONTENT_LENGTH.as_str(), &mut bytes);
     }
     add_header(&mut head, RETRY_AFTER.as_str(), &mut bytes);
     add_header(&mut head, DATE.as_str(), &mut bytes);
@@ -36,15 +41,14 @@ pub fn run(data: &[u8]) {
         knows_its_end: choice & 2 == 2,
     };
     let known = told_by_head(status, &head);
-    let at_end = known.unwrap_or_else(|| told_by_body(&head, &answer));
+    let length = length(status, &head);
+    let at_end = known.unwrap_or_else(|| told_by_body(&head, length, &answer));
     let told = |classifier, polls| told(classifier, status, &head, &answer, polls);
     assert_alike(told(Http::new(), usize::MAX), Some(at_end), &head);
     let at_head = known.unwrap_or(Outcome::Success);
     assert_alike(told(Http::at_headers(), 0), Some(at_head), &head);
-    let dropped = match answer.is_end_stream() {
-        true => Some(at_end),
-        false => known,
-    };
+    let over = answer.is_end_stream() || length == Some(0);
+    let dropped = if over { Some(at_end) } else { known };
     assert_alike(told(Http::new(), 0), dropped, &head);
 }
 
@@ -77,26 +81,46 @@ fn told_by_head(status: StatusCode, head: &HeaderMap) -> Option<Outcome> {
             retry_after: number(head, RETRY_AFTER.as_str()).map(Duration::from_secs),
         }),
         500..600 => Some(Outcome::Failure),
-        _ if head.contains_key(CONTENT_TYPE) => told_by_status(head),
-        // No body can follow.
-        204 | 304 => Some(Outcome::Success),
+        _ if is(head, GRPC) || is(head, GRPC_WEB) => told_by_status(head),
         _ => None,
     }
 }
 
-fn told_by_body(head: &HeaderMap, answer: &Answer) -> Outcome {
-    let grpc = head.contains_key(CONTENT_TYPE);
-    let last = answer.frames.iter().find_map(|part| match part {
-        Part::Data => None,
-        Part::Trailers(_) if !grpc => Some(Outcome::Success),
-        Part::Trailers(trailers) => Some(told_by_status(trailers).unwrap_or(Outcome::Failure)),
-        Part::Error => Some(Outcome::Failure),
-    });
-    last.unwrap_or(if grpc {
+/// What the frames tell; once as many bytes are there as promised, nobody asks for more.
+fn told_by_body(head: &HeaderMap, length: Option<u64>, answer: &Answer) -> Outcome {
+    let grpc = is(head, GRPC);
+    let mut left = length;
+    for part in &answer.frames {
+        if left == Some(0) {
+            break;
+        }
+        match part {
+            Part::Data => left = left.and_then(|left| left.checked_sub(SOUP.len() as u64)),
+            Part::Trailers(trailers) if grpc => {
+                return told_by_status(trailers).unwrap_or(Outcome::Failure);
+            }
+            Part::Trailers(_) => return Outcome::Success,
+            Part::Error => return Outcome::Failure,
+        }
+    }
+    if grpc {
         Outcome::Failure
     } else {
         Outcome::Success
-    })
+    }
+}
+
+/// The length that the head promises; gRPC ends in trailers, whatever it is.
+fn length(status: StatusCode, head: &HeaderMap) -> Option<u64> {
+    match status.as_u16() {
+        _ if is(head, GRPC) => None,
+        204 | 304 => Some(0),
+        _ => number(head, CONTENT_LENGTH.as_str()),
+    }
+}
+
+fn is(head: &HeaderMap, kind: &str) -> bool {
+    head.get(CONTENT_TYPE).is_some_and(|value| value == kind)
 }
 
 fn told_by_status(headers: &HeaderMap) -> Option<Outcome> {
@@ -187,7 +211,7 @@ impl Body for Answer {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Data>, &'static str>>> {
         Poll::Ready(self.frames.pop_front().map(|part| match part {
-            Part::Data => Ok(Frame::data(Data::from_static(b"soup"))),
+            Part::Data => Ok(Frame::data(Data::from_static(SOUP))),
             Part::Trailers(trailers) => Ok(Frame::trailers(trailers)),
             Part::Error => Err("the connection was reset"),
         }))
@@ -206,3 +230,9 @@ impl Settle for Permit {
         self.0.set(Some(outcome));
     }
 }
+
+const GRPC: &str = "application/grpc+proto";
+const GRPC_WEB: &str = "application/grpc-web";
+
+/// What each frame of data holds.
+const SOUP: &[u8] = b"soup";
