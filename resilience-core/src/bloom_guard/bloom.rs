@@ -1,11 +1,11 @@
 use std::{fmt, hash::Hash, sync::OnceLock};
 
-use bloomfilter::Bloom as Reference;
-
 use super::{
-    Filter, Fingerprint, Hashed, SnapshotError,
+    Filter, Fingerprint, Hashed,
     filter::{Added, sealed::Sealed},
+    geometry::{Geometry, place},
     hash::{Seed, nth},
+    snapshot::Saved,
 };
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -38,22 +38,6 @@ struct Slot {
     ones: AtomicU64,
 }
 
-/// How many bits there are, and how many a key sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
-    bits: u64,
-    hashes: u32,
-}
-
-/// The lowest rate of false positives, which takes 40 hashes.
-pub(super) const LEAST_RATE: f64 = 1e-12;
-
-/// 2^32 bits, as many as a string in Redis can have.
-const MOST_BYTES: usize = 512 << 20;
-
-/// More than any rate asks for.
-const MOST_HASHES: u32 = 64;
-
 /// Four sizes from each power of two to the next, 2^26 words at most, two slots each.
 #[cfg(not(resilience_loom))]
 const SLOTS: usize = 2 * (4 * 26 + 2);
@@ -64,62 +48,6 @@ const SLOTS: usize = 2;
 
 const SLOT_BITS: u32 = 8;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
-
-/// The crate's format: version, bytes of bits, hashes and seed, then the bits.
-const HEADER: usize = 1 + 8 + 4 + 32;
-const VERSION: u8 = 1;
-
-impl Geometry {
-    fn new(capacity: u64, rate: f64, seed: &Seed) -> Self {
-        let items = usize::try_from(capacity).unwrap_or(usize::MAX);
-        let bytes = Reference::<()>::compute_bitmap_size(items, rate).clamp(1, MOST_BYTES);
-        // The crate alone knows how many hashes go with it. Its bits are never touched, and given
-        // back at once.
-        let hashes = Reference::<()>::new_with_seed(bytes, items, seed.bytes())
-            .map_or(MOST_HASHES, |it| it.number_of_hash_functions());
-        Self {
-            bits: bytes as u64 * 8,
-            hashes: hashes.min(MOST_HASHES),
-        }
-    }
-
-    pub(super) fn fits(capacity: u64, rate: f64) -> bool {
-        usize::try_from(capacity)
-            .is_ok_and(|items| Reference::<()>::compute_bitmap_size(items, rate) <= MOST_BYTES)
-    }
-
-    const fn word(self) -> u64 {
-        self.bits << SLOT_BITS | self.hashes as u64
-    }
-
-    const fn of_word(word: u64) -> Self {
-        Self {
-            bits: word >> SLOT_BITS,
-            hashes: (word & SLOT_MASK) as u32,
-        }
-    }
-
-    fn words(self) -> usize {
-        usize::try_from(self.bits.div_ceil(64)).unwrap_or(usize::MAX)
-    }
-
-    /// Words of the slot that this goes into: at most a quarter more than it needs.
-    fn room(self) -> usize {
-        let words = self.words();
-        words.next_multiple_of((words.next_power_of_two() / 8).max(1))
-    }
-
-    /// About how many keys set so many bits (Swamidass and Baldi, "Mathematical correction for
-    /// fingerprint similarity measures", 2007).
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "from the bits of a filter, which fit, and saturating"
-    )]
-    fn keys(self, ones: u64) -> u64 {
-        let share = (ones as f64 / self.bits as f64).min(1.0 - f64::EPSILON);
-        (-(self.bits as f64) / f64::from(self.hashes) * (-share).ln_1p()).ceil() as u64
-    }
-}
 
 impl Slot {
     fn geometry(&self) -> Geometry {
@@ -210,58 +138,25 @@ impl Bloom {
         self.slots.get(slot_of(staged))
     }
 
-    /// The filter that is asked, in the format of the `bloomfilter` crate, version 1.
+    /// The bytes of the filter that is asked, after what `header` gives.
     ///
     /// Every key is in that was inserted before.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn copy(&self, header: impl Fn(Geometry) -> Vec<u8>) -> Vec<u8> {
         loop {
             let current = self.current.load(Ordering::Acquire);
             let slot = &self.slots[slot_of(current)];
-            let Geometry { bits, hashes } = slot.geometry();
-            let size = HEADER + usize::try_from(bits / 8).unwrap_or(usize::MAX);
-            let mut bytes = Vec::with_capacity(size + 8);
-            bytes.push(VERSION);
-            bytes.extend((bits / 8).to_le_bytes());
-            bytes.extend(hashes.to_le_bytes());
-            bytes.extend(self.seed.bytes());
-            for word in slot.words() {
+            let geometry = slot.geometry();
+            let mut bytes = header(geometry);
+            let end = bytes.len() + geometry.bytes();
+            for word in &slot.words()[..geometry.words()] {
                 bytes.extend(word.load(Ordering::Relaxed).to_le_bytes());
             }
-            bytes.truncate(size);
+            bytes.truncate(end);
             fence(Ordering::Acquire);
             if self.current.load(Ordering::Relaxed) == current {
                 return bytes;
             }
         }
-    }
-
-    /// Checks a snapshot against this filter.
-    pub(super) fn read<'a>(&self, bytes: &'a [u8]) -> Result<Saved<'a>, SnapshotError> {
-        let Some((header, bits)) = bytes.split_at_checked(HEADER) else {
-            return Err(SnapshotError::Truncated);
-        };
-        let number = |range: std::ops::Range<usize>| {
-            let mut number = [0; 8];
-            number[..range.len()].copy_from_slice(&header[range]);
-            u64::from_le_bytes(number)
-        };
-        let (size, hashes) = (number(1..9), number(9..13));
-        if header[0] != VERSION {
-            return Err(SnapshotError::Version);
-        }
-        if !(1..=u64::from(MOST_HASHES)).contains(&hashes)
-            || !(1..=MOST_BYTES as u64).contains(&size)
-        {
-            return Err(SnapshotError::Geometry);
-        }
-        if size != bits.len() as u64 {
-            return Err(SnapshotError::Truncated);
-        }
-        if &header[13..] != self.seed.bytes() {
-            return Err(SnapshotError::Seed);
-        }
-        let geometry = Geometry::of_word(((size * 8) << SLOT_BITS) | hashes);
-        Ok(Saved { geometry, bits })
     }
 
     pub(super) fn same_geometry(&self, saved: &Saved<'_>) -> bool {
@@ -286,19 +181,6 @@ impl Bloom {
         for (index, word) in self.slot().words().iter().enumerate() {
             staged.add_word(index, word.load(Ordering::Relaxed));
         }
-    }
-}
-
-/// A snapshot that was found to be one.
-pub(super) struct Saved<'a> {
-    geometry: Geometry,
-    bits: &'a [u8],
-}
-
-impl Saved<'_> {
-    /// About how many keys it was sized for: those that fill half of it.
-    pub(super) fn capacity(&self) -> u64 {
-        self.geometry.keys(self.geometry.bits / 2)
     }
 }
 
@@ -375,10 +257,4 @@ impl fmt::Debug for Bloom {
 #[inline]
 fn slot_of(word: u64) -> usize {
     (word & SLOT_MASK) as usize
-}
-
-/// The word that a bit stands in, and the bit in it: in little-endian order as the crate's bytes.
-#[inline]
-fn place(bit: u64) -> (usize, u64) {
-    ((bit / 64) as usize, 1 << (bit % 64))
 }

@@ -62,6 +62,7 @@
 mod bloom;
 mod exact;
 mod filter;
+mod geometry;
 mod guard;
 mod hash;
 mod layer;

@@ -1,7 +1,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    bloom::{self, Geometry},
+    geometry::{Geometry, LEAST_RATE},
     misses,
 };
 use crate::{InvalidPolicy, invalid::check_name};
@@ -96,7 +96,7 @@ impl Policy {
         if self.expected_keys == 0 {
             return Err(InvalidPolicy::new("expected_keys", "must be at least 1"));
         }
-        if !(bloom::LEAST_RATE..1.0).contains(&self.false_positive_rate) {
+        if !(LEAST_RATE..1.0).contains(&self.false_positive_rate) {
             return Err(InvalidPolicy::new(
                 "false_positive_rate",
                 "must be at least 1e-12 and below 1",

@@ -1,12 +1,12 @@
 use std::{fmt, hash::Hash};
 
 use super::{
-    Filter, Fingerprint, Hashed, Policy, SnapshotError,
+    Filter, Fingerprint, Hashed, Policy,
     bloom::Bloom,
     exact::ExactSet,
     hash::Seed,
     misses::Misses,
-    recent::{KEPT, Recent},
+    recent::Recent,
     state::{Alarm, Standing, State, Terms},
 };
 use crate::{
@@ -22,19 +22,19 @@ use crate::{
 pub(super) struct Shared<F> {
     pub(super) name: &'static str,
     pub(super) filter: F,
-    seed: Seed,
+    pub(super) seed: Seed,
     /// 1 while the filter is asked.
     answering: AtomicU64,
     misses: Option<Misses>,
     /// What [`Recent::inserted`] says, for calls that set out.
     inserted: AtomicU64,
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
     pub(super) tally: Striped<5>,
     environment: Environment,
 }
 
-struct Inner {
-    state: State,
+pub(super) struct Inner {
+    pub(super) state: State,
     recent: Recent,
     base: Counts,
 }
@@ -100,44 +100,6 @@ impl Shared<Bloom> {
             overload_factor: policy.overload_factor,
         };
         Ok(Self::new(policy, terms, seed, filter, environment))
-    }
-
-    /// Puts a snapshot in place of the filter.
-    pub(super) fn load(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        let saved = self.filter.read(bytes).inspect_err(|_| self.distrust())?;
-        if lock(&self.inner).state.begin().is_none() {
-            return Err(SnapshotError::RebuildUnderWay);
-        }
-        let keys = self.filter.stage_saved(&saved);
-        // From here on inserts go there as well. Those before must not get lost either.
-        if lock(&self.inner).state.inserted() > KEPT as u64 {
-            if !self.filter.same_geometry(&saved) {
-                self.abandon();
-                self.distrust();
-                return Err(SnapshotError::Resized);
-            }
-            self.filter.merge_into_staged();
-        }
-        let keys = keys.saturating_add(self.stage_recent());
-        if !self.filter.same_geometry(&saved) {
-            lock(&self.inner).state.resize(saved.capacity());
-        }
-        self.commit(keys);
-        Ok(())
-    }
-
-    pub(super) fn save(&self) -> Option<Vec<u8>> {
-        let standing = lock(&self.inner).state.standing();
-        match standing {
-            Standing::Empty => None,
-            Standing::Answering | Standing::Overloaded => Some(self.filter.to_bytes()),
-        }
-    }
-
-    fn distrust(&self) {
-        let mut inner = lock(&self.inner);
-        inner.state.distrust();
-        self.publish(&inner.state);
     }
 }
 
@@ -340,7 +302,7 @@ impl<F: Filter> Shared<F> {
     }
 
     /// Lets those who ask know whether to.
-    fn publish(&self, state: &State) {
+    pub(super) fn publish(&self, state: &State) {
         let answering = state.standing() == Standing::Answering;
         self.answering
             .store(u64::from(answering), Ordering::Release);

@@ -1,4 +1,16 @@
-use std::{error::Error, fmt};
+//! Filters as bytes, in the format of the `bloomfilter` crate, version 1.
+
+use std::{error::Error, fmt, ops::Range};
+
+use super::{
+    bloom::Bloom,
+    geometry::{Geometry, MOST_BYTES, MOST_HASHES},
+    hash::Seed,
+    recent::KEPT,
+    shared::Shared,
+    state::Standing,
+};
+use crate::sync::lock;
 
 /// Why a snapshot was not loaded. Until a snapshot is, or a rebuild is complete, everything
 /// passes; but for [`RebuildUnderWay`](Self::RebuildUnderWay), which changes nothing.
@@ -36,3 +48,101 @@ impl fmt::Display for SnapshotError {
 }
 
 impl Error for SnapshotError {}
+
+impl Shared<Bloom> {
+    /// Puts a snapshot in place of the filter.
+    pub(super) fn load(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let saved = Saved::read(bytes, &self.seed).inspect_err(|_| self.distrust())?;
+        if lock(&self.inner).state.begin().is_none() {
+            return Err(SnapshotError::RebuildUnderWay);
+        }
+        let keys = self.filter.stage_saved(&saved);
+        // From here on inserts go there as well. Those before must not get lost either.
+        if lock(&self.inner).state.inserted() > KEPT as u64 {
+            if !self.filter.same_geometry(&saved) {
+                self.abandon();
+                self.distrust();
+                return Err(SnapshotError::Resized);
+            }
+            self.filter.merge_into_staged();
+        }
+        let keys = keys.saturating_add(self.stage_recent());
+        if !self.filter.same_geometry(&saved) {
+            lock(&self.inner).state.resize(saved.capacity());
+        }
+        self.commit(keys);
+        Ok(())
+    }
+
+    pub(super) fn save(&self) -> Option<Vec<u8>> {
+        let standing = lock(&self.inner).state.standing();
+        match standing {
+            Standing::Empty => None,
+            Standing::Answering | Standing::Overloaded => {
+                Some(self.filter.copy(|geometry| header(geometry, &self.seed)))
+            }
+        }
+    }
+
+    fn distrust(&self) {
+        let mut inner = lock(&self.inner);
+        inner.state.distrust();
+        self.publish(&inner.state);
+    }
+}
+
+/// A snapshot that was found to be one.
+pub(super) struct Saved<'a> {
+    pub(super) geometry: Geometry,
+    pub(super) bits: &'a [u8],
+}
+
+impl<'a> Saved<'a> {
+    /// Checks a snapshot, which must be made with `seed`.
+    fn read(bytes: &'a [u8], seed: &Seed) -> Result<Self, SnapshotError> {
+        let Some((header, bits)) = bytes.split_at_checked(HEADER) else {
+            return Err(SnapshotError::Truncated);
+        };
+        let number = |range: Range<usize>| {
+            let mut number = [0; 8];
+            number[..range.len()].copy_from_slice(&header[range]);
+            u64::from_le_bytes(number)
+        };
+        let (size, hashes) = (number(1..9), number(9..13));
+        if header[0] != VERSION {
+            return Err(SnapshotError::Version);
+        }
+        if !(1..=u64::from(MOST_HASHES)).contains(&hashes)
+            || !(1..=MOST_BYTES as u64).contains(&size)
+        {
+            return Err(SnapshotError::Geometry);
+        }
+        if size != bits.len() as u64 {
+            return Err(SnapshotError::Truncated);
+        }
+        if &header[13..] != seed.bytes() {
+            return Err(SnapshotError::Seed);
+        }
+        let geometry = Geometry::of_bytes(size, hashes);
+        Ok(Self { geometry, bits })
+    }
+
+    /// About how many keys it was sized for: those that fill half of it.
+    fn capacity(&self) -> u64 {
+        self.geometry.keys(self.geometry.bits / 2)
+    }
+}
+
+/// What stands before the bits.
+fn header(geometry: Geometry, seed: &Seed) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + geometry.bytes());
+    bytes.push(VERSION);
+    bytes.extend((geometry.bits / 8).to_le_bytes());
+    bytes.extend(geometry.hashes.to_le_bytes());
+    bytes.extend(seed.bytes());
+    bytes
+}
+
+/// The crate's format: version, bytes of bits, hashes and seed, then the bits.
+const HEADER: usize = 1 + 8 + 4 + 32;
+const VERSION: u8 = 1;

@@ -181,3 +181,69 @@ impl State {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: Added = Added {
+        current: true,
+        staged: true,
+    };
+
+    fn state() -> State {
+        State::new(Terms {
+            expected: 10,
+            most: 40,
+            overload_factor: 2.0,
+        })
+    }
+
+    fn answering(keys: u64) -> State {
+        let mut state = state();
+        assert_eq!(state.begin(), Some(10));
+        state.commit(keys, Timestamp::ZERO);
+        state
+    }
+
+    #[test]
+    fn nothing_answers_before_the_first_rebuild_is_complete() {
+        let mut state = state();
+        state.insert(NEW);
+        assert_eq!(state.standing(), Standing::Empty);
+        state.begin();
+        assert_eq!(state.begin(), None);
+        state.abandon();
+        assert_eq!((state.standing(), state.since()), (Standing::Empty, None));
+        state.begin();
+        state.commit(0, Timestamp::ZERO);
+        assert_eq!(state.standing(), Standing::Answering);
+    }
+
+    #[test]
+    fn each_alarm_is_told_once_a_filter() {
+        let mut state = answering(9);
+        let told: Vec<Alarm> = (0..40).filter_map(|_| state.insert(NEW)).collect();
+        let capacity = 10;
+        let full = Alarm::Full { keys: 11, capacity };
+        let overloaded = Alarm::Overloaded { keys: 21, capacity };
+        assert_eq!(told, [full, overloaded]);
+        assert_eq!(state.standing(), Standing::Overloaded);
+    }
+
+    #[test]
+    fn the_next_filter_is_sized_for_the_keys_of_this_one_and_no_larger_than_can_be() {
+        for (keys, capacity) in [(0, 10), (10, 10), (11, 20), (21, 40), (1000, 40)] {
+            assert_eq!(answering(keys).begin(), Some(capacity), "{keys}");
+        }
+    }
+
+    #[test]
+    fn keys_inserted_during_a_rebuild_are_counted_in_the_new_filter() {
+        let mut state = answering(5);
+        state.begin();
+        (0..3).for_each(|_| assert_eq!(state.insert(NEW), None));
+        state.commit(4, Timestamp::ZERO);
+        assert_eq!((state.keys(), state.inserted()), (7, 0));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a filter of bits looks like: its size, and where the bits of a key are.
+
+use bloomfilter::Bloom as Reference;
+
+use super::hash::Seed;
+
+/// How many bits there are, and how many a key sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub(super) bits: u64,
+    pub(super) hashes: u32,
+}
+
+impl Geometry {
+    pub(super) fn new(capacity: u64, rate: f64, seed: &Seed) -> Self {
+        let items = usize::try_from(capacity).unwrap_or(usize::MAX);
+        let bytes = Reference::<()>::compute_bitmap_size(items, rate).clamp(1, MOST_BYTES);
+        // The crate alone knows how many hashes go with it. Its bits are never touched, and given
+        // back at once.
+        let hashes = Reference::<()>::new_with_seed(bytes, items, seed.bytes())
+            .map_or(MOST_HASHES, |it| it.number_of_hash_functions());
+        Self {
+            bits: bytes as u64 * 8,
+            hashes: hashes.min(MOST_HASHES),
+        }
+    }
+
+    pub(super) fn fits(capacity: u64, rate: f64) -> bool {
+        usize::try_from(capacity)
+            .is_ok_and(|items| Reference::<()>::compute_bitmap_size(items, rate) <= MOST_BYTES)
+    }
+
+    pub(super) const fn word(self) -> u64 {
+        self.bits << HASH_BITS | self.hashes as u64
+    }
+
+    pub(super) const fn of_bytes(bytes: u64, hashes: u64) -> Self {
+        Self::of_word(((bytes * 8) << HASH_BITS) | hashes)
+    }
+
+    pub(super) const fn of_word(word: u64) -> Self {
+        Self {
+            bits: word >> HASH_BITS,
+            hashes: (word & HASH_MASK) as u32,
+        }
+    }
+
+    pub(super) fn bytes(self) -> usize {
+        usize::try_from(self.bits / 8).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn words(self) -> usize {
+        usize::try_from(self.bits.div_ceil(64)).unwrap_or(usize::MAX)
+    }
+
+    /// Words of the slot that this goes into: at most a quarter more than it needs.
+    pub(super) fn room(self) -> usize {
+        let words = self.words();
+        words.next_multiple_of((words.next_power_of_two() / 8).max(1))
+    }
+
+    /// About how many keys set so many bits (Swamidass and Baldi, "Mathematical correction for
+    /// fingerprint similarity measures", 2007).
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "from the bits of a filter, which fit, and saturating"
+    )]
+    pub(super) fn keys(self, ones: u64) -> u64 {
+        let share = (ones as f64 / self.bits as f64).min(1.0 - f64::EPSILON);
+        (-(self.bits as f64) / f64::from(self.hashes) * (-share).ln_1p()).ceil() as u64
+    }
+}
+
+/// The word that a bit stands in, and the bit in it: in little-endian order as the crate's bytes.
+#[inline]
+pub(super) fn place(bit: u64) -> (usize, u64) {
+    ((bit / 64) as usize, 1 << (bit % 64))
+}
+
+/// The lowest rate of false positives, which takes 40 hashes.
+pub(super) const LEAST_RATE: f64 = 1e-12;
+
+/// 2^32 bits, as many as a string in Redis can have.
+pub(super) const MOST_BYTES: usize = 512 << 20;
+
+/// More than any rate asks for.
+pub(super) const MOST_HASHES: u32 = 64;
+
+/// A geometry in one word: as many bits for the hashes, the rest for the bits.
+const HASH_BITS: u32 = 8;
+const HASH_MASK: u64 = (1 << HASH_BITS) - 1;
