@@ -4,6 +4,7 @@
 //! `resilience-core/tests/fuzz_corpora.rs` includes this file.
 
 pub mod backoff;
+pub mod bloom_snapshot;
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod client_ip;
@@ -18,6 +19,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("backoff", backoff::run),
+    ("bloom_snapshot", bloom_snapshot::run),
     ("bulkhead", bulkhead::run),
     ("circuit_breaker", circuit_breaker::run),
     ("client_ip", client_ip::run),
