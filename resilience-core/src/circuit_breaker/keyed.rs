@@ -1,6 +1,6 @@
 use std::{borrow::Borrow, fmt, hash::Hash};
 
-use super::{CircuitBreaker, KeyedLayer, Permit, Policy, measured::Figures, shared::Shared};
+use super::{CircuitBreaker, KeyedLayer, Permit, Policy, measure::Figures, shared::Shared};
 use crate::{
     Environment, Event, InvalidPolicy, KeyExtractor, Reason, Rejected, Timestamp,
     gate::{Entry, Gate, Never},

@@ -60,7 +60,7 @@ mod keyed;
 mod limits;
 #[cfg(all(test, resilience_loom))]
 mod loom;
-mod measured;
+mod measure;
 mod open_wait;
 mod permit;
 mod phase;

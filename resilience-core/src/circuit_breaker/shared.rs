@@ -5,7 +5,7 @@ use crossbeam_utils::CachePadded;
 use super::{
     Policy, Snapshot,
     limits::Limits,
-    measured::Figures,
+    measure::Figures,
     snapshot::Unvoted,
     state::State,
     terms::{Answer, Change, Moment, Refusal, Standing, Ticket, Vote},
