@@ -333,6 +333,68 @@ async fn an_idle_clone_of_a_service_holds_no_permit() {
     assert_eq!(service.clone().oneshot(7).await.unwrap(), 7);
 }
 
+/// A service whose readiness is a place, of which there is one among all clones.
+struct OnePlace {
+    places: Arc<AtomicU32>,
+    held: bool,
+}
+
+impl Clone for OnePlace {
+    fn clone(&self) -> Self {
+        let places = self.places.clone();
+        Self {
+            places,
+            held: false,
+        }
+    }
+}
+
+impl Drop for OnePlace {
+    fn drop(&mut self) {
+        self.places.fetch_sub(u32::from(self.held), SeqCst);
+    }
+}
+
+impl Service<()> for OnePlace {
+    type Response = ();
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<(), BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if !self.held && self.places.fetch_add(1, SeqCst) > 0 {
+            self.places.fetch_sub(1, SeqCst);
+            return Poll::Pending;
+        }
+        self.held = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_call_that_waits_gives_back_what_its_readiness_had_reserved() {
+    let bulkhead = bulkhead(queued(1, 1));
+    let running = bulkhead.try_acquire().unwrap();
+    let places = Arc::new(AtomicU32::new(0));
+    let inner = OnePlace {
+        places: places.clone(),
+        held: false,
+    };
+    let mut service = bulkhead.layer_with(Results).layer(inner);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut context).is_ready());
+    assert_eq!(places.load(SeqCst), 1);
+    let mut call = pin!(service.call(()));
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    assert_eq!(places.load(SeqCst), 0);
+    drop(running);
+    assert!(call.as_mut().poll(&mut context).is_ready());
+    assert_eq!(places.load(SeqCst), 0);
+}
+
 #[test]
 fn a_call_on_an_instance_that_is_not_ready_is_refused_and_holds_nothing() {
     let bulkhead = bulkhead(policy(1));
