@@ -33,7 +33,8 @@
 //! - The error type does not change, where it can carry a refusal: see [`Rejectable`].
 //! - A future dropped at any point gives back what it held.
 //! - A late result votes nowhere, and time is monotonic.
-//! - An admitted call allocates nothing.
+//! - An admitted call allocates nothing, but for what is kept of it (a new key, an instant in an
+//!   exact log) and for the `RateLimit` fields that are written to its answer.
 //! - Memory is bounded by a capacity, whatever keys strangers send.
 //! - A panic in a closure of yours corrupts nothing and holds nobody up.
 //! - Wrong settings are an [`InvalidPolicy`] when an engine is built, never a panic later.
