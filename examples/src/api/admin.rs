@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    StatusCode,
     header::{HOST, ORIGIN},
     uri::Authority,
 };
@@ -33,7 +33,7 @@ pub(super) async fn loopback_only(
         ("peer", "only this machine itself may ask for that")
     } else if !names_this_machine(&request) {
         ("host", "must be a loopback address or localhost")
-    } else if comes_from_elsewhere(request.headers()) {
+    } else if comes_from_elsewhere(&request) {
         ("origin", "pages of other origins may not ask for that")
     } else {
         return next.run(request).await;
@@ -63,14 +63,15 @@ fn authority(request: &Request) -> Option<Authority> {
 }
 
 /// What is no browser sends neither field.
-fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if let Some(site) = site {
-        return !matches!(site, b"same-origin" | b"none");
+fn comes_from_elsewhere(request: &Request) -> bool {
+    let headers = request.headers();
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
     }
-    let host = headers.get(HOST).map(HeaderValue::as_bytes);
-    let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
-    origin.is_some_and(|origin| origin.strip_prefix(b"http://") != host)
+    let ours = authority(request).map(|authority| format!("http://{authority}"));
+    headers
+        .get(ORIGIN)
+        .is_some_and(|origin| ours.is_none_or(|ours| *origin != ours))
 }
 
 pub(super) async fn fault(State(service): State<Service>) -> Json<Value> {
