@@ -16,7 +16,7 @@ pub struct Config {
     pub database_url: String,
 
     /// Requests that one client address may send in ten seconds
-    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_REQUESTS_PER_CLIENT)]
+    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_REQUESTS_PER_CLIENT, value_parser = clap::value_parser!(u32).range(1..))]
     pub requests_per_client: u32,
 
     /// How orders are charged.
