@@ -162,3 +162,55 @@ async fn finish(
     transaction.commit().await?;
     Ok(order)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Line, Placed, Status},
+        *,
+    };
+
+    /// A store of its own with an order of one portion of dish 1.
+    async fn ordered(folder: &tempfile::TempDir) -> (Store, String) {
+        let url = format!("sqlite://{}", folder.path().join("a.db").display());
+        let store = Store::open(&url).await.unwrap();
+        let line = Line {
+            dish_id: 1,
+            quantity: 1,
+        };
+        match store.place("ada", &[line], None, 0, 0).await.unwrap() {
+            Placed::New(order) => (store, order.id),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn stock(store: &Store) -> i64 {
+        store.dish(1).await.unwrap().unwrap().stock
+    }
+
+    #[tokio::test]
+    async fn an_order_given_up_is_never_paid_and_its_portions_are_back_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, id) = ordered(&folder).await;
+        assert_eq!(store.give_up(&id).await.unwrap().status, Status::Cancelling);
+        assert_eq!(store.pay(&id).await.unwrap().status, Status::Cancelling);
+        assert_eq!(stock(&store).await, 49);
+        for _ in 0..2 {
+            let order = store.cancel(&id, CancelReason::PaymentTimedOut).await;
+            assert_eq!(order.unwrap().status, Status::Cancelled);
+            assert_eq!(stock(&store).await, 50);
+        }
+        assert_eq!(store.pay(&id).await.unwrap().status, Status::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn a_paid_order_is_never_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, id) = ordered(&folder).await;
+        assert_eq!(store.pay(&id).await.unwrap().status, Status::Paid);
+        assert_eq!(store.give_up(&id).await.unwrap().status, Status::Paid);
+        let order = store.cancel(&id, CancelReason::PaymentDeclined).await;
+        assert_eq!(order.unwrap().status, Status::Paid);
+        assert_eq!(stock(&store).await, 49);
+    }
+}

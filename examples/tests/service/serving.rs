@@ -23,9 +23,12 @@ async fn serve(limits: Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let app = Router::new()
         .route("/", axum::routing::get(async || "in"))
-        .route("/much", axum::routing::get(async || vec![0; 64 << 20]));
+        .route("/much", axum::routing::get(async || vec![0; MUCH]));
     Server::start(listener, app, limits).unwrap()
 }
+
+/// More bytes than sockets hold.
+const MUCH: usize = 64 << 20;
 
 /// Longer than the slowest machine takes to notice.
 const SURELY_CLOSED: Duration = Duration::from_secs(30);
@@ -132,6 +135,22 @@ async fn clients_that_read_no_answer_take_no_place_from_others() {
     let answer = timeout(Duration::from_secs(5), shop.get("/dishes/1")).await;
     assert_eq!(answer.unwrap().status, StatusCode::OK);
     connection.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_sends_answers_that_have_begun_to_their_end() {
+    let server = serve(Limits::default()).await;
+    let mut client = TcpStream::connect(server.address()).await.unwrap();
+    let ask = b"GET /much HTTP/1.1\r\nhost: shop\r\n\r\n";
+    client.write_all(ask).await.unwrap();
+    assert!(client.read(&mut [0; 1]).await.unwrap() > 0);
+    let stopping = tokio::spawn(server.shutdown(SURELY_CLOSED));
+    // Longer than a connection without anything under way is kept.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() > MUCH, "{}", rest.len());
+    assert_eq!(stopping.await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
