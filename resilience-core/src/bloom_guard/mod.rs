@@ -31,8 +31,9 @@
 //!
 //! A key whose [`insert`](BloomGuard::insert) has returned is never answered as absent, on any
 //! thread, before, while and after the filter is replaced: a rebuild fills a new filter beside the
-//! old one, inserts go into both, and the new one takes over when it is complete. Until the first
-//! is, and when there are too many keys for it, everything passes, which
+//! old one, inserts go into both, and the new one takes over when it is complete. (What was
+//! inserted before the rebuild began, and is none of the last 4096, its source must have.) Until
+//! the first is complete, and when there are too many keys for it, everything passes, which
 //! [`Snapshot::standing`] says.
 //!
 //! Keys cannot be deleted from a filter of bits. A deleted key passes until the next
