@@ -561,6 +561,23 @@ fn a_million_new_keys_free_no_one_who_is_at_the_limit_and_starve_no_one() {
 }
 
 #[test]
+fn what_a_key_gives_back_is_no_gift_to_those_who_share() {
+    let (limiter, _clock) = manual::<u64>(policy(log(1, MINUTE)).capacity(1));
+    // One key has the only place, and as many keys as share share what is left.
+    let refused = (0..1000)
+        .filter(|key| limiter.try_take(key).is_err())
+        .count();
+    assert!(refused > 900);
+    for key in 0..1000 {
+        limiter.refund(&(1_000_000 + key), 1);
+    }
+    let admitted = (2000..3000)
+        .filter(|key| limiter.try_take(key).is_ok())
+        .count();
+    assert_eq!(admitted, 0);
+}
+
+#[test]
 fn new_keys_share_where_everybody_is_at_the_limit() {
     let (limiter, clock) = manual::<u64>(policy(log(1, MINUTE)).capacity(8));
     for key in 0..8 {

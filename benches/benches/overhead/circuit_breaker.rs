@@ -53,7 +53,8 @@ fn ours(group: &mut BenchmarkGroup<'_, WallTime>) {
 
     // Room for all, however they fall on the shards.
     let capacity = 4 * usize::try_from(KEYS).unwrap_or(usize::MAX);
-    let keyed = CircuitBreakers::new(Policy::new("keyed"), capacity).expect("valid settings");
+    let keyed =
+        CircuitBreakers::new(Policy::new("keyed").capacity(capacity)).expect("valid settings");
     let layer = keyed.layer_with(|request: &u64| Some(*request), Results);
     service(group, "ours/keyed", Admitted, &layer.layer(Bare));
 }

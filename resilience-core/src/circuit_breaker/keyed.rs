@@ -11,7 +11,7 @@ use crate::{
 /// A circuit for each key: host, tenant, method.
 ///
 /// One failing tenant must not take the others out of service, as it does with one circuit for
-/// all. At most `capacity` circuits are kept. A circuit that refuses calls now, or has calls under
+/// all. At most [`Policy::capacity`] circuits are kept. A circuit that refuses calls now, or has calls under
 /// way, is never forgotten to make room for a new key; idle ones go first, then those with the
 /// fewest failures in their window. While nothing can be forgotten, new keys share a few circuits
 /// between them.
@@ -30,33 +30,26 @@ struct Inner<K> {
 }
 
 impl<K: Hash + Eq> CircuitBreakers<K> {
-    /// Closed circuits by `policy`, at most `capacity` of them at a time.
+    /// Closed circuits by `policy`.
     ///
     /// # Errors
     ///
-    /// A policy that cannot work, or no capacity.
-    pub fn new(policy: Policy, capacity: usize) -> Result<Self, InvalidPolicy> {
-        Self::new_in(policy, capacity, &Environment::new())
+    /// A policy that cannot work.
+    pub fn new(policy: Policy) -> Result<Self, InvalidPolicy> {
+        Self::new_in(policy, &Environment::new())
     }
 
     /// Closed circuits that take time, chance and observer from `environment`.
     ///
     /// # Errors
     ///
-    /// A policy that cannot work, or no capacity.
-    pub fn new_in(
-        policy: Policy,
-        capacity: usize,
-        environment: &Environment,
-    ) -> Result<Self, InvalidPolicy> {
+    /// A policy that cannot work.
+    pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
         policy.check()?;
-        if capacity == 0 {
-            return Err(InvalidPolicy::new("capacity", "must be at least 1"));
-        }
         let inner = Inner {
+            circuits: Keyed::new(policy.capacity),
             policy,
             environment: environment.clone(),
-            circuits: Keyed::new(capacity),
             besides: Arc::new(Mutex::new(Figures::default())),
         };
         Ok(Self {

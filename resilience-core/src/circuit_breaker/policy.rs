@@ -21,6 +21,7 @@ pub struct Policy {
     pub(super) mode: Mode,
     pub(super) recovery_ramp: Duration,
     pub(super) max_retry_after: Duration,
+    pub(super) capacity: usize,
 }
 
 /// What a breaker does with what it sees.
@@ -63,6 +64,7 @@ impl Policy {
             mode: Mode::Enforce,
             recovery_ramp: Duration::ZERO,
             max_retry_after: Duration::from_secs(60),
+            capacity: 10_000,
         }
     }
 
@@ -175,6 +177,14 @@ impl Policy {
         self
     }
 
+    /// Sets how many circuits [`CircuitBreakers`](super::CircuitBreakers) keep at most; a single
+    /// breaker has no keys. Default 10 000.
+    #[must_use]
+    pub const fn capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
     /// Calls after which the rates are known.
     pub(super) fn enough_calls(&self) -> u64 {
         u64::from(self.min_calls).min(self.window.capacity())
@@ -182,6 +192,9 @@ impl Policy {
 
     pub(super) fn check(&self) -> Result<(), InvalidPolicy> {
         check_name(self.name)?;
+        if self.capacity == 0 {
+            return Err(InvalidPolicy::new("capacity", "must be at least 1"));
+        }
         self.window.check()?;
         self.open.check()?;
         check_count("min_calls", Some(self.min_calls))?;

@@ -23,7 +23,7 @@ fn breakers<K: std::hash::Hash + Eq>(
     let environment = Environment::new()
         .clock(clock.clone())
         .observer(|_: &Event<'_>| {});
-    let breakers = CircuitBreakers::new_in(policy, capacity, &environment).unwrap();
+    let breakers = CircuitBreakers::new_in(policy.capacity(capacity), &environment).unwrap();
     (breakers, clock)
 }
 
@@ -120,9 +120,9 @@ fn counters_of_many_circuits_never_fall_though_circuits_are_forgotten() {
 
 #[test]
 fn no_capacity_is_no_policy() {
-    let invalid = CircuitBreakers::<u64>::new(fragile(), 0).unwrap_err();
+    let invalid = CircuitBreakers::<u64>::new(fragile().capacity(0)).unwrap_err();
     assert_eq!(invalid.field(), "capacity");
-    let invalid = CircuitBreakers::<u64>::new(fragile().min_calls(0), 1).unwrap_err();
+    let invalid = CircuitBreakers::<u64>::new(fragile().min_calls(0)).unwrap_err();
     assert_eq!(invalid.field(), "min_calls");
 }
 
@@ -154,7 +154,7 @@ async fn a_request_without_a_key_is_refused_counted_and_told() {
         assert!(matches!(event, Event::Rejected(_)));
         ear.fetch_add(1, Relaxed);
     });
-    let breakers = CircuitBreakers::<u32>::new_in(fragile(), 10, &environment).unwrap();
+    let breakers = CircuitBreakers::<u32>::new_in(fragile().capacity(10), &environment).unwrap();
     let service = breakers
         .layer_with(|_: &()| None, Results)
         .layer(service_fn(|()| ready(Ok::<(), BoxError>(()))));
