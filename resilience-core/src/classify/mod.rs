@@ -34,7 +34,8 @@ pub trait Settle {
 /// returns; [`Results`] takes every `Err` for a failure; [`Http`] understands HTTP and gRPC and
 /// looks on until the end of the body.
 ///
-/// A classifier that panics counts as a failed call, and the panic goes on.
+/// A closure that panics counts as a failed call, and the panic goes on. An answer to HEAD whose
+/// body nobody polls is one dropped before its end: it has no vote.
 pub trait Classifier<Res, Err> {
     /// What the caller gets instead of `Res` while `P` is still to be settled.
     type Response<P: Settle>;

@@ -3,7 +3,7 @@
 //! A rate limit, a circuit breaker and a bulkhead differ in what they decide, not in how a
 //! decision becomes a call. Each is a [`Gate`]; the services here ask it, refuse at once or after
 //! a wait, call the inner service, and see the call to its end with a
-//! [`Classifier`](crate::Classifier).
+//! [`Classifier`].
 //!
 //! [`Immediate`] gates answer at once and ask nothing of the inner service; [`Waiting`] gates may
 //! make a caller wait, and need `S: Clone` because such a call outlives its borrow of the service.
