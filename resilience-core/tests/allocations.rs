@@ -217,6 +217,11 @@ fn a_cache_allocates_nothing_for_a_hit() {
     };
     hits();
     assert_eq!(allocation_counter::measure(hits).count_total, 0);
+
+    let numbers: Cache<u64, u64> = Cache::new(policy).unwrap();
+    numbers.insert(7, 7);
+    let layer = numbers.layer_with(|number: &u64| Some(*number));
+    assert_eq!(admitted(layer.layer(echo())), 0);
 }
 
 #[test]
@@ -257,6 +262,8 @@ fn futures_stay_small() {
     let limiter = limiter::<u64>(quota(Algorithm::Gcra));
     let panics = CatchPanic::new("panics").unwrap();
     let keyed = limiter.layer_with(|number: &u64| Some(*number), Results);
+    let policy = cache::Policy::new("dishes", Duration::from_secs(3600));
+    let numbers: Cache<u64, u64> = Cache::new(policy).unwrap();
     for (layer, size, limit) in [
         (
             "circuit_breaker",
@@ -276,6 +283,11 @@ fn futures_stay_small() {
                     .layer(echo()),
             ),
             112,
+        ),
+        (
+            "cache",
+            size(numbers.layer_with(|key: &u64| Some(*key)).layer(echo())),
+            96,
         ),
         ("rate_limit", size(keyed.layer(echo())), 400),
         ("catch_panic", size(panics.plain_layer().layer(echo())), 64),

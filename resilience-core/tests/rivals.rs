@@ -255,6 +255,51 @@ async fn p10_waiters_are_polled_twice_and_outlive_the_caller_who_loads() {
     }
 }
 
+/// tower-resilience: a hit waits until the service inside is ready, and strands a permit of it;
+/// 100 misses make 100 calls.
+#[tokio::test(start_paused = true)]
+async fn p11_a_hit_needs_no_readiness_and_a_hundred_misses_make_one_call() {
+    let calls = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let slow = service_fn(move |number: u32| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            tokio::time::sleep(SECOND).await;
+            Ok::<_, Rejected>(number)
+        }
+    });
+    // One place, which `poll_ready` takes and a call gives back.
+    let limited = tower::limit::ConcurrencyLimit::new(slow, 1);
+    let dishes = Cache::new(cache::Policy::new("rivals", 60 * SECOND)).unwrap();
+    let service = dishes
+        .layer_with(|number: &u32| Some(*number))
+        .layer(limited);
+
+    let misses: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(service.clone().oneshot(7)))
+        .collect();
+    for miss in misses {
+        assert_eq!(miss.await.unwrap(), Ok(7));
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+
+    let busy = tokio::spawn(service.clone().oneshot(8));
+    tokio::task::yield_now().await;
+    let mut context = Context::from_waker(Waker::noop());
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        let mut hit = service.clone();
+        assert!(hit.poll_ready(&mut context).is_ready());
+        let mut answer = pin!(hit.call(7));
+        assert!(answer.as_mut().poll(&mut context).is_ready());
+        idle.push(service.clone());
+        assert!(idle.last_mut().unwrap().poll_ready(&mut context).is_ready());
+    }
+    // Neither those who were served nor those who only asked hold the one place.
+    assert_eq!(busy.await.unwrap(), Ok(8));
+    assert_eq!(service.oneshot(9).await, Ok(9));
+}
+
 /// tower-resilience: the default bulkhead never refuses, 1000 of 1000 hang; and refusing costs a
 /// timer's tick.
 #[test]

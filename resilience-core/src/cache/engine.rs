@@ -1,7 +1,7 @@
 use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash, sync::Arc};
 
 use super::{
-    Loaded, Policy, Snapshot,
+    Layer, Loaded, Policy, Snapshot,
     entry::Found,
     load::{Brought, Fetched},
     shared::{Freshness, Lookup, Shared},
@@ -205,10 +205,21 @@ where
         self.shared.storage.clear();
     }
 
+    /// A layer for any service whose answers may be shared: each key that `extractor` finds is
+    /// asked for once, and every answer that is no error is stored. A request without a key
+    /// passes.
+    pub fn layer_with<X>(&self, extractor: X) -> Layer<K, V, X> {
+        Layer::new(self.clone(), extractor)
+    }
+
     /// How it stands now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<Shared<K, V>> {
+        &self.shared
     }
 
     pub(super) fn name(&self) -> &'static str {

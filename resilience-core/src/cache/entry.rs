@@ -64,6 +64,20 @@ impl<V> Loaded<V> {
         self
     }
 
+    /// Sets what an answer said of its life.
+    #[cfg(feature = "http")]
+    pub(super) const fn life(
+        mut self,
+        ttl: Option<Duration>,
+        stale_while_revalidate: Option<Duration>,
+        stale_if_error: Option<Duration>,
+    ) -> Self {
+        self.terms.ttl = ttl;
+        self.terms.stale_while_revalidate = stale_while_revalidate;
+        self.terms.stale_if_error = stale_if_error;
+        self
+    }
+
     /// Sets how much of the policy's capacity it takes. Zero is not to be stored. Default 1.
     #[must_use]
     pub const fn weight(mut self, weight: u64) -> Self {

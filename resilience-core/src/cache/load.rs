@@ -10,12 +10,12 @@ use super::{
     measure::Count,
     shared::{Freshness, Joined, Lead, Lookup, News, Shared},
     state::Age,
-    storage::Hashed,
+    storage::{Hashed, HashedRef},
 };
 use crate::{Error, Reason, Rejected};
 
 /// What a loader brings.
-#[allow(dead_code, reason = "the layers take it up")]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has it"))]
 #[derive(Debug)]
 pub(super) enum Brought<V, P> {
     /// A value for everybody.
@@ -27,7 +27,7 @@ pub(super) enum Brought<V, P> {
 }
 
 /// What a caller gets.
-#[allow(dead_code, reason = "the layers take it up")]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has it"))]
 #[derive(Debug)]
 pub(super) enum Fetched<V, P, F> {
     /// What everybody gets.
@@ -36,6 +36,22 @@ pub(super) enum Fetched<V, P, F> {
     Private(P),
     /// Its loader, unused: what others get is not for it.
     Alone(F),
+}
+
+/// What a caller gets without waiting.
+#[derive(Debug)]
+pub(super) enum AtOnce<K, V, P, F> {
+    Done(Fetched<V, P, F>),
+    Load(Load<K, V, F>),
+}
+
+/// A load to be made, or to be waited for.
+#[derive(Debug)]
+pub(super) struct Load<K, V, F> {
+    key: Hashed<K>,
+    /// What there is to fall back on.
+    stale: Option<Arc<Entry<V>>>,
+    loader: F,
 }
 
 /// Where an entry comes from.
@@ -74,32 +90,56 @@ where
         P: Send + 'static,
         E: Send + 'static,
     {
-        let looked = self.storage.hash(key);
-        let owned = || Hashed {
+        match self.at_once(self.storage.hash(key), loader, explain) {
+            AtOnce::Done(fetched) => Ok(fetched),
+            // Boxed, so that a hit does not carry the room for a load.
+            AtOnce::Load(load) => Box::pin(self.load_in_time(load, explain)).await,
+        }
+    }
+
+    /// What there is of `key` without waiting; a load in the background may begin.
+    #[inline]
+    pub(super) fn at_once<Q, F, Fut, P, E>(
+        self: &Arc<Self>,
+        looked: HashedRef<'_, Q>,
+        loader: F,
+        explain: Explain<E>,
+    ) -> AtOnce<K, V, P, F>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
+        P: Send + 'static,
+        E: Send + 'static,
+    {
+        let key = || Hashed {
             hash: looked.hash,
-            key: key.to_owned(),
+            key: looked.key.to_owned(),
         };
         let stale = match self.look(looked) {
-            Lookup::Serve(entry, freshness) => return Ok(self.serve(entry, freshness, loader)),
+            Lookup::Serve(entry, freshness) => {
+                return AtOnce::Done(self.serve(entry, freshness, loader));
+            }
             Lookup::Refresh(entry, freshness) => match Handle::try_current() {
                 Ok(runtime) => {
                     self.count(&entry, freshness);
-                    if let Some(lead) = self.refresh(&owned(), &entry) {
+                    if let Some(lead) = self.refresh(&key(), &entry) {
                         runtime.spawn(lead.in_task().run(loader, Ancestry::none(), explain));
                     }
-                    return Ok(Fetched::Entry(entry, Source::Stored(freshness)));
+                    return AtOnce::Done(Fetched::Entry(entry, Source::Stored(freshness)));
                 }
                 // There is no background to load in.
                 Err(_) if freshness == Freshness::Fresh => {
-                    return Ok(self.serve(entry, freshness, loader));
+                    return AtOnce::Done(self.serve(entry, freshness, loader));
                 }
                 Err(_) => Some(entry),
             },
             Lookup::Stale(entry) => Some(entry),
             Lookup::Miss => None,
         };
-        // Boxed, so that a hit does not carry the room for a load.
-        Box::pin(self.clone().load_in_time(owned(), stale, loader, explain)).await
+        let key = key();
+        AtOnce::Load(Load { key, stale, loader })
     }
 
     fn serve<P, F>(
@@ -117,12 +157,10 @@ where
         }
     }
 
-    /// Loads, for as long as the caller has patience, and falls back on `stale`.
-    async fn load_in_time<F, Fut, P, E>(
-        self: Arc<Self>,
-        key: Hashed<K>,
-        stale: Option<Arc<Entry<V>>>,
-        loader: F,
+    /// Loads, for as long as the caller has patience, and falls back on what is stale.
+    pub(super) async fn load_in_time<F, Fut, P, E>(
+        self: &Arc<Self>,
+        load: Load<K, V, F>,
         explain: Explain<E>,
     ) -> Result<Fetched<V, P, F>, Error<E>>
     where
@@ -131,6 +169,7 @@ where
         P: Send + 'static,
         E: Send + 'static,
     {
+        let Load { key, stale, loader } = load;
         let patience = match &stale {
             Some(_) => self.policy.patience(),
             None => self.policy.hard_timeout,

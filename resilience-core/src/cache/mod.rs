@@ -70,8 +70,12 @@ mod ancestry;
 mod engine;
 mod entry;
 mod flight;
+#[cfg(feature = "http")]
+pub mod http;
+mod layer;
 mod load;
 mod measure;
+mod once;
 mod policy;
 mod shared;
 mod state;
@@ -81,6 +85,7 @@ mod tags;
 pub use self::{
     engine::Cache,
     entry::Loaded,
+    layer::{Layer, ResponseFuture, Service},
     measure::Snapshot,
     policy::{OnLeaderGone, Policy},
     state::EarlyRefresh,

@@ -93,6 +93,18 @@ impl Life {
         }
     }
 
+    /// How long ago it was loaded.
+    #[cfg(feature = "http")]
+    pub(super) const fn since_load(&self, now: Timestamp) -> Duration {
+        now.saturating_since(self.loaded)
+    }
+
+    /// For how long it has been stale.
+    #[cfg(feature = "http")]
+    pub(super) const fn over(&self, now: Timestamp) -> Duration {
+        now.saturating_since(self.expires)
+    }
+
     pub(super) const fn left(&self, now: Timestamp) -> Duration {
         self.expires.saturating_since(now)
     }

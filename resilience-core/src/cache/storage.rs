@@ -193,7 +193,7 @@ impl<K: Eq, V> Storage<K, V> {
     /// Stores `entry`, where it has a weight that fits; else there is none of this key from now
     /// on. Gives what had to go.
     pub(super) fn insert(&self, key: Hashed<K>, entry: Arc<Entry<V>>) -> Removed<K, V> {
-        if entry.weight() == 0 || entry.weight() > self.heaviest {
+        if !self.admits(&entry) {
             return self.remove(key.of()).into_iter().collect();
         }
         let mut removed = Removed::new();
@@ -202,6 +202,11 @@ impl<K: Eq, V> Storage<K, V> {
         let others = removed.iter().filter(|(key, _)| key.hash != hash).count();
         self.evictions.fetch_add(others as u64, Relaxed);
         removed
+    }
+
+    /// Whether `entry` has a weight that fits.
+    pub(super) fn admits(&self, entry: &Entry<V>) -> bool {
+        (1..=self.heaviest).contains(&entry.weight())
     }
 
     pub(super) fn remove<Q>(&self, key: HashedRef<'_, Q>) -> Option<(Hashed<K>, Arc<Entry<V>>)>

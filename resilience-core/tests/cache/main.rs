@@ -3,7 +3,10 @@
 
 mod edges;
 mod flights;
+#[cfg(feature = "http")]
+mod http;
 mod invalidation;
+mod layer;
 mod lives;
 mod model;
 

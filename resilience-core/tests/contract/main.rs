@@ -7,8 +7,9 @@ mod probe;
 use std::time::Duration;
 
 use resilience_core::{
-    BloomGuard, Bulkhead, CatchPanic, CircuitBreaker, RateLimiter, Results,
+    BloomGuard, Bulkhead, Cache, CatchPanic, CircuitBreaker, RateLimiter, Results,
     bloom_guard::Policy as GuardPolicy,
+    cache::Policy as CachePolicy,
     circuit_breaker::Policy as BreakerPolicy,
     concurrency::Policy as BulkheadPolicy,
     rate_limit::{Policy as LimitPolicy, Quota},
@@ -75,6 +76,11 @@ fn guard() -> BloomGuard<u64> {
     guard
 }
 
+/// A key for each kind of call, so that some are served from the cache.
+fn cache() -> Cache<String, u32> {
+    Cache::new(CachePolicy::new("contract", Duration::from_secs(60))).unwrap()
+}
+
 contract!(
     rate_limit,
     limiter().layer_with(|_: &probe::Call| Some(()), Results)
@@ -88,4 +94,16 @@ contract!(
 contract!(
     catch_panic,
     CatchPanic::new("contract").unwrap().plain_layer()
+);
+// A hit needs no readiness of the service: what that says is the answer of the call that needs it.
+contract!(
+    cache,
+    cache().layer_with(|call: &probe::Call| Some(format!("{call:?}"))),
+    an_answer_passes
+    an_error_passes
+    an_unready_call_is_refused
+    readiness_is_never_parked
+    a_dropped_call_leaves_nothing_behind
+    a_panic_leaves_nothing_behind
+    services_are_send_and_sync
 );

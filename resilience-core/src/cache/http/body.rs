@@ -1,0 +1,183 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+/// The body of an answer: the service's own, or one from the cache.
+#[pin_project]
+pub struct CacheBody<B: Body> {
+    #[pin]
+    kind: Kind<B>,
+}
+
+#[pin_project(project = KindProj)]
+enum Kind<B: Body> {
+    /// The service's own.
+    Inner(#[pin] B),
+    /// The service's own, of which some was read before it turned out not to be for the cache.
+    Begun(VecDeque<Bytes>, Option<Tail<B>>),
+    Stored(Option<Bytes>),
+}
+
+/// What follows what was read.
+enum Tail<B: Body> {
+    More(Pin<Box<B>>),
+    Trailers(HeaderMap),
+    Failed(B::Error),
+}
+
+impl<B: Body> CacheBody<B> {
+    pub(super) const fn inner(body: B) -> Self {
+        let kind = Kind::Inner(body);
+        Self { kind }
+    }
+
+    pub(super) const fn stored(bytes: Bytes) -> Self {
+        let kind = Kind::Stored(Some(bytes));
+        Self { kind }
+    }
+}
+
+/// An empty body, whatever `B` is.
+impl<B: Body> Default for CacheBody<B> {
+    fn default() -> Self {
+        let kind = Kind::Stored(None);
+        Self { kind }
+    }
+}
+
+/// Reads `body` to its end; gives it back as it was where it is longer than `limit`, ends in an
+/// error or has trailers.
+pub(super) async fn read<B>(body: B, limit: usize) -> Result<Bytes, CacheBody<B>>
+where
+    B: Body<Data = Bytes>,
+{
+    if body.size_hint().lower() > limit as u64 {
+        return Err(CacheBody::inner(body));
+    }
+    let mut body = Box::pin(body);
+    let mut chunks = VecDeque::new();
+    let mut length = 0;
+    let tail = loop {
+        let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await else {
+            return Ok(join(&chunks, length));
+        };
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => {
+                length += data.len();
+                chunks.push_back(data);
+                if length > limit {
+                    break Tail::More(body);
+                }
+            }
+            Ok(Err(frame)) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    break Tail::Trailers(trailers);
+                }
+            }
+            Err(error) => break Tail::Failed(error),
+        }
+    };
+    let kind = Kind::Begun(chunks, Some(tail));
+    Err(CacheBody { kind })
+}
+
+/// All in one piece of its own, which holds on to no buffer of the connection that it came from.
+fn join(chunks: &VecDeque<Bytes>, length: usize) -> Bytes {
+    let mut whole = BytesMut::with_capacity(length);
+    chunks
+        .iter()
+        .for_each(|chunk| whole.extend_from_slice(chunk));
+    whole.freeze()
+}
+
+impl<B> Body for CacheBody<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let (chunks, tail) = match self.project().kind.project() {
+            KindProj::Inner(body) => return body.poll_frame(cx),
+            KindProj::Stored(bytes) => {
+                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
+            KindProj::Begun(chunks, tail) => (chunks, tail),
+        };
+        if let Some(chunk) = chunks.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        match tail.take() {
+            None => Poll::Ready(None),
+            Some(Tail::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Some(Tail::Failed(error)) => Poll::Ready(Some(Err(error))),
+            Some(Tail::More(mut body)) => {
+                let poll = body.as_mut().poll_frame(cx);
+                *tail = Some(Tail::More(body));
+                poll
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Inner(body) => body.is_end_stream(),
+            Kind::Stored(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Kind::Begun(chunks, tail) => {
+                chunks.is_empty()
+                    && match tail {
+                        None => true,
+                        Some(Tail::More(body)) => body.is_end_stream(),
+                        Some(Tail::Trailers(_) | Tail::Failed(_)) => false,
+                    }
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Inner(body) => body.size_hint(),
+            Kind::Stored(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Kind::Begun(chunks, tail) => {
+                let read = chunks.iter().map(Bytes::len).sum::<usize>() as u64;
+                let mut hint = match tail {
+                    Some(Tail::More(body)) => body.size_hint(),
+                    Some(Tail::Failed(_)) => SizeHint::default(),
+                    Some(Tail::Trailers(_)) | None => SizeHint::with_exact(0),
+                };
+                if let Some(upper) = hint.upper() {
+                    hint.set_upper(upper.saturating_add(read));
+                }
+                hint.set_lower(hint.lower().saturating_add(read));
+                hint
+            }
+        }
+    }
+}
+
+impl<B: Body> fmt::Debug for CacheBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Inner(_) => "Inner",
+            Kind::Begun(..) => "Begun",
+            Kind::Stored(_) => "Stored",
+        };
+        write!(f, "CacheBody::{kind}")
+    }
+}

@@ -1,0 +1,147 @@
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{AGE, CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY},
+    response::Parts,
+};
+use http_body::Body;
+
+use super::{CacheBody, directives::split, response::strip};
+use crate::{
+    Timestamp,
+    cache::{load::Source, shared::Freshness, state::Life},
+};
+
+/// A whole answer, shared by all who get it.
+#[derive(Clone, Debug)]
+pub struct Page(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    /// How old it was when it came.
+    age: Duration,
+}
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+impl Page {
+    pub(super) fn new(head: &Parts, body: Bytes, age: Duration) -> Self {
+        let mut headers = head.headers.clone();
+        strip(&mut headers);
+        Self(Arc::new(Inner {
+            status: head.status,
+            headers,
+            body,
+            age,
+        }))
+    }
+
+    /// What it takes, in KiB, begun ones counted whole.
+    pub(super) fn weight(&self, key: usize) -> u64 {
+        let Inner { headers, body, .. } = &*self.0;
+        let fields = headers.iter();
+        let fields: usize = fields
+            .map(|(name, value)| FIELD + name.as_str().len() + value.len())
+            .sum();
+        ((PAGE + key + fields + body.len()) as u64).div_ceil(1024)
+    }
+
+    /// How old it is.
+    pub(super) fn age(&self, life: &Life, now: Timestamp) -> Duration {
+        self.0.age.saturating_add(life.since_load(now))
+    }
+
+    /// The answer as one caller gets it.
+    pub(super) fn answer<B: Body>(
+        &self,
+        if_none_match: Option<&HeaderValue>,
+    ) -> Response<CacheBody<B>> {
+        let Inner {
+            status,
+            headers,
+            body,
+            ..
+        } = &*self.0;
+        let mut response = Response::new(CacheBody::default());
+        if self.matches(if_none_match) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            for name in IN_304 {
+                for value in headers.get_all(&name) {
+                    response.headers_mut().append(name.clone(), value.clone());
+                }
+            }
+        } else {
+            *response.status_mut() = *status;
+            *response.headers_mut() = headers.clone();
+            *response.body_mut() = CacheBody::stored(body.clone());
+        }
+        response
+    }
+
+    /// Whether the caller has this very answer already: entity tags are compared weakly
+    /// (RFC 9110, 13.1.2).
+    fn matches(&self, if_none_match: Option<&HeaderValue>) -> bool {
+        let Some(asked) = if_none_match.filter(|_| self.0.status == StatusCode::OK) else {
+            return false;
+        };
+        let weak = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_owned();
+        let Some(tag) = self.0.headers.get(ETAG) else {
+            return false;
+        };
+        let tag = weak(tag.as_bytes());
+        split(asked).any(|asked| asked == b"*" || weak(asked) == tag)
+    }
+}
+
+/// A field of a header map, and what a page takes beside its fields and its body; about.
+const FIELD: usize = 64;
+const PAGE: usize = 384;
+
+/// What a 304 repeats (RFC 9110, 15.4.5).
+const IN_304: [HeaderName; 6] = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY];
+
+/// Adds what this cache did to `Cache-Status` (RFC 9211), after what others did before it.
+pub(super) fn tell(headers: &mut HeaderMap, name: &str, what: &str) {
+    // The name is printable and has no quotes: a policy's name was checked.
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{name}\"; {what}")) {
+        headers.append(CACHE_STATUS, value);
+    }
+}
+
+/// Adds the age, and where the answer comes from.
+pub(super) fn tell_source(
+    headers: &mut HeaderMap,
+    name: &str,
+    page: &Page,
+    life: &Life,
+    now: Timestamp,
+    source: Source,
+    stored: &'static str,
+) {
+    let age = page.age(life, now).as_secs();
+    if source != Source::Loaded || age > 0 {
+        headers.insert(AGE, HeaderValue::from(age));
+    }
+    let mut what = String::with_capacity(64);
+    what.push_str(match source {
+        Source::Stored(_) | Source::Fallback => "hit",
+        Source::Loaded => stored,
+        Source::Coalesced => "fwd=miss; collapsed",
+    });
+    // Below zero where it is stale.
+    let ttl = life.left(now).as_secs();
+    let over = life.over(now).as_secs();
+    let sign = if over > 0 { "-" } else { "" };
+    write!(what, "; ttl={sign}{}", ttl.max(over)).expect("a string takes all");
+    what.push_str(match source {
+        Source::Stored(Freshness::Stale) => "; detail=stale",
+        Source::Fallback => "; detail=stale-if-error",
+        Source::Stored(Freshness::Fresh) | Source::Loaded | Source::Coalesced => "",
+    });
+    tell(headers, name, &what);
+}

@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request,
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, HOST, IF_MATCH, IF_NONE_MATCH,
+        IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+use http_body::Body;
+
+use super::{Identity, directives::Directives, rules::Rules};
+use crate::protocol::Protocol;
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(super) enum Course {
+    /// It passes, for the reason that `Cache-Status` gives.
+    Pass(&'static str),
+    /// It passes, and voids what is stored of its address where it succeeds.
+    Write,
+    /// It is served from the cache, as these say.
+    Serve(Demand),
+}
+
+/// What a request that is served from the cache says beside its key.
+#[derive(Debug)]
+pub(super) struct Demand {
+    /// Whether its identity is part of the key.
+    pub(super) identified: bool,
+    pub(super) if_none_match: Option<HeaderValue>,
+    /// The oldest answer that is welcome.
+    pub(super) max_age: Option<Duration>,
+    pub(super) only_if_cached: bool,
+}
+
+/// The longest key: a longer one is nobody's honest request.
+const LONGEST_KEY: usize = 8 * 1024;
+
+/// Says what is to be done with `request`, and writes its key, where it has one.
+pub(super) fn judge<B, I>(
+    request: &Request<B>,
+    rules: &Rules,
+    identity: &I,
+    key: &mut Vec<u8>,
+) -> Course
+where
+    B: Body,
+    I: Identity<Request<B>>,
+{
+    let headers = request.headers();
+    match *request.method() {
+        Method::GET | Method::HEAD => {}
+        // Those that change nothing (RFC 9110, 9.2.1).
+        Method::OPTIONS | Method::TRACE => return Course::Pass("fwd=method"),
+        _ => return Course::Write,
+    }
+    let has_body = !request.body().is_end_stream() || carries_body(headers);
+    if has_body
+        || Protocol::of(headers) != Protocol::Http
+        || BYPASSING.iter().any(|name| headers.contains_key(name))
+    {
+        return Course::Pass("fwd=bypass");
+    }
+    let directives = Directives::of(headers);
+    if directives.no_store {
+        return Course::Pass("fwd=request");
+    }
+    let pragma = headers.get(PRAGMA).map(HeaderValue::as_bytes);
+    let reload = directives.no_cache
+        || directives.max_age == Some(Duration::ZERO)
+        // From before there was `Cache-Control` (RFC 9111, 5.4).
+        || (pragma == Some(b"no-cache") && !headers.contains_key(CACHE_CONTROL));
+    if reload {
+        return Course::Pass("fwd=request");
+    }
+    if headers.get_all(HOST).iter().nth(1).is_some() {
+        return Course::Pass("fwd=bypass");
+    }
+    write(request, &rules.vary, key);
+    let identified = identity.write(request, key);
+    let credentials = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
+    if (credentials && !identified) || key.len() > LONGEST_KEY {
+        return Course::Pass("fwd=bypass");
+    }
+    Course::Serve(Demand {
+        identified,
+        if_none_match: headers.get(IF_NONE_MATCH).cloned(),
+        max_age: directives.max_age,
+        only_if_cached: directives.only_if_cached,
+    })
+}
+
+/// Fields that ask for a part, for another protocol, or under a condition that we do not judge.
+const BYPASSING: [HeaderName; 5] = [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, UPGRADE];
+
+fn carries_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    length.is_some_and(|length| length.as_bytes() != b"0")
+        || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Method, scheme, authority, path and query as they came, and the declared fields, each with its
+/// length before it so that no two keys meet by shifting a byte.
+fn write<B>(request: &Request<B>, vary: &[HeaderName], key: &mut Vec<u8>) {
+    let uri = request.uri();
+    field(key, request.method().as_str().as_bytes());
+    field(key, uri.scheme_str().unwrap_or_default().as_bytes());
+    let start = key.len();
+    field(key, authority(request));
+    key[start..].make_ascii_lowercase();
+    field(key, uri.path().as_bytes());
+    field(key, uri.query().unwrap_or_default().as_bytes());
+    // "/menu" and "/menu?" are two addresses.
+    key.push(u8::from(uri.query().is_some()));
+    for name in vary {
+        for value in request.headers().get_all(name) {
+            field(key, value.as_bytes());
+        }
+        // No field is as long as this.
+        key.extend(u32::MAX.to_le_bytes());
+    }
+}
+
+/// Appends a field of a key.
+pub(super) fn field(key: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1);
+    key.extend(length.to_le_bytes());
+    key.extend(bytes);
+}
+
+fn authority<B>(request: &Request<B>) -> &[u8] {
+    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+    let named = request.uri().authority();
+    named.map_or_else(|| host.unwrap_or_default(), |it| it.as_str().as_bytes())
+}
+
+/// The address that an unsafe request voids (RFC 9111, 4.4), as a tag of what is stored of it.
+pub(super) fn address<B>(request: &Request<B>) -> String {
+    let authority = String::from_utf8_lossy(authority(request)).to_ascii_lowercase();
+    let path = request.uri().path_and_query();
+    let path = path.map_or("/", http::uri::PathAndQuery::as_str);
+    format!("{authority}{path}")
+}
+
+/// Leaves those fields alone that are part of the key or said to tell nothing apart: what the
+/// service does not see cannot change what others are served.
+pub(super) fn strip(headers: &mut HeaderMap, rules: &Rules, identified: bool) {
+    let kept = |name: &HeaderName| {
+        rules.vary.contains(name)
+            || rules.pass.contains(name)
+            || *name == HOST
+            || (identified && (*name == AUTHORIZATION || *name == COOKIE))
+    };
+    if headers.keys().all(kept) {
+        return;
+    }
+    let all = std::mem::take(headers);
+    let mut current = None;
+    for (name, value) in all {
+        // A name comes with the first of its values alone.
+        current = name.or(current);
+        if let Some(name) = current.as_ref().filter(|name| kept(name)) {
+            headers.append(name.clone(), value);
+        }
+    }
+}

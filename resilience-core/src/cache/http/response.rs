@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{
+        AGE, AUTHORIZATION, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE, EXPIRES,
+        SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    },
+    response::Parts,
+};
+
+use super::{
+    directives::{Directives, split},
+    rules::Rules,
+};
+use crate::{cache::Policy, protocol::Protocol};
+
+/// What is to be done with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The service failed: nobody else gets this.
+    Failed,
+    /// It is for the one who asked.
+    Private,
+    /// It is for everybody who asks the same, for so long.
+    Shared(Terms),
+}
+
+/// For how long an answer is good; `None` is what the policy says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) ttl: Option<Duration>,
+    pub(super) stale_while_revalidate: Option<Duration>,
+    pub(super) stale_if_error: Option<Duration>,
+    /// How old it was when it came.
+    pub(super) age: Duration,
+}
+
+/// Judges an answer by its head (RFC 9111, 3).
+pub(super) fn judge(head: &Parts, rules: &Rules, policy: &Policy, identified: bool) -> Verdict {
+    let headers = &head.headers;
+    if head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS {
+        return Verdict::Failed;
+    }
+    let directives = Directives::of(headers);
+    let shareable = rules.statuses.contains(&head.status)
+        && head.status != StatusCode::PARTIAL_CONTENT
+        && !directives.no_store
+        && !directives.no_cache
+        && (identified || !directives.private)
+        && !headers.contains_key(SET_COOKIE)
+        && !headers.contains_key(CONTENT_RANGE)
+        && !headers.contains_key(TRAILER)
+        && Protocol::of(headers) == Protocol::Http
+        && !is_endless(headers)
+        && varies_as_declared(headers, rules, identified);
+    if !shareable {
+        return Verdict::Private;
+    }
+    let terms = terms(head, &directives, policy);
+    if terms.ttl.is_some_and(|ttl| ttl.is_zero()) {
+        return Verdict::Private;
+    }
+    Verdict::Shared(terms)
+}
+
+fn terms(head: &Parts, directives: &Directives, policy: &Policy) -> Terms {
+    let headers = &head.headers;
+    let age = headers.get(AGE).map_or(Duration::ZERO, |age| {
+        let digits = age.to_str().ok().and_then(|age| age.trim().parse().ok());
+        // Nobody knows how old it is: too old.
+        Duration::from_secs(digits.unwrap_or(u64::MAX))
+    });
+    let fresh_for = directives.fresh_for().or_else(|| expires(headers));
+    let mut ttl = fresh_for.map(|fresh_for| {
+        // The policy moves it up by its share of jitter at most, and never past what was said.
+        fresh_for.saturating_sub(age).div_f64(1.0 + policy.jitter)
+    });
+    if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        ttl = Some(ttl.map_or(policy.negative_ttl, |ttl| ttl.min(policy.negative_ttl)));
+    }
+    let stale = |said: Option<Duration>| match said {
+        None if directives.no_stale => Some(Duration::ZERO),
+        said => said,
+    };
+    Terms {
+        ttl,
+        stale_while_revalidate: stale(directives.stale_while_revalidate),
+        stale_if_error: stale(directives.stale_if_error),
+        age,
+    }
+}
+
+/// `Expires` against the `Date` of the same answer, so that no wall clock of ours takes part;
+/// what is no date has expired.
+fn expires(headers: &HeaderMap) -> Option<Duration> {
+    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+    let until = date(headers.get(EXPIRES)?);
+    let sent = headers.get(DATE).and_then(date);
+    let left = until
+        .zip(sent)
+        .and_then(|(until, sent)| until.duration_since(sent).ok());
+    Some(left.unwrap_or_default())
+}
+
+/// Whether the answer depends on nothing that the key leaves out.
+fn varies_as_declared(headers: &HeaderMap, rules: &Rules, identified: bool) -> bool {
+    let mut names = headers.get_all(VARY).iter().flat_map(split);
+    names.all(|name| {
+        let Ok(name) = HeaderName::from_bytes(name) else {
+            return false;
+        };
+        rules.vary.contains(&name) || (identified && (name == AUTHORIZATION || name == COOKIE))
+    })
+}
+
+/// Streams that go on until somebody hangs up.
+fn is_endless(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        kind.starts_with(b"text/event-stream") || kind.starts_with(b"multipart/")
+    })
+}
+
+/// Removes what belongs to one connection, one caller or one moment.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let nominated: Vec<_> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(split)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    for name in nominated.iter().chain(&NOT_STORED) {
+        headers.remove(name);
+    }
+}
+
+/// Quotas are the caller's own (draft-ietf-httpapi-ratelimit-headers: not to be believed on
+/// answers from a cache); the rest is of the connection (RFC 9110, 7.6.1).
+const NOT_STORED: [HeaderName; 13] = [
+    AGE,
+    CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("proxy-authorization"),
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+];

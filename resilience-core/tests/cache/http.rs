@@ -1,0 +1,667 @@
+//! Whole answers: shared where they are everybody's, and nowhere else.
+
+use ::http::{
+    HeaderName, Request, Response, StatusCode,
+    header::{
+        ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, ETAG,
+        IF_NONE_MATCH, RANGE, SET_COOKIE, VARY,
+    },
+};
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use resilience_core::{
+    Rejected,
+    cache::http::{CacheBody, HttpCache, Layer, Tags},
+};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use super::*;
+
+/// What the service answers, as a list of fields; its body is the number of the call.
+type Fields = &'static [(HeaderName, &'static str)];
+
+#[derive(Clone)]
+struct Site {
+    pages: HttpCache,
+    layer: Layer,
+    calls: Arc<AtomicU64>,
+}
+
+impl Site {
+    fn new(policy: Policy) -> Self {
+        let environment = Environment::new().clock(Clock::tokio());
+        let pages = HttpCache::new_in(policy.jitter(0.0), &environment).unwrap();
+        Self {
+            layer: pages.layer(),
+            pages,
+            calls: Arc::default(),
+        }
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Sends `request` to a service that answers as `answer` says.
+    fn send_to<F>(
+        &self,
+        request: Request<Body>,
+        answer: F,
+    ) -> impl Future<Output = Response<Bytes>> + Send + use<F>
+    where
+        F: FnOnce(Request<Body>, u64) -> Response<Body> + Clone + Send + 'static,
+    {
+        let response = self.try_send(request, answer);
+        async {
+            let (head, body) = response.await.unwrap().into_parts();
+            Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+        }
+    }
+
+    fn try_send<F>(
+        &self,
+        request: Request<Body>,
+        answer: F,
+    ) -> impl Future<Output = Result<Response<CacheBody<Body>>, Rejected>> + Send + use<F>
+    where
+        F: FnOnce(Request<Body>, u64) -> Response<Body> + Clone + Send + 'static,
+    {
+        let calls = self.calls.clone();
+        let inner = service_fn(move |request| {
+            let answer = answer.clone();
+            let number = calls.fetch_add(1, Ordering::Relaxed) + 1;
+            async move { Ok::<_, Rejected>(answer(request, number)) }
+        });
+        self.layer.layer(inner).oneshot(request)
+    }
+
+    /// The answer to `request`, where the service answers 200 with `fields`.
+    fn send(
+        &self,
+        request: Request<Body>,
+        fields: Fields,
+    ) -> impl Future<Output = Response<Bytes>> + Send + use<> {
+        self.send_to(request, move |_, number| ok(fields, number))
+    }
+}
+
+/// Fields whose names have no constants.
+fn named(fields: &[(&'static str, &'static str)]) -> Fields {
+    let fields = fields.iter();
+    let fields = fields.map(|(name, value)| (HeaderName::from_static(name), *value));
+    fields.collect::<Vec<_>>().leak()
+}
+
+fn ok(fields: Fields, number: u64) -> Response<Body> {
+    let mut response = Response::new(Body::from(number.to_string()));
+    for (name, value) in fields {
+        response.headers_mut().append(name, value.parse().unwrap());
+    }
+    response
+}
+
+fn site() -> Site {
+    Site::new(policy())
+}
+
+fn get(path: &str) -> Request<Body> {
+    with(path, &[])
+}
+
+fn with(path: &str, fields: Fields) -> Request<Body> {
+    let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+    for (name, value) in fields {
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    request
+}
+
+fn status(response: &Response<Bytes>) -> &str {
+    let all = response.headers().get_all("cache-status");
+    all.iter().next_back().unwrap().to_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_served_from_the_cache_with_its_age_and_says_so() {
+    let site = site();
+    let first = site.send(get("/menu"), &[]).await;
+    assert_eq!(status(&first), r#""dishes"; fwd=miss; stored; ttl=10"#);
+    assert_eq!(first.headers().get(AGE), None);
+    advance(3 * SECOND).await;
+    let second = site.send(get("/menu"), &[]).await;
+    assert_eq!(second.body(), "1");
+    assert_eq!(status(&second), r#""dishes"; hit; ttl=7"#);
+    assert_eq!(second.headers()[AGE], "3");
+    advance(7 * SECOND).await;
+    assert_eq!(site.send(get("/menu"), &[]).await.body(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_says_of_its_life_goes_before_the_policy() {
+    for (said, life) in [
+        ("max-age=3", 3),
+        ("max-age=3, s-maxage=5", 5),
+        ("public, max-age=100", 100),
+    ] {
+        let site = site();
+        let fields: Fields = match life {
+            3 => &[(CACHE_CONTROL, "max-age=3")],
+            5 => &[(CACHE_CONTROL, "max-age=3, s-maxage=5")],
+            _ => &[(CACHE_CONTROL, "public, max-age=100")],
+        };
+        site.send(get("/menu"), fields).await;
+        advance(life * SECOND - MILLISECOND).await;
+        assert_eq!(site.send(get("/menu"), fields).await.body(), "1", "{said}");
+        advance(MILLISECOND).await;
+        assert_eq!(site.send(get("/menu"), fields).await.body(), "2", "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_came_with_an_age_has_that_much_less_to_live() {
+    let site = site();
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=10"), (AGE, "8")];
+    site.send(get("/menu"), fields).await;
+    advance(SECOND).await;
+    assert_eq!(site.send(get("/menu"), fields).await.headers()[AGE], "9");
+    advance(SECOND).await;
+    assert_eq!(site.send(get("/menu"), fields).await.body(), "2");
+}
+
+/// Answers that are never stored, whatever is asked.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_for_everybody_is_not_stored() {
+    let cases: [Fields; 13] = [
+        &[(CACHE_CONTROL, "no-store")],
+        &[(CACHE_CONTROL, "no-cache")],
+        &[(CACHE_CONTROL, "private")],
+        &[(CACHE_CONTROL, "private=\"x\", max-age=60")],
+        &[(CACHE_CONTROL, "max-age=0")],
+        &[(CACHE_CONTROL, "max-age=what")],
+        &[
+            (SET_COOKIE, "session=1"),
+            (CACHE_CONTROL, "public, max-age=60"),
+        ],
+        &[(VARY, "*")],
+        &[(VARY, "Cookie")],
+        &[(VARY, "accept-language")],
+        &[(::http::header::EXPIRES, "0")],
+        &[(CONTENT_TYPE, "application/grpc")],
+        &[(::http::header::CONTENT_RANGE, "bytes 0-1/5")],
+    ];
+    for fields in cases {
+        let site = site();
+        for number in 1..4 {
+            let answer = site.send(get("/menu"), fields).await;
+            assert_eq!(answer.body(), &number.to_string(), "{fields:?}");
+            assert!(!status(&answer).contains("stored"), "{fields:?}");
+        }
+        assert!(site.pages.snapshot().hits == 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_statuses_that_were_declared_are_stored_and_errors_never() {
+    for (code, stored) in [
+        (200, true),
+        (203, true),
+        (204, false),
+        (206, false),
+        (300, true),
+        (301, true),
+        (302, false),
+        (304, false),
+        (400, false),
+        (403, false),
+        (404, true),
+        (410, true),
+        (429, false),
+        (500, false),
+        (503, false),
+    ] {
+        let site = site();
+        let answer = move |_, number: u64| {
+            let mut response = ok(&[(CACHE_CONTROL, "max-age=60")], number);
+            *response.status_mut() = StatusCode::from_u16(code).unwrap();
+            response
+        };
+        for _ in 0..3 {
+            let answered = site.send_to(get("/menu"), answer).await;
+            assert_eq!(answered.status(), code);
+        }
+        assert_eq!(site.calls(), if stored { 1 } else { 3 }, "{code}");
+        advance(6 * SECOND).await;
+        site.send_to(get("/menu"), answer).await;
+        let negative = [404, 410].contains(&code);
+        let expected = if stored { 1 + u64::from(negative) } else { 4 };
+        assert_eq!(site.calls(), expected, "{code}: a negative one lives 5 s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_user_is_ever_served_what_was_answered_to_another() {
+    let credentials: [Fields; 3] = [
+        &[(AUTHORIZATION, "Bearer a")],
+        &[(COOKIE, "session=a")],
+        &[(AUTHORIZATION, "Basic a"), (COOKIE, "session=a")],
+    ];
+    let answers: [Fields; 5] = [
+        &[],
+        &[(CACHE_CONTROL, "public, max-age=60")],
+        &[(CACHE_CONTROL, "s-maxage=60")],
+        &[
+            (VARY, "Authorization, Cookie"),
+            (CACHE_CONTROL, "max-age=60"),
+        ],
+        &[(SET_COOKIE, "session=a")],
+    ];
+    for of_a in credentials {
+        for fields in answers {
+            let site = site();
+            let nonce = site.send(with("/me", of_a), fields).await;
+            for of_b in [
+                with("/me", &[(AUTHORIZATION, "Bearer b")]),
+                with("/me", &[(COOKIE, "session=b")]),
+                with("/me", &[]),
+            ] {
+                let other = site.send(of_b, fields).await;
+                assert_ne!(nonce.body(), other.body(), "{of_a:?} {fields:?}");
+            }
+            // Nor is somebody who is known served what a stranger was.
+            let again = site.send(with("/me", of_a), fields).await;
+            assert!(!status(&again).contains("hit"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_what_is_private_ask_for_themselves() {
+    for fields in [
+        &[(CACHE_CONTROL, "private")] as Fields,
+        &[(SET_COOKIE, "session=1")],
+        &[(VARY, "*")],
+    ] {
+        let site = site();
+        let callers: Vec<_> = (0..50)
+            .map(|_| {
+                let site = site.clone();
+                tokio::spawn(async move { site.send(get("/me"), fields).await })
+            })
+            .collect();
+        let mut bodies = std::collections::BTreeSet::new();
+        for caller in callers {
+            bodies.insert(caller.await.unwrap().into_body());
+        }
+        assert_eq!(bodies.len(), 50, "each got its own");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_in_the_key_lets_each_have_his_own() {
+    let site = site();
+    let layer = site.layer.clone().identity(|request: &Request<Body>| {
+        let user = request.headers().get(AUTHORIZATION)?;
+        Some(user.as_bytes().to_vec())
+    });
+    let calls = site.calls.clone();
+    let service = layer.layer(service_fn(move |request: Request<Body>| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        let user = request.headers().get(AUTHORIZATION).cloned();
+        async move {
+            let text = user
+                .as_ref()
+                .map_or("nobody", |it| it.to_str().unwrap())
+                .to_owned();
+            let mut response = Response::new(Body::from(text));
+            let private = "private, max-age=60".parse().unwrap();
+            response.headers_mut().insert(CACHE_CONTROL, private);
+            Ok::<_, Rejected>(response)
+        }
+    }));
+    for _ in 0..2 {
+        for (request, expected) in [
+            (with("/me", &[(AUTHORIZATION, "a")]), "a"),
+            (with("/me", &[(AUTHORIZATION, "b")]), "b"),
+            (get("/me"), "nobody"),
+        ] {
+            let response = service.clone().oneshot(request).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, expected);
+        }
+    }
+    assert_eq!(
+        site.calls(),
+        4,
+        "the stranger's answer was private, and nobody's"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_service_cannot_see_cannot_poison_an_answer() {
+    let site = site();
+    let echo = |request: Request<Body>, _| {
+        let seen = request.headers().keys().map(HeaderName::as_str);
+        Response::new(Body::from(seen.collect::<Vec<_>>().join(",")))
+    };
+    let hostile = named(&[
+        ("x-forwarded-host", "evil.example"),
+        ("x-http-method-override", "DELETE"),
+        ("x-original-url", "/admin"),
+        ("host", "example.com"),
+        ("accept-language", "de"),
+        ("if-none-match", "\"1\""),
+    ]);
+    let first = site.send_to(with("/menu", hostile), echo).await;
+    assert_eq!(first.body(), "host");
+    // What passes the cache by arrives as it was.
+    let passing = with("/menu", &[(COOKIE, "a"), (ACCEPT_LANGUAGE, "de")]);
+    let answered = site.send_to(passing, echo).await;
+    assert_eq!(answered.body(), "cookie,accept-language");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_may_change_the_answer_is_part_of_the_key() {
+    let mut site = site();
+    site.layer = site.layer.vary([ACCEPT_LANGUAGE]);
+    let host: Fields = &[(::http::header::HOST, "a.example")];
+    let other: Fields = &[(::http::header::HOST, "b.example")];
+    let requests = || {
+        let mut head = get("/menu");
+        *head.method_mut() = ::http::Method::HEAD;
+        vec![
+            get("/menu"),
+            head,
+            get("/menu?"),
+            get("/menu?a=1"),
+            get("/menu?a=1&a=2"),
+            get("/menu?a=2&a=1"),
+            get("/menu/"),
+            get("//menu"),
+            get("/me;x.css"),
+            get("/me%2f..%2fmenu"),
+            get("/MENU"),
+            get("http://a.example/menu"),
+            get("https://a.example/menu"),
+            with("/menu", host),
+            with("/menu", other),
+            with("/menu", &[(ACCEPT_LANGUAGE, "de")]),
+            with("/menu", &[(ACCEPT_LANGUAGE, "")]),
+            with("/menu", &[(ACCEPT_LANGUAGE, "de"), (ACCEPT_LANGUAGE, "en")]),
+            with("/menu", &[(ACCEPT_LANGUAGE, "de, en")]),
+        ]
+    };
+    let fields: Fields = &[(VARY, "Accept-Language")];
+    let mut bodies = std::collections::BTreeSet::new();
+    for request in requests() {
+        bodies.insert(site.send(request, fields).await.into_body());
+    }
+    assert_eq!(bodies.len(), requests().len());
+    for request in requests() {
+        assert!(status(&site.send(request, fields).await).contains("hit"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_no_plain_reads_pass() {
+    let long: &'static str = Box::leak(format!("/menu?{}", "x".repeat(10 * 1024)).into());
+    let method = |method: &str| {
+        let mut request = get("/menu");
+        *request.method_mut() = method.parse().unwrap();
+        request
+    };
+    let mut fat = get("/menu");
+    *fat.body_mut() = Body::from("fat");
+    for request in [
+        method("POST"),
+        method("OPTIONS"),
+        method("PROPFIND"),
+        fat,
+        get(long),
+        with("/menu", &[(RANGE, "bytes=0-1")]),
+        with("/menu", &[(::http::header::UPGRADE, "websocket")]),
+        with("/menu", &[(CACHE_CONTROL, "no-store")]),
+        with("/menu", &[(CACHE_CONTROL, "no-cache")]),
+        with("/menu", &[(CACHE_CONTROL, "max-age=0")]),
+        with("/menu", &[(::http::header::PRAGMA, "no-cache")]),
+        with(
+            "/menu",
+            &[(::http::header::HOST, "a"), (::http::header::HOST, "b")],
+        ),
+        with("/menu", &[(CONTENT_TYPE, "application/grpc")]),
+    ] {
+        let site = site();
+        site.send(get("/menu"), &[]).await;
+        let shown = format!("{:?}", request.headers());
+        let passed = site.send(request, &[]).await;
+        assert_eq!(passed.body(), "2", "{shown}");
+        assert!(status(&passed).contains("fwd="), "{shown}");
+        assert!(!status(&passed).contains("stored"), "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_wants_nothing_old_or_nothing_new_gets_that() {
+    let site = site();
+    let only = with("/menu", &[(CACHE_CONTROL, "only-if-cached")]);
+    let nothing = site.send(only, &[]).await;
+    assert_eq!(nothing.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(site.calls(), 0);
+    site.send(get("/menu"), &[]).await;
+    advance(5 * SECOND).await;
+    let young = || with("/menu", &[(CACHE_CONTROL, "max-age=5")]);
+    assert_eq!(site.send(young(), &[]).await.body(), "1");
+    advance(SECOND).await;
+    assert_eq!(site.send(young(), &[]).await.body(), "2");
+    let only = with("/menu", &[(CACHE_CONTROL, "only-if-cached")]);
+    assert_eq!(site.send(only, &[]).await.body(), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_has_the_answer_already_is_told_so() {
+    let site = site();
+    let fields: Fields = &[(ETAG, "\"soup\""), (CONTENT_TYPE, "text/plain")];
+    for tag in ["\"soup\"", "W/\"soup\"", "\"x\", \"soup\"", "*"] {
+        let mut request = get("/menu");
+        request
+            .headers_mut()
+            .insert(IF_NONE_MATCH, tag.parse().unwrap());
+        let answer = site.send(request, fields).await;
+        assert_eq!(answer.status(), StatusCode::NOT_MODIFIED, "{tag}");
+        assert_eq!(answer.headers()[ETAG], "\"soup\"");
+        assert_eq!(answer.headers().get(CONTENT_TYPE), None);
+        assert!(answer.body().is_empty());
+    }
+    let other = with("/menu", &[(IF_NONE_MATCH, "\"stew\"")]);
+    assert_eq!(site.send(other, fields).await.body(), "1");
+    assert_eq!(site.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_is_served_while_the_service_fails() {
+    let site = site();
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=5, stale-if-error=60")];
+    site.send(get("/menu"), fields).await;
+    advance(6 * SECOND).await;
+    let fails = |_, _| {
+        let mut response = Response::new(Body::from("down"));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
+    };
+    let stale = site.send_to(get("/menu"), fails).await;
+    assert_eq!(
+        (stale.status(), &**stale.body()),
+        (StatusCode::OK, &b"1"[..])
+    );
+    assert_eq!(
+        status(&stale),
+        r#""dishes"; hit; ttl=-1; detail=stale-if-error"#
+    );
+    advance(60 * SECOND).await;
+    let failed = site.send_to(get("/menu"), fails).await;
+    assert_eq!(failed.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(status(&failed), r#""dishes"; fwd=miss; fwd-status=502"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn must_revalidate_goes_before_a_policy_that_serves_what_is_stale() {
+    let policy = policy()
+        .stale_if_error(60 * SECOND)
+        .stale_while_revalidate(60 * SECOND);
+    let site = Site::new(policy);
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=5, must-revalidate")];
+    site.send(get("/menu"), fields).await;
+    advance(5 * SECOND).await;
+    assert_eq!(site.send(get("/menu"), fields).await.body(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_is_served_while_another_is_fetched() {
+    let site = site();
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=5, stale-while-revalidate=60")];
+    site.send(get("/menu"), fields).await;
+    advance(6 * SECOND).await;
+    let stale = site.send(get("/menu"), fields).await;
+    assert_eq!(stale.body(), "1");
+    assert_eq!(status(&stale), r#""dishes"; hit; ttl=-1; detail=stale"#);
+    settle().await;
+    assert_eq!(site.send(get("/menu"), fields).await.body(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_over_the_limit_a_broken_one_and_one_with_trailers_stream_through() {
+    let mut site = site();
+    site.layer = site.layer.max_body(10);
+    let frames = |frames: Vec<Result<http_body::Frame<Bytes>, &'static str>>| {
+        let stream = Frames(frames.into_iter());
+        Response::new(Body::new(stream))
+    };
+    let data = |text: &'static str| Ok(http_body::Frame::data(Bytes::from(text)));
+    for _ in 0..2 {
+        let long = move |_, _| frames(vec![data("0123456"), data("789"), data("10"), data("11")]);
+        assert_eq!(
+            site.send_to(get("/long"), long).await.body(),
+            "01234567891011"
+        );
+        let known = |_, _| Response::new(Body::from("0123456789ten"));
+        assert_eq!(
+            site.send_to(get("/known"), known).await.body(),
+            "0123456789ten"
+        );
+
+        let broken = move |_, _| frames(vec![data("012"), Err("broken")]);
+        let response = site.try_send(get("/broken"), broken).await.unwrap();
+        assert!(response.into_body().collect().await.is_err());
+
+        let trailers = move |_, _| {
+            let mut fields = ::http::HeaderMap::new();
+            fields.insert("checksum", "7".parse().unwrap());
+            frames(vec![data("012"), Ok(http_body::Frame::trailers(fields))])
+        };
+        let response = site.try_send(get("/trailers"), trailers).await.unwrap();
+        let collected = response.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["checksum"], "7");
+        assert_eq!(collected.to_bytes(), "012");
+    }
+    assert_eq!(site.calls(), 8);
+}
+
+struct Frames(std::vec::IntoIter<Result<http_body::Frame<Bytes>, &'static str>>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = &'static str;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, &'static str>>> {
+        std::task::Poll::Ready(self.0.next())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn quotas_and_what_is_of_the_connection_are_not_stored() {
+    let site = site();
+    let fields = named(&[
+        ("ratelimit", "\"all\";r=1;t=1"),
+        ("ratelimit-policy", "\"all\";q=1"),
+        ("connection", "x-hop, close"),
+        ("x-hop", "1"),
+        ("x-kept", "1"),
+    ]);
+    for _ in 0..2 {
+        let answer = site.send(get("/menu"), fields).await;
+        let mut names: Vec<_> = answer.headers().keys().map(HeaderName::as_str).collect();
+        names.retain(|name| !["age", "cache-status", "content-length"].contains(name));
+        assert_eq!(names, ["x-kept"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successful_write_voids_what_is_stored_of_its_address() {
+    let host: Fields = &[(::http::header::HOST, "Example.com")];
+    let site = site();
+    site.send(with("/dishes/7?x=1", host), &[]).await;
+    let write = |code: u16| {
+        let mut request = with("/dishes/7?x=1", host);
+        *request.method_mut() = ::http::Method::PUT;
+        let answer = move |_, _| {
+            Response::builder()
+                .status(code)
+                .body(Body::empty())
+                .unwrap()
+        };
+        site.send_to(request, answer)
+    };
+    write(500).await;
+    let kept = site.send(with("/dishes/7?x=1", host), &[]).await;
+    assert_eq!(kept.body(), "1");
+    write(204).await;
+    let fresh = site.send(with("/dishes/7?x=1", host), &[]).await;
+    assert_eq!(fresh.body(), "4");
+    site.pages.invalidate_tag("example.com/dishes/7?x=1");
+    let fresh = site.send(with("/dishes/7?x=1", host), &[]).await;
+    assert_eq!(fresh.body(), "5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_can_name_tags_of_its_own() {
+    let site = site();
+    let tagged = |_, number: u64| {
+        let mut response = ok(&[], number);
+        response.extensions_mut().insert(Tags::new(["menu"]));
+        response
+    };
+    site.send_to(get("/menu"), tagged).await;
+    assert_eq!(site.send_to(get("/menu"), tagged).await.body(), "1");
+    site.pages.invalidate_tag("menu");
+    assert_eq!(site.send_to(get("/menu"), tagged).await.body(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_waited_for_an_answer_of_500_are_refused_and_do_not_storm() {
+    let site = site();
+    let fails = |_, _| {
+        let mut response = Response::new(Body::from("down"));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    };
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let site = site.clone();
+            tokio::spawn(async move { site.try_send(get("/menu"), fails).await })
+        })
+        .collect();
+    let mut refused = 0;
+    for caller in callers {
+        match caller.await.unwrap() {
+            Ok(response) => assert_eq!(response.status(), 500),
+            Err(rejected) => {
+                assert_eq!(rejected.reason(), Reason::LoadFailed);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((site.calls(), refused), (1, 99));
+}
