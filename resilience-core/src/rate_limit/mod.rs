@@ -66,6 +66,7 @@ mod reservation;
 mod shared;
 mod state;
 mod tally;
+mod usage;
 
 pub use self::{
     layer::{Cost, Everybody, Gate, Layer, OneUnit, Permit, Service, Wait},

@@ -3,10 +3,9 @@
 use std::{array, time::Duration};
 
 use super::{
-    gcra::Gcra,
-    log::{Log, Search},
     policy::Tier,
-    quota::{Algorithm, Rule},
+    quota::Rule,
+    usage::{Seek, Usage},
 };
 use crate::{
     QuotaStatus, Timestamp,
@@ -27,8 +26,8 @@ const MARKS: [usize; 2] = [0, MAX_QUOTAS - 1];
 pub(super) struct Cell {
     timeline: Timeline,
     /// One quota is the rule; more live on the heap.
-    first: State,
-    rest: Box<[State]>,
+    first: Usage,
+    rest: Box<[Usage]>,
     /// Whose quotas these are.
     tier: Tier,
 }
@@ -84,9 +83,9 @@ pub(super) fn take(
     let mut marks = [0; MAX_QUOTAS];
     if units > 0 {
         for (cell, start) in cells.iter_mut().zip(MARKS) {
-            let states = cell.iter_mut().flat_map(|cell| cell.states_mut());
-            for ((now, state), mark) in states.zip(&mut marks[start..]) {
-                *mark = state.book(now, wait, units);
+            let usages = cell.iter_mut().flat_map(|cell| cell.usages_mut());
+            for ((now, usage), mark) in usages.zip(&mut marks[start..]) {
+                *mark = usage.book(now, wait, units);
             }
         }
     }
@@ -112,8 +111,8 @@ pub(super) fn cancel(mut cells: Cells<'_>, now: Timestamp, booking: &Booking) {
     for (cell, start) in cells.iter_mut().zip(MARKS) {
         let Some(cell) = cell else { continue };
         cell.move_to(now);
-        for ((_, state), &mark) in cell.states_mut().zip(&booking.marks[start..]) {
-            state.cancel(mark, booking.units);
+        for ((_, usage), &mark) in cell.usages_mut().zip(&booking.marks[start..]) {
+            usage.cancel(mark, booking.units);
         }
     }
 }
@@ -122,31 +121,31 @@ pub(super) fn cancel(mut cells: Cells<'_>, now: Timestamp, booking: &Booking) {
 pub(super) fn refund(mut cells: Cells<'_>, now: Timestamp, units: u64) {
     for cell in cells.iter_mut().flatten() {
         cell.move_to(now);
-        for (now, state) in cell.states_mut() {
-            state.refund(now, units);
+        for (now, usage) in cell.usages_mut() {
+            usage.refund(now, units);
         }
     }
 }
 
 /// A state and the time on its cell's own timeline.
 #[derive(Clone, Copy)]
-struct At<'a>(u64, &'a State);
+struct At<'a>(u64, &'a Usage);
 
 /// The shortest wait in nanoseconds after which `units` have room everywhere, and the quota that
 /// is the last to have it; or a quota that never has.
 fn earliest<'a>(cells: &'a Cells<'_>, units: u64) -> Result<(u64, At<'a>), At<'a>> {
-    let states = || cells.iter().flatten().flat_map(|cell| cell.states());
-    let first = states().next().expect("a call meets a quota");
-    if let Some(never) = states().find(|it| units > it.1.rule.most) {
+    let usages = || cells.iter().flatten().flat_map(|cell| cell.usages());
+    let first = usages().next().expect("a call meets a quota");
+    if let Some(never) = usages().find(|it| units > it.1.rule.most) {
         return Err(never);
     }
-    if states().all(|it| units == 0 || it.1.fits(it.0, units)) {
+    if usages().all(|it| units == 0 || it.1.fits(it.0, units)) {
         return Ok((0, first));
     }
     // Each quota in turn puts the call off until none does. No search ever goes back, so that
     // all of this passes over each entry once.
     let mut searches: [Option<(At<'a>, Seek<'a>)>; MAX_QUOTAS] = array::from_fn(|_| None);
-    for (slot, it) in searches.iter_mut().zip(states()) {
+    for (slot, it) in searches.iter_mut().zip(usages()) {
         *slot = Some((it, it.1.seek(it.0, units)));
     }
     let (mut wait, mut slowest) = (0, first);
@@ -172,22 +171,22 @@ fn is_reachable(cells: &Cells<'_>, wait: u64) -> bool {
 
 /// The quota that leaves the least, the first of several.
 fn tightest<'a>(cells: &'a Cells<'_>) -> At<'a> {
-    let states = cells.iter().flatten().flat_map(|cell| cell.states());
-    let least = states.min_by_key(|it| it.1.remaining(it.0));
+    let usages = cells.iter().flatten().flat_map(|cell| cell.usages());
+    let least = usages.min_by_key(|it| it.1.remaining(it.0));
     least.expect("a call meets a quota")
 }
 
 impl At<'_> {
     fn standing(self) -> Standing {
-        let Self(now, state) = self;
+        let Self(now, usage) = self;
         Standing {
-            name: state.rule.name,
+            name: usage.rule.name,
             status: QuotaStatus {
-                limit: state.rule.limit,
-                window: state.rule.window(),
-                remaining: state.remaining(now),
+                limit: usage.rule.limit,
+                window: usage.rule.window(),
+                remaining: usage.remaining(now),
             },
-            next_back: Duration::from_nanos(state.next_back(now)),
+            next_back: Duration::from_nanos(usage.next_back(now)),
         }
     }
 }
@@ -195,11 +194,11 @@ impl At<'_> {
 impl Cell {
     /// Nothing used yet of `rules`, of which there is one at least.
     pub(super) fn new(rules: impl IntoIterator<Item = Rule>, tier: Tier) -> Self {
-        let mut states = rules.into_iter().map(State::new);
+        let mut usages = rules.into_iter().map(Usage::new);
         Self {
             timeline: Timeline::default(),
-            first: states.next().expect("a policy has a quota"),
-            rest: states.collect(),
+            first: usages.next().expect("a policy has a quota"),
+            rest: usages.collect(),
             tier,
         }
     }
@@ -217,36 +216,36 @@ impl Cell {
     ) {
         self.move_to(now);
         self.tier = tier;
-        for ((now, state), rule) in self.states_mut().zip(rules) {
-            state.follow(now, rule);
+        for ((now, usage), rule) in self.usages_mut().zip(rules) {
+            usage.follow(now, rule);
         }
     }
 
     fn move_to(&mut self, now: Timestamp) {
         self.timeline.move_to(now.as_nanos());
-        for (now, state) in self.states_mut() {
-            state.forget(now);
+        for (now, usage) in self.usages_mut() {
+            usage.forget(now);
         }
     }
 
-    fn states(&self) -> impl Iterator<Item = At<'_>> {
+    fn usages(&self) -> impl Iterator<Item = At<'_>> {
         let now = self.timeline.latest;
-        let states = std::iter::once(&self.first).chain(&self.rest);
-        states.map(move |state| At(now, state))
+        let usages = std::iter::once(&self.first).chain(&self.rest);
+        usages.map(move |usage| At(now, usage))
     }
 
-    fn states_mut(&mut self) -> impl Iterator<Item = (u64, &mut State)> {
+    fn usages_mut(&mut self) -> impl Iterator<Item = (u64, &mut Usage)> {
         let now = self.timeline.latest;
-        let states = std::iter::once(&mut self.first).chain(&mut self.rest);
-        states.map(move |state| (now, state))
+        let usages = std::iter::once(&mut self.first).chain(&mut self.rest);
+        usages.map(move |usage| (now, usage))
     }
 }
 
 impl Retain for Cell {
     fn retention(&mut self, now: Timestamp) -> Retention {
         self.move_to(now);
-        let states = self.states().map(|At(now, state)| state.retention(now));
-        states.max().unwrap_or(Retention::Idle)
+        let usages = self.usages().map(|At(now, usage)| usage.retention(now));
+        usages.max().unwrap_or(Retention::Idle)
     }
 }
 
@@ -276,156 +275,3 @@ impl Timeline {
         self.latest = self.latest.max(now);
     }
 }
-
-/// What was used of one quota.
-#[derive(Debug)]
-struct State {
-    rule: Rule,
-    used: Used,
-}
-
-#[derive(Debug)]
-enum Used {
-    Log(Log),
-    Gcra(Gcra),
-}
-
-/// A search through one quota.
-#[derive(Debug)]
-enum Seek<'a> {
-    Log(Search<'a>),
-    Gcra(u64),
-}
-
-impl Seek<'_> {
-    fn from(&mut self, wait: u64) -> u64 {
-        match self {
-            Self::Log(search) => search.from(wait),
-            Self::Gcra(earliest) => wait.max(*earliest),
-        }
-    }
-}
-
-impl State {
-    fn new(rule: Rule) -> Self {
-        let used = match rule.algorithm {
-            Algorithm::SlidingLog | Algorithm::SlidingWindow => Used::Log(Log::default()),
-            Algorithm::Gcra => Used::Gcra(Gcra::default()),
-        };
-        Self { rule, used }
-    }
-
-    fn forget(&mut self, now: u64) {
-        match &mut self.used {
-            Used::Log(log) => log.forget(now, &self.rule),
-            Used::Gcra(gcra) => gcra.drain(now, &self.rule),
-        }
-    }
-
-    fn fits(&self, now: u64, units: u64) -> bool {
-        match &self.used {
-            Used::Log(log) => {
-                log.peak(now, &self.rule) + u128::from(units) <= u128::from(self.rule.limit)
-            }
-            Used::Gcra(gcra) => gcra.fits(units, &self.rule),
-        }
-    }
-
-    fn seek(&self, now: u64, units: u64) -> Seek<'_> {
-        match &self.used {
-            Used::Log(log) => Seek::Log(log.search(now, &self.rule, units)),
-            Used::Gcra(gcra) => Seek::Gcra(gcra.wait(units, &self.rule)),
-        }
-    }
-
-    fn remaining(&self, now: u64) -> u64 {
-        match &self.used {
-            Used::Log(log) => {
-                let peak = u64::try_from(log.peak(now, &self.rule)).unwrap_or(u64::MAX);
-                self.rule.limit.saturating_sub(peak)
-            }
-            Used::Gcra(gcra) => gcra.remaining(&self.rule),
-        }
-    }
-
-    fn next_back(&self, now: u64) -> u64 {
-        match &self.used {
-            Used::Log(log) => log.next_back(now, &self.rule),
-            Used::Gcra(gcra) => gcra.next_back(&self.rule),
-        }
-    }
-
-    /// Counts units, and says what `cancel` wants to know of them.
-    fn book(&mut self, now: u64, wait: u64, units: u64) -> u64 {
-        let at = now.saturating_add(wait);
-        match &mut self.used {
-            Used::Log(log) => {
-                log.book(at, units, &self.rule);
-                at
-            }
-            Used::Gcra(gcra) => gcra.book(wait, units, &self.rule),
-        }
-    }
-
-    fn cancel(&mut self, mark: u64, units: u64) {
-        match &mut self.used {
-            Used::Log(log) => log.cancel(mark, units),
-            Used::Gcra(gcra) => gcra.cancel(mark, units, &self.rule),
-        }
-    }
-
-    fn refund(&mut self, now: u64, units: u64) {
-        match &mut self.used {
-            Used::Log(log) => log.refund(now, units),
-            Used::Gcra(gcra) => gcra.refund(units, &self.rule),
-        }
-    }
-
-    /// Goes on under `rule`. What was forgotten under the old rule stays forgotten.
-    fn follow(&mut self, now: u64, rule: Rule) {
-        let old = std::mem::replace(&mut self.rule, rule);
-        let changed = match (&mut self.used, rule.algorithm) {
-            (Used::Log(_), Algorithm::SlidingLog | Algorithm::SlidingWindow) => None,
-            (Used::Gcra(gcra), Algorithm::Gcra) => {
-                gcra.follow(&old, &rule);
-                None
-            }
-            (Used::Log(log), Algorithm::Gcra) => {
-                let units = u64::try_from(log.peak(now, &old)).unwrap_or(u64::MAX);
-                Some(Used::Gcra(Gcra::with_units(now, units, &rule)))
-            }
-            (Used::Gcra(gcra), Algorithm::SlidingLog | Algorithm::SlidingWindow) => {
-                let mut log = Log::default();
-                match gcra.units(&old) {
-                    0 => {}
-                    units => log.book(now, units, &rule),
-                }
-                Some(Used::Log(log))
-            }
-        };
-        if let Some(used) = changed {
-            self.used = used;
-        }
-    }
-
-    fn retention(&self, now: u64) -> Retention {
-        let empty = match &self.used {
-            Used::Log(log) => log.is_empty(),
-            Used::Gcra(gcra) => gcra.is_empty(),
-        };
-        if empty {
-            return Retention::Idle;
-        }
-        match self.remaining(now) {
-            0 => Retention::Pinned,
-            remaining => {
-                let used = self.rule.most.saturating_sub(remaining);
-                let share = u128::from(used) * SHARE / u128::from(self.rule.most);
-                Retention::Used(u64::try_from(share).unwrap_or(u64::MAX))
-            }
-        }
-    }
-}
-
-/// In what a used share is counted, so that keys of several tiers compare.
-const SHARE: u128 = 1 << 20;
