@@ -98,7 +98,7 @@ impl CircuitBreaker {
     /// A layer for HTTP and gRPC, which sees an answer to the end of its body.
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn layer(&self) -> Layer {
+    pub fn layer(&self) -> Layer<crate::Http> {
         self.layer_with(crate::Http::new())
     }
 

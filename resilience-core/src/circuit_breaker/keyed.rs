@@ -1,9 +1,9 @@
 use std::{borrow::Borrow, fmt, hash::Hash};
 
-use super::{CircuitBreaker, KeyedLayer, Permit, Policy, measure::Figures, shared::Shared};
+use super::{CircuitBreaker, KeyedLayer, Policy, measure::Figures, shared::Shared};
 use crate::{
-    Environment, Event, InvalidPolicy, KeyExtractor, Reason, Rejected, Timestamp,
-    gate::{Entry, Gate, Never},
+    Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
+    gate::{ByKey, Gates},
     keyed::{Keyed, Retain, Retention},
     sync::{Arc, Mutex, lock},
 };
@@ -91,7 +91,7 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
     /// to be let through.
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn layer_by<X>(&self, extractor: X) -> KeyedLayer<K, X> {
+    pub fn layer_by<X>(&self, extractor: X) -> KeyedLayer<K, X, crate::Http> {
         self.layer_with(extractor, crate::Http::new())
     }
 
@@ -99,11 +99,7 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
     /// understands.
     #[must_use]
     pub fn layer_with<X, C>(&self, extractor: X, classifier: C) -> KeyedLayer<K, X, C> {
-        let gate = KeyedGate {
-            breakers: self.clone(),
-            extractor,
-        };
-        KeyedLayer::new(gate, classifier)
+        KeyedLayer::new(ByKey::new(self.clone(), extractor), classifier)
     }
 }
 
@@ -165,27 +161,16 @@ impl<K> fmt::Debug for CircuitBreakers<K> {
     }
 }
 
-/// [`CircuitBreakers`] and who finds the key.
-#[derive(Clone, Debug)]
-pub struct KeyedGate<K, X> {
-    breakers: CircuitBreakers<K>,
-    extractor: X,
-}
+impl<K: Hash + Eq + Clone> Gates for CircuitBreakers<K> {
+    type Key = K;
+    type Gate = CircuitBreaker;
 
-impl<Req, K, X> Gate<Req> for KeyedGate<K, X>
-where
-    K: Hash + Eq + Clone,
-    X: KeyExtractor<Req, Key = K> + Clone,
-{
-    type Permit = Permit;
-    type Wait = Never<Permit>;
+    fn gate(&self, key: &K) -> CircuitBreaker {
+        self.breaker(key)
+    }
 
-    fn enter(&self, request: &Req) -> Entry<Permit, Never<Permit>> {
-        let Some(key) = self.extractor.key(request) else {
-            return Entry::Refused(self.breakers.inner.refuse_keyless());
-        };
-        let admitted = self.breakers.breaker(&key).try_acquire();
-        admitted.map_or_else(Entry::Refused, Entry::Admitted)
+    fn refuse_keyless(&self) -> Rejected {
+        self.inner.refuse_keyless()
     }
 }
 

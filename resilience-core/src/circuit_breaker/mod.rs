@@ -76,7 +76,7 @@ mod word;
 
 pub use self::{
     handle::CircuitBreaker,
-    keyed::{CircuitBreakers, KeyedGate},
+    keyed::CircuitBreakers,
     open_wait::OpenWait,
     permit::Permit,
     phase::{IllegalTransition, Phase, Threshold},
@@ -85,22 +85,16 @@ pub use self::{
     window::Window,
 };
 
-#[cfg(feature = "http")]
-use crate::Http;
-use crate::gate::{self, Immediate};
+use crate::gate::{self, ByKey, Immediate};
 
 /// Puts a [`CircuitBreaker`] in front of a service.
-#[cfg(feature = "http")]
-pub type Layer<C = Http> = gate::Layer<CircuitBreaker, C, Immediate>;
-
-/// Puts a [`CircuitBreaker`] in front of a service.
-#[cfg(not(feature = "http"))]
 pub type Layer<C> = gate::Layer<CircuitBreaker, C, Immediate>;
 
-/// Puts [`CircuitBreakers`] in front of a service.
-#[cfg(feature = "http")]
-pub type KeyedLayer<K, X, C = Http> = gate::Layer<KeyedGate<K, X>, C, Immediate>;
+/// A service behind a [`CircuitBreaker`].
+pub type Service<S, C> = gate::Service<S, CircuitBreaker, C, Immediate>;
 
 /// Puts [`CircuitBreakers`] in front of a service.
-#[cfg(not(feature = "http"))]
-pub type KeyedLayer<K, X, C> = gate::Layer<KeyedGate<K, X>, C, Immediate>;
+pub type KeyedLayer<K, X, C> = gate::Layer<ByKey<CircuitBreakers<K>, X>, C, Immediate>;
+
+/// A service behind [`CircuitBreakers`].
+pub type KeyedService<S, K, X, C> = gate::Service<S, ByKey<CircuitBreakers<K>, X>, C, Immediate>;

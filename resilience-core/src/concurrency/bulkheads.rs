@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    Bulkhead, KeyedLayer, Permit, Policy, Snapshot, Waiting,
+    Bulkhead, KeyedLayer, Policy, Snapshot,
     shared::{Common, Levels},
 };
 use crate::{
-    Environment, InvalidPolicy, KeyExtractor, Reason, Timestamp,
-    gate::{Entry, Gate},
+    Environment, InvalidPolicy, Reason, Rejected, Timestamp,
+    gate::{ByKey, Gates},
     keyed::{Keyed, Retain, Retention},
     sync::Arc,
 };
@@ -83,12 +83,7 @@ impl<K: Hash + Eq> Bulkheads<K> {
     /// A layer for any service that finds the key of each request, whose calls run until
     /// `classifier` has seen enough. A request that names no key is refused.
     pub fn layer_with<X, C>(&self, extractor: X, classifier: C) -> KeyedLayer<K, X, C> {
-        let bulkheads = self.clone();
-        let gate = KeyedGate {
-            bulkheads,
-            extractor,
-        };
-        KeyedLayer::new(gate, classifier)
+        KeyedLayer::new(ByKey::new(self.clone(), extractor), classifier)
     }
 
     /// From now on at most `permits` calls of a key run at a time, for keys known and to come;
@@ -172,35 +167,15 @@ impl<K> fmt::Debug for Bulkheads<K> {
     }
 }
 
-/// Asks the bulkhead of a request's key.
-#[derive(Debug)]
-pub struct KeyedGate<K, X> {
-    bulkheads: Bulkheads<K>,
-    extractor: X,
-}
+impl<K: Hash + Eq + Clone> Gates for Bulkheads<K> {
+    type Key = K;
+    type Gate = Bulkhead;
 
-/// By hand, since clones share whatever the key is.
-impl<K, X: Clone> Clone for KeyedGate<K, X> {
-    fn clone(&self) -> Self {
-        Self {
-            bulkheads: self.bulkheads.clone(),
-            extractor: self.extractor.clone(),
-        }
+    fn gate(&self, key: &K) -> Bulkhead {
+        self.bulkhead(key)
     }
-}
 
-impl<Req, K, X> Gate<Req> for KeyedGate<K, X>
-where
-    K: Hash + Eq + Clone,
-    X: KeyExtractor<Req, Key = K> + Clone,
-{
-    type Permit = Permit;
-    type Wait = Waiting;
-
-    fn enter(&self, request: &Req) -> Entry<Permit, Waiting> {
-        match self.extractor.key(request) {
-            Some(key) => self.bulkheads.bulkhead(&key).enter(),
-            None => Entry::Refused(self.bulkheads.inner.common.refuse(Reason::MissingKey)),
-        }
+    fn refuse_keyless(&self) -> Rejected {
+        self.inner.common.refuse(Reason::MissingKey)
     }
 }

@@ -51,11 +51,7 @@ mod state;
 mod waiting;
 
 pub use self::{
-    bulkhead::Bulkhead,
-    bulkheads::{Bulkheads, KeyedGate},
-    measure::Snapshot,
-    policy::Policy,
-    shared::Permit,
+    bulkhead::Bulkhead, bulkheads::Bulkheads, measure::Snapshot, policy::Policy, shared::Permit,
     waiting::Waiting,
 };
 
@@ -68,7 +64,8 @@ pub type Layer<C> = gate::Layer<Bulkhead, C, gate::Waiting>;
 pub type Service<S, C> = gate::Service<S, Bulkhead, C, gate::Waiting>;
 
 /// Puts [`Bulkheads`] in front of a service.
-pub type KeyedLayer<K, X, C> = gate::Layer<KeyedGate<K, X>, C, gate::Waiting>;
+pub type KeyedLayer<K, X, C> = gate::Layer<gate::ByKey<Bulkheads<K>, X>, C, gate::Waiting>;
 
 /// A service behind [`Bulkheads`].
-pub type KeyedService<S, K, X, C> = gate::Service<S, KeyedGate<K, X>, C, gate::Waiting>;
+pub type KeyedService<S, K, X, C> =
+    gate::Service<S, gate::ByKey<Bulkheads<K>, X>, C, gate::Waiting>;

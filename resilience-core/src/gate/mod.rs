@@ -8,6 +8,7 @@
 //! [`Immediate`] gates answer at once and ask nothing of the inner service; [`Waiting`] gates may
 //! make a caller wait, and need `S: Clone` because such a call outlives its borrow of the service.
 
+mod by_key;
 mod immediate;
 mod shell;
 mod waiting;
@@ -15,6 +16,7 @@ mod watched;
 
 pub(crate) use self::shell::not_ready;
 pub use self::{
+    by_key::{ByKey, Gates},
     immediate::{Immediate, ResponseFuture as ImmediateFuture},
     shell::{Layer, Service},
     waiting::{ResponseFuture as WaitingFuture, Waiting},
