@@ -49,7 +49,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `app` on `listener`; requests carry their peer as [`PeerAddr`].
+    /// Serves `app` on `listener`; requests carry their peer as [`PeerAddr`](resilience_core::key::PeerAddr).
     ///
     /// # Errors
     ///
