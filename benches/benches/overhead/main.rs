@@ -5,6 +5,8 @@
 //! and the time is one thread's for one call.
 
 mod bare;
+mod bloom_guard;
+mod cache;
 mod catch_panic;
 mod circuit_breaker;
 mod concurrency;
@@ -15,6 +17,8 @@ use criterion::{criterion_group, criterion_main};
 criterion_group!(
     overhead,
     bare::bench,
+    bloom_guard::bench,
+    cache::bench,
     catch_panic::bench,
     circuit_breaker::bench,
     concurrency::bench,
