@@ -26,6 +26,7 @@
 //! | `resilience.cache.lookups` | counter | `{call}` | `result` |
 //! | `resilience.cache.loads` | counter | `{load}` | |
 //! | `resilience.cache.load_failures` | counter | `{load}` | |
+//! | `resilience.cache.tier` | counter | `{call}` | `result` |
 //! | `resilience.cache.evictions` | counter | `{entry}` | |
 //! | `resilience.cache.entries` | gauge | `{entry}` | |
 //! | `resilience.cache.weight` | gauge | `1` | |

@@ -1,13 +1,14 @@
 use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash, sync::Arc};
 
 use super::{
-    Layer, Loaded, Policy, Snapshot,
+    Codec, Layer, Loaded, Policy, Snapshot, Tier, TierPolicy,
     entry::Found,
     load::{Brought, Fetched},
     shared::{Freshness, Lookup, Shared},
     storage::Hashed,
+    tier::Second,
 };
-use crate::{Environment, Error, InvalidPolicy, Reason};
+use crate::{BoxError, Environment, Error, InvalidPolicy, Reason};
 
 /// Values by key, each loaded once for everybody; see the [module](super).
 ///
@@ -48,6 +49,27 @@ where
     /// As [`new`](Self::new).
     pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
         let shared = Arc::new(Shared::new(policy, environment)?);
+        Ok(Self { shared })
+    }
+
+    /// A cache over a second tier, which other processes share; see [`Tier`].
+    ///
+    /// Values without tags are put there when they were loaded or inserted, and looked for before
+    /// a loader is asked. That a key has none is known to this process alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and a setting of the tier's policy that cannot work.
+    pub fn new_over(
+        policy: Policy,
+        tier: (TierPolicy, impl Tier, impl Codec<K, V> + 'static),
+        environment: &Environment,
+    ) -> Result<Self, InvalidPolicy> {
+        let mut shared = Shared::new(policy, environment)?;
+        let (policy, tier, codec) = tier;
+        let panics = shared.panics.clone();
+        shared.second = Some(Second::new(policy, tier, codec, panics, environment)?);
+        let shared = Arc::new(shared);
         Ok(Self { shared })
     }
 
@@ -177,7 +199,52 @@ where
         let epoch = self.shared.tags.epoch();
         let entry = Arc::new(self.shared.entry(found, &terms, epoch));
         let hash = self.shared.storage.hash(&key).hash;
-        self.shared.put(Hashed { hash, key }, entry);
+        let key = Hashed { hash, key };
+        self.shared.put(key.clone(), entry.clone());
+        self.shared.share(&key, &entry);
+    }
+
+    /// Forgets the value of `key` in the second tier as well, as
+    /// [`invalidate`](Self::invalidate) does in this process. Other processes may serve what they
+    /// have until its end.
+    ///
+    /// # Errors
+    ///
+    /// The second tier's; here it is forgotten all the same.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, it may or may not have reached the second tier.
+    pub async fn forget<Q>(&self, key: &Q) -> Result<(), BoxError>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
+        self.invalidate(key);
+        if let Some(second) = &self.shared.second {
+            second.remove(&key.to_owned()).await?;
+            // What was read from there before it was gone.
+            self.invalidate(key);
+        }
+        Ok(())
+    }
+
+    /// Forgets everything in the second tier as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`forget`](Self::forget).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`forget`](Self::forget).
+    pub async fn forget_all(&self) -> Result<(), BoxError> {
+        self.invalidate_all();
+        if let Some(second) = &self.shared.second {
+            second.clear().await?;
+            self.invalidate_all();
+        }
+        Ok(())
     }
 
     /// Forgets the value of `key`, or that it has none.

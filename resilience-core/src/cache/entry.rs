@@ -200,6 +200,11 @@ impl<V> Entry<V> {
         self.weight
     }
 
+    /// Whether it can be invalidated together with others.
+    pub(super) const fn is_tagged(&self) -> bool {
+        !self.tags.is_empty()
+    }
+
     /// What had been invalidated when its load began.
     pub(super) const fn epoch(&self) -> u64 {
         self.epoch

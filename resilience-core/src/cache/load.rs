@@ -1,14 +1,16 @@
 use std::{borrow::Borrow, future::Future, hash::Hash, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
+use tracing::Instrument as _;
 
 use super::{
     OnLeaderGone,
     ancestry::Ancestry,
-    entry::{Entry, Found, Loaded, Terms},
+    entry::{Entry, Found, Loaded},
     flight::{Landing, closed},
+    follow::News,
     measure::Count,
-    shared::{Freshness, Joined, Lead, Lookup, News, Shared},
+    shared::{Freshness, Joined, Lookup, Shared},
     state::Age,
     storage::{Hashed, HashedRef},
 };
@@ -125,7 +127,8 @@ where
                 Ok(runtime) => {
                     self.count(&entry, freshness);
                     if let Some(lead) = self.refresh(&key(), &entry) {
-                        runtime.spawn(lead.in_task().run(loader, Ancestry::none(), explain));
+                        let load = lead.in_task().load(loader, Ancestry::none(), explain);
+                        runtime.spawn(load.in_current_span());
                     }
                     return AtOnce::Done(Fetched::Entry(entry, Source::Stored(freshness)));
                 }
@@ -241,7 +244,8 @@ where
         };
         match Handle::try_current() {
             Ok(runtime) if keeps => {
-                let load = runtime.spawn(lead.in_task().run(loader, here, explain));
+                let load = lead.in_task().run(loader, here, explain);
+                let load = runtime.spawn(load.in_current_span());
                 load.await.unwrap_or_else(|gone| {
                     Err(Error::Rejected(if gone.is_panic() {
                         self.refuse(Reason::Panicked)
@@ -250,56 +254,14 @@ where
                     }))
                 })
             }
-            Ok(_) | Err(_) => lead.run(loader, here, explain).await,
-        }
-    }
-}
-
-impl<K, V> Lead<K, V>
-where
-    K: Hash + Eq + Clone,
-{
-    /// Runs `loader` to its end, as part of the loads `inside`.
-    pub(super) async fn run<F, Fut, P, E>(
-        self,
-        loader: F,
-        inside: Ancestry,
-        explain: Explain<E>,
-    ) -> Result<Fetched<V, P, F>, Error<E>>
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<Brought<V, P>, E>>,
-    {
-        let shared = self.shared.clone();
-        shared.tally.count(Count::Load);
-        let load = inside.run(&self.flight, async { shared.panics.call(loader).await });
-        let brought = within(shared.policy.hard_timeout, load).await;
-        let landing = match brought {
-            Some(Ok(Brought::Value(loaded))) => {
-                self.found(Found::Value(loaded.value), &loaded.terms)
-            }
-            Some(Ok(Brought::Absent)) => self.found(Found::Absent, &Terms::new()),
-            Some(Ok(Brought::Private(own, alone_for))) => {
-                self.found(Found::Private, &Terms::only(alone_for));
-                return Ok(Fetched::Private(own));
-            }
-            Some(Err(Error::Rejected(panicked))) => self.failed(panicked),
-            Some(Err(Error::Inner(error))) => {
-                let rejected = explain(&error);
-                self.failed(rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed)));
-                return Err(Error::Inner(error));
-            }
-            None => self.failed(shared.refuse(Reason::LoadTimeout)),
-        };
-        match landing {
-            Landing::Entry(entry) => Ok(Fetched::Entry(entry, Source::Loaded)),
-            Landing::Refused(rejected) => Err(Error::Rejected(rejected)),
+            // Boxed, so that those who only wait do not carry the room for it.
+            Ok(_) | Err(_) => Box::pin(lead.run(loader, here, explain)).await,
         }
     }
 }
 
 /// What `future` gives within `limit`; without a runtime there are no timers, and no limit.
-async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+pub(super) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     if limit == Duration::MAX || Handle::try_current().is_err() {
         return Some(future.await);
     }

@@ -13,11 +13,15 @@ pub(super) enum Count {
     Coalesced,
     Load,
     LoadFailure,
+    TierHit,
+    TierMiss,
+    TierFailure,
+    TierCorrupt,
 }
 
 /// The counters of a cache.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Striped<7>);
+pub(super) struct Tally(Striped<11>);
 
 impl Tally {
     #[inline]
@@ -49,6 +53,14 @@ pub struct Snapshot {
     pub loads: u64,
     /// Loads that failed, panicked or took too long.
     pub load_failures: u64,
+    /// Loads that the second tier saved.
+    pub tier_hits: u64,
+    /// Loads for which the second tier had nothing.
+    pub tier_misses: u64,
+    /// Loads for which the second tier failed, took too long, or was not asked since it does.
+    pub tier_failures: u64,
+    /// Entries of the second tier that could not be read, and were removed.
+    pub tier_corrupt: u64,
     /// Entries that went away to make room for others.
     pub evictions: u64,
     /// Entries that are held, also such as are not served any more.
@@ -70,6 +82,10 @@ impl<K: Hash + Eq, V> Shared<K, V> {
             coalesced: tally.read(Count::Coalesced),
             loads: tally.read(Count::Load),
             load_failures: tally.read(Count::LoadFailure),
+            tier_hits: tally.read(Count::TierHit),
+            tier_misses: tally.read(Count::TierMiss),
+            tier_failures: tally.read(Count::TierFailure),
+            tier_corrupt: tally.read(Count::TierCorrupt),
             evictions: self.storage.evictions(),
             entries: self.storage.len(),
             weight: self.storage.weight(),
@@ -102,6 +118,14 @@ static LOAD_FAILURES: Instrument = Instrument {
     label: None,
 };
 
+static TIER: Instrument = Instrument {
+    name: "resilience.cache.tier",
+    kind: InstrumentKind::Counter,
+    unit: "{call}",
+    description: "Loads by what the second tier had: hit, miss, failure, corrupt.",
+    label: Some("result"),
+};
+
 static EVICTIONS: Instrument = Instrument {
     name: "resilience.cache.evictions",
     kind: InstrumentKind::Counter,
@@ -126,10 +150,11 @@ static WEIGHT: Instrument = Instrument {
     label: None,
 };
 
-static INSTRUMENTS: [&Instrument; 6] = [
+static INSTRUMENTS: [&Instrument; 7] = [
     &LOOKUPS,
     &LOADS,
     &LOAD_FAILURES,
+    &TIER,
     &EVICTIONS,
     &ENTRIES,
     &WEIGHT,
@@ -158,6 +183,10 @@ where
             (&LOOKUPS, Some("coalesced"), snapshot.coalesced),
             (&LOADS, None, snapshot.loads),
             (&LOAD_FAILURES, None, snapshot.load_failures),
+            (&TIER, Some("hit"), snapshot.tier_hits),
+            (&TIER, Some("miss"), snapshot.tier_misses),
+            (&TIER, Some("failure"), snapshot.tier_failures),
+            (&TIER, Some("corrupt"), snapshot.tier_corrupt),
             (&EVICTIONS, None, snapshot.evictions),
             (&ENTRIES, None, snapshot.entries as u64),
             (&WEIGHT, None, snapshot.weight),

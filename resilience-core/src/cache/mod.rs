@@ -52,6 +52,16 @@
 //! [`Reason::Reentrant`](crate::Reason::Reentrant). Two loads that wait for each other, each begun
 //! by somebody else, wait until the hard timeout.
 //!
+//! A load runs in the `tracing` span of the caller who began it; other task-locals it does not see.
+//!
+//! # Two tiers
+//!
+//! [`Cache::new_over`] puts a second [`Tier`] behind this one, which other processes share: a load
+//! asks it before it asks the loader, and what a loader brings is put there. It has a deadline and
+//! a circuit of its own, so that a tier that is down costs a decision and no wait. Whatever cannot
+//! be read there is removed and loaded again. Negative entries, and values with tags, stay in
+//! their process: nobody else would hear of their invalidation.
+//!
 //! # Place in a stack
 //!
 //! Outside of all that protects the dependency, which a hit need not ask: breaker, bulkhead,
@@ -69,10 +79,13 @@
 mod ancestry;
 mod engine;
 mod entry;
+mod envelope;
 mod flight;
+mod follow;
 #[cfg(feature = "http")]
 pub mod http;
 mod layer;
+mod lead;
 mod load;
 mod measure;
 mod once;
@@ -81,6 +94,7 @@ mod shared;
 mod state;
 mod storage;
 mod tags;
+mod tier;
 
 pub use self::{
     engine::Cache,
@@ -89,4 +103,5 @@ pub use self::{
     measure::Snapshot,
     policy::{OnLeaderGone, Policy},
     state::EarlyRefresh,
+    tier::{Codec, Remembered, Reply, Tier, TierPolicy},
 };

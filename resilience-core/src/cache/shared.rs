@@ -2,13 +2,15 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
 use super::{
     Policy,
-    ancestry::Ancestry,
     entry::{Birth, Entry, Found, Terms},
-    flight::{ByKey, Flight, Flights, Landing, closed},
+    flight::{ByKey, Flight, Flights, Landing},
+    follow::Follow,
+    lead::Lead,
     measure::{Count, Tally},
     state::Age,
     storage::{Hashed, HashedRef, Storage},
     tags::Tags,
+    tier::Second,
 };
 use crate::{CatchPanic, Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp};
 
@@ -21,6 +23,7 @@ pub(super) struct Shared<K, V> {
     pub(super) flights: Flights<K, V>,
     pub(super) tags: Tags,
     pub(super) tally: Tally,
+    pub(super) second: Option<Second<K, V>>,
 }
 
 /// What a look at a key gives.
@@ -65,6 +68,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
             flights: Flights::new(),
             tags: Tags::default(),
             tally: Tally::default(),
+            second: None,
         })
     }
 
@@ -120,7 +124,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
     }
 
     /// An entry of a load that began at `began`.
-    fn entry_since(
+    pub(super) fn entry_since(
         &self,
         began: Timestamp,
         found: Found<V>,
@@ -230,13 +234,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             shard.swap_remove(&key);
             return None;
         }
-        flight.join();
-        Some(Follow {
-            shared: self.clone(),
-            flight: flight.clone(),
-            epoch: self.tags.epoch(),
-            waits: true,
-        })
+        Some(Follow::new(self.clone(), flight.clone()))
     }
 }
 
@@ -260,204 +258,5 @@ impl<K, V> fmt::Debug for Shared<K, V> {
         f.debug_struct("Shared")
             .field("policy", &self.policy)
             .finish_non_exhaustive()
-    }
-}
-
-/// The one who loads. Dropped, it is gone, and another may follow.
-#[derive(Debug)]
-pub(super) struct Lead<K: Eq, V> {
-    pub(super) shared: Arc<Shared<K, V>>,
-    pub(super) flight: Arc<Flight<K, V>>,
-    successor: Successor,
-    landed: bool,
-}
-
-/// What happens when a leader goes away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Successor {
-    /// One of those who wait leads.
-    Waiting,
-    /// All who wait are refused: the leader was a task, which goes away with its runtime alone.
-    None,
-}
-
-impl<K: Eq, V> Lead<K, V> {
-    fn new(shared: Arc<Shared<K, V>>, flight: Arc<Flight<K, V>>) -> Self {
-        Self {
-            shared,
-            flight,
-            successor: Successor::Waiting,
-            landed: false,
-        }
-    }
-
-    /// The same, on its way into a task of its own.
-    pub(super) fn in_task(mut self) -> Self {
-        self.successor = Successor::None;
-        self
-    }
-}
-
-impl<K: Hash + Eq + Clone, V> Lead<K, V> {
-    /// Ends the load with what was found; stores it, unless it has been overtaken.
-    pub(super) fn found(self, found: Found<V>, terms: &Terms) -> Landing<V> {
-        let epoch = self.flight.epoch;
-        let began = self.flight.began();
-        let entry = self.shared.entry_since(began, found, terms, epoch);
-        self.land(Landing::Entry(Arc::new(entry)))
-    }
-
-    /// Ends the load without a value.
-    pub(super) fn failed(self, rejected: Rejected) -> Landing<V> {
-        self.shared.tally.count(Count::LoadFailure);
-        self.land(Landing::Refused(rejected))
-    }
-
-    fn land(mut self, landing: Landing<V>) -> Landing<V> {
-        self.landed = true;
-        let key = self.flight.key.clone();
-        let failure = match &landing {
-            Landing::Entry(_) => None,
-            Landing::Refused(rejected) => {
-                let terms = Terms::only(self.shared.policy.failure_ttl);
-                let found = Found::Failed(rejected.clone());
-                let entry = self.shared.entry(found, &terms, self.flight.epoch);
-                Some(Arc::new(entry))
-            }
-        };
-        let shared = &self.shared;
-        let mut shard = shared.flights.shard(key.hash);
-        let current = shard.get(&key.of());
-        let removed = if current.is_some_and(|ByKey(it)| Arc::ptr_eq(it, &self.flight)) {
-            let flight = shard.swap_take(&key.of());
-            let stored = match (&landing, failure) {
-                (Landing::Entry(entry), _) => shared.storage.insert(key, entry.clone()),
-                (Landing::Refused(_), failure) => self.settle_failure(key, failure),
-            };
-            Some((flight, stored))
-        } else {
-            None
-        };
-        drop(shard);
-        drop(removed);
-        self.flight.land(landing)
-    }
-
-    /// Leaves the stale value alone for a while, or takes note of the failure where there is
-    /// none and the policy asks for it.
-    fn settle_failure(
-        &self,
-        key: Hashed<K>,
-        failure: Option<Arc<Entry<V>>>,
-    ) -> super::storage::Removed<K, V> {
-        let shared = &self.shared;
-        let now = shared.environment.now();
-        if let Some(entry) = shared.storage.peek(key.of())
-            && entry.is_valid(&shared.tags)
-            && entry.age(&shared.policy, now, || 0.0) != Age::Dead
-        {
-            entry.postpone(now.saturating_add(shared.policy.failure_throttle));
-            return super::storage::Removed::new();
-        }
-        match failure {
-            Some(entry) => shared.storage.insert(key, entry),
-            None => super::storage::Removed::new(),
-        }
-    }
-}
-
-impl<K: Eq, V> Drop for Lead<K, V> {
-    fn drop(&mut self) {
-        if self.landed {
-            return;
-        }
-        let flight = &self.flight;
-        let key = flight.key.of();
-        let mut shard = self.shared.flights.shard(key.hash);
-        let over = self.successor == Successor::None;
-        let removed = if (flight.leave() || over)
-            && shard
-                .get(&key)
-                .is_some_and(|ByKey(it)| Arc::ptr_eq(it, flight))
-        {
-            shard.swap_take(&key)
-        } else {
-            None
-        };
-        drop(shard);
-        drop(removed);
-        if over {
-            flight.land(Landing::Refused(closed(self.shared.policy.name)));
-        } else {
-            flight.call_next();
-        }
-    }
-}
-
-/// One who waits for another's load. Dropped, it waits no more.
-#[derive(Debug)]
-pub(super) struct Follow<K: Eq, V> {
-    shared: Arc<Shared<K, V>>,
-    pub(super) flight: Arc<Flight<K, V>>,
-    /// What had been invalidated when it began to wait.
-    epoch: u64,
-    waits: bool,
-}
-
-/// What one who waits is told.
-#[derive(Debug)]
-pub(super) enum News<K: Eq, V> {
-    /// The load is over.
-    Landed(Landing<V>),
-    /// The leader is gone, and this one leads.
-    Lead(Lead<K, V>),
-    /// What was loaded has been invalidated since, and before this one began to wait.
-    Outdated,
-}
-
-impl<K: Eq, V> Follow<K, V> {
-    pub(super) async fn news(mut self) -> News<K, V> {
-        let now = || self.shared.environment.now();
-        match self.flight.news(now).await {
-            super::flight::News::Landed(Landing::Entry(entry))
-                if self.epoch > entry.epoch() && !entry.is_valid(&self.shared.tags) =>
-            {
-                News::Outdated
-            }
-            super::flight::News::Landed(landing) => News::Landed(landing),
-            super::flight::News::Lead => {
-                let lead = Lead::new(self.shared.clone(), self.flight.clone());
-                // The leader counts no more as one who waits.
-                self.waits = false;
-                self.flight.quit();
-                News::Lead(lead)
-            }
-        }
-    }
-
-    /// Whether it would wait for itself.
-    pub(super) fn is_inside(&self, loads: &Ancestry) -> bool {
-        loads.contains(&self.flight)
-    }
-}
-
-impl<K: Eq, V> Drop for Follow<K, V> {
-    fn drop(&mut self) {
-        if !self.waits || !self.flight.quit() {
-            return;
-        }
-        let key = self.flight.key.of();
-        let mut shard = self.shared.flights.shard(key.hash);
-        // Looked at once more: with the shard locked nobody joins.
-        let mine = shard.get(&key);
-        let removed = if mine.is_some_and(|ByKey(it)| Arc::ptr_eq(it, &self.flight))
-            && self.flight.is_deserted()
-        {
-            shard.swap_take(&key)
-        } else {
-            None
-        };
-        drop(shard);
-        drop(removed);
     }
 }

@@ -282,6 +282,28 @@ async fn a_value_whose_clone_panics_harms_only_its_caller() {
     assert!(cache.get(&7).is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_takes_little_more_than_a_kibibyte() {
+    let (cache, source) = (cache(policy()), Source::default());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut callers = Vec::with_capacity(10_000);
+    let mut first = Box::pin(cache.get_or_load(&7, source.takes(SECOND)));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let cost = allocation_counter::measure(|| {
+        for _ in 0..10_000 {
+            let mut caller = Box::pin(cache.get_or_load(&7, source.takes(SECOND)));
+            assert!(caller.as_mut().poll(&mut context).is_pending());
+            callers.push(caller);
+        }
+    });
+    let each = cost.bytes_current / 10_000;
+    assert!(each < 1400, "{each}");
+    drop(first);
+    for caller in callers {
+        assert_eq!(caller.await, Ok(1));
+    }
+}
+
 /// Each waiter is woken once, and polls no more than it must.
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_are_woken_once_and_do_not_spin() {

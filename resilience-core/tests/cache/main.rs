@@ -9,6 +9,7 @@ mod invalidation;
 mod layer;
 mod lives;
 mod model;
+mod tier;
 
 use std::{
     convert::Infallible,

@@ -1,0 +1,88 @@
+use std::sync::Arc;
+
+use super::{
+    ancestry::Ancestry,
+    flight::{self, ByKey, Flight, Landing},
+    lead::Lead,
+    shared::Shared,
+};
+
+/// One who waits for another's load. Dropped, it waits no more.
+#[derive(Debug)]
+pub(super) struct Follow<K: Eq, V> {
+    shared: Arc<Shared<K, V>>,
+    flight: Arc<Flight<K, V>>,
+    /// What had been invalidated when it began to wait.
+    epoch: u64,
+    waits: bool,
+}
+
+/// What one who waits is told.
+#[derive(Debug)]
+pub(super) enum News<K: Eq, V> {
+    /// The load is over.
+    Landed(Landing<V>),
+    /// The leader is gone, and this one leads.
+    Lead(Lead<K, V>),
+    /// What was loaded has been invalidated since, and before this one began to wait.
+    Outdated,
+}
+
+impl<K: Eq, V> Follow<K, V> {
+    /// One more waits for `flight`, whose shard the caller has locked.
+    pub(super) fn new(shared: Arc<Shared<K, V>>, flight: Arc<Flight<K, V>>) -> Self {
+        flight.join();
+        Self {
+            epoch: shared.tags.epoch(),
+            shared,
+            flight,
+            waits: true,
+        }
+    }
+
+    /// Waits until there is something to tell.
+    pub(super) async fn news(mut self) -> News<K, V> {
+        let now = || self.shared.environment.now();
+        match self.flight.news(now).await {
+            flight::News::Landed(Landing::Entry(entry))
+                if self.epoch > entry.epoch() && !entry.is_valid(&self.shared.tags) =>
+            {
+                News::Outdated
+            }
+            flight::News::Landed(landing) => News::Landed(landing),
+            flight::News::Lead => {
+                let lead = Lead::new(self.shared.clone(), self.flight.clone());
+                // The leader counts no more as one who waits.
+                self.waits = false;
+                self.flight.quit();
+                News::Lead(lead)
+            }
+        }
+    }
+
+    /// Whether it would wait for itself.
+    pub(super) fn is_inside(&self, loads: &Ancestry) -> bool {
+        loads.contains(&self.flight)
+    }
+}
+
+impl<K: Eq, V> Drop for Follow<K, V> {
+    fn drop(&mut self) {
+        if !self.waits || !self.flight.quit() {
+            return;
+        }
+        let key = self.flight.key.of();
+        let mut shard = self.shared.flights.shard(key.hash);
+        // Looked at once more: with the shard locked nobody joins.
+        let mine = shard.get(&key);
+        let removed = if mine.is_some_and(|ByKey(it)| Arc::ptr_eq(it, &self.flight))
+            && self.flight.is_deserted()
+        {
+            shard.swap_take(&key)
+        } else {
+            None
+        };
+        drop(shard);
+        drop(removed);
+    }
+}
