@@ -17,7 +17,7 @@ pub mod telemetry;
 pub use self::config::{Config, PaymentTimes};
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -27,7 +27,9 @@ use std::{
 };
 
 use axum::Router;
-use resilience_core::{InvalidPolicy, concurrency::Bulkheads, otel, supervise::Supervised};
+use resilience_core::{
+    InvalidPolicy, Measured, concurrency::Bulkheads, otel, supervise::Supervised,
+};
 use tokio::net::TcpListener;
 
 use self::{
@@ -36,7 +38,7 @@ use self::{
     payment_provider::{FaultSwitch, PaymentProvider},
     server::{Limits, Server},
     settlement::{Settled, Settlement},
-    stack::{Inbound, Outbound},
+    stack::{Inbound, Outbound, Pages},
     store::{Order, Store},
     telemetry::Metrics,
 };
@@ -91,22 +93,26 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = Metrics::new()?;
     let inbound = Inbound::new(&config)?;
     let outbound = Outbound::new(&config)?;
-    let store = Store::open(&config.database_url).await?;
+    let pages = Pages::new()?;
+    let store = Store::open(&config.database_url, &pages).await?;
     let ledger = store.path().with_extension("payments.db");
     let provider = PaymentProvider::start(&ledger).await?;
     let payment = PaymentClient::new(provider.address(), &outbound, config.payment.answer);
     let clock = WallClock::start();
     let settlement = Settlement::new(store.clone(), payment, clock.clone(), config.payment);
     settlement.resume().await.map_err(store::OpenError::from)?;
-    otel::register(&metrics.meter(), stack::engines(&inbound, &outbound));
+    let engines = stack::engines(&inbound, &pages, &outbound);
+    otel::register(&metrics.meter(), engines.clone());
     let settling = StopOnDrop(stack::background(&settlement)?);
     let service = Service(Arc::new(Parts {
         store,
+        pages,
         settlement,
         clock,
         payment: config.payment,
         faults: provider.faults().clone(),
         outbound,
+        engines: engines.into(),
         keys: inbound.keys.clone(),
         metrics: metrics.clone(),
         stopping: AtomicBool::new(false),
@@ -141,20 +147,31 @@ impl Running {
 }
 
 /// What the handlers share; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Service(Arc<Parts>);
 
-#[derive(Debug)]
 pub(crate) struct Parts {
     store: Store,
+    pages: Pages,
     settlement: Settlement,
     clock: WallClock,
     payment: PaymentTimes,
     faults: FaultSwitch,
     outbound: Outbound,
+    /// All that count what they do.
+    engines: Arc<[Arc<dyn Measured>]>,
     keys: Bulkheads<String>,
     metrics: Metrics,
     stopping: AtomicBool,
+}
+
+/// By hand, since engines behind a pointer are not `Debug`.
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::ops::Deref for Service {
@@ -190,6 +207,7 @@ impl Parts {
 /// The routes, before any layer.
 pub(crate) struct Routes {
     public: Router,
+    pages: Router,
     admin: Router,
     operations: Router,
 }
@@ -198,6 +216,7 @@ impl Routes {
     fn of(service: &Service) -> Self {
         Self {
             public: api::public().with_state(service.clone()),
+            pages: api::pages().with_state(service.clone()),
             admin: api::admin().with_state(service.clone()),
             operations: api::operations().with_state(service.clone()),
         }

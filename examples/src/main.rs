@@ -62,6 +62,7 @@ fn greet(address: std::net::SocketAddr, database: &str) {
                 -d '{{\"mode\": \"error\"}}'   (or none, hang, slow, decline), then order again
   Panic       curl -i -X POST {url}/admin/panic
   Watch it    curl {url}/health/ready ; curl {url}/metrics
+  Count       curl {url}/admin/stats   (what each layer did, and what came to the database)
 
 The data is in {database}. Log lines go to stderr. Ctrl-C stops."
     ));

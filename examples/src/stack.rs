@@ -7,8 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
-    BoxError, InvalidPolicy, Measured, RateLimiter, Respond,
+    BloomGuard, BoxError, Cache, Error, InvalidPolicy, Measured, RateLimiter, Respond,
     backoff::{Backoff, Jitter},
+    bloom_guard,
+    cache::{self, EarlyRefresh},
     catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
     concurrency::{self, Bulkhead, Bulkheads},
@@ -74,6 +76,69 @@ impl Inbound {
     }
 }
 
+/// What stands between the pages of dishes and the database.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    /// Knows which dishes there are.
+    pub known: BloomGuard<i64>,
+    /// Each page is made once for everybody.
+    pub made: Cache<Page, Bytes>,
+    /// So many are made at a time.
+    pub making: Bulkhead,
+}
+
+/// What is cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Page {
+    /// The whole menu.
+    Menu,
+    /// One dish.
+    Dish(i64),
+}
+
+impl Pages {
+    /// The engines.
+    ///
+    /// # Errors
+    ///
+    /// When a setting cannot work.
+    pub fn new() -> Result<Self, InvalidPolicy> {
+        // 12 KiB, for fifty times the menu there is. A number that passes and is not there costs
+        // the database one statement a minute, however often it is asked for.
+        let known = bloom_guard::Policy::new("dishes")
+            .expected_keys(10_000)
+            .false_positive_rate(UNKNOWN_THAT_PASS)
+            .remember(10_000, Duration::from_secs(60));
+        // Orders void what they change: the end is for whoever else writes to the file. Pages
+        // that are asked for are made anew ahead of it, and nobody waits. Where the database is
+        // away, or takes long, the page of before will do: an order would have voided it.
+        let made = cache::Policy::new("pages", Duration::from_secs(60))
+            .early_refresh(EarlyRefresh::AtAge(0.8))
+            .stale_if_error(Duration::from_secs(600))
+            .soft_timeout(Duration::from_millis(500));
+        // Half of the connections for reading: the other half is for orders, whatever numbers
+        // come here. A page takes less than a millisecond: in a second all 1024 had their turn.
+        let making = concurrency::Policy::new("page-loads", 4)
+            .queue(1024)
+            .max_wait(Duration::from_secs(5));
+        Ok(Self {
+            known: BloomGuard::new(known)?,
+            made: Cache::new(made)?,
+            making: Bulkhead::new(making)?,
+        })
+    }
+
+    /// Voids every page on which one of `dishes` stands, those that are being made as well.
+    pub fn void(&self, dishes: &[i64]) {
+        for dish in dishes {
+            self.made.invalidate(&Page::Dish(*dish));
+        }
+        if !dishes.is_empty() {
+            self.made.invalidate(&Page::Menu);
+        }
+    }
+}
+
 /// What stands between us and the payment provider.
 #[derive(Clone, Debug)]
 pub struct Outbound {
@@ -114,6 +179,9 @@ pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> R
     let clients = Respond::with((engines.clients.layer_by(ClientIp::new()),));
     let places = Respond::with((engines.places.layer(),));
     let whole_body = middleware::from_fn(api::buffer);
+    // A page is there or is nobody's, as a rule: it takes no place, and the few that must be made
+    // have places of their own.
+    let pages = routes.pages.layer(clients.clone()); // as below, and out of the same quota
     let public = routes.public.layer(
         ServiceBuilder::new()
             .layer(clients) // one client's loop must not take everybody's turn
@@ -126,7 +194,8 @@ pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> R
 
     let measure = middleware::from_fn_with_state(metrics.clone(), telemetry::measure);
     let (nosniff, yes) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    public.merge(admin).merge(operations).layer(
+    let all = public.merge(pages).merge(admin).merge(operations);
+    all.layer(
         ServiceBuilder::new()
             .layer(MapRequestLayer::new(telemetry::drop_bad_request_id)) // no stranger writes our log
             .layer(SetRequestIdLayer::new(REQUEST_ID, RandomRequestId)) // every line has a request's id
@@ -136,6 +205,45 @@ pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> R
             .layer(SetResponseHeaderLayer::overriding(nosniff, yes)) // data is never taken for a page
             .layer(panics), // a handler that panics costs one answer, not a connection
     )
+}
+
+/// From the page of a dish to the database, outermost first.
+pub(crate) async fn dish<F>(
+    id: i64,
+    make: impl FnOnce() -> F + Send + 'static,
+    engines: &Pages,
+) -> Result<Option<Bytes>, Error<sqlx::Error>>
+where
+    F: Future<Output = sqlx::Result<Option<Bytes>>> + Send + 'static,
+{
+    let page = Page::Dish(id);
+    let making = engines.making.clone();
+    let make = async move || making.call(make).await; // those that are not there yet do not take all connections
+    let find = || engines.made.get_or_find(&page, make); // a crowd at a new page asks the database once
+    let found = engines.known.find(&id, find).await; // numbers that are no dish's cost nothing
+    found.map_err(whoever_failed)
+}
+
+/// From the menu to the database, outermost first.
+pub(crate) async fn menu<F>(
+    make: impl FnOnce() -> F + Send + 'static,
+    engines: &Pages,
+) -> Result<Bytes, Error<sqlx::Error>>
+where
+    F: Future<Output = sqlx::Result<Bytes>> + Send + 'static,
+{
+    let making = engines.making.clone();
+    let make = async move || making.call(make).await; // as for dishes, and with them
+    let made = engines.made.get_or_load(&Page::Menu, make).await; // the one page that everybody asks for
+    made.map_err(whoever_failed)
+}
+
+/// A refusal is the same, whichever layer it comes from.
+fn whoever_failed<E>(error: Error<Error<E>>) -> Error<E> {
+    match error {
+        Error::Rejected(rejected) => rejected.into(),
+        Error::Inner(error) => error,
+    }
 }
 
 /// From us to the payment provider, outermost first.
@@ -168,16 +276,26 @@ pub(crate) fn background(settlement: &Settlement) -> Result<Supervised, InvalidP
 }
 
 /// Everything that counts what it does.
-pub(crate) fn engines(inbound: &Inbound, outbound: &Outbound) -> [Arc<dyn Measured>; 6] {
+pub(crate) fn engines(
+    inbound: &Inbound,
+    pages: &Pages,
+    outbound: &Outbound,
+) -> [Arc<dyn Measured>; 9] {
     [
         Arc::new(inbound.panics.clone()),
         Arc::new(inbound.clients.clone()),
         Arc::new(inbound.places.clone()),
         Arc::new(inbound.keys.clone()),
+        Arc::new(pages.known.clone()),
+        Arc::new(pages.made.clone()),
+        Arc::new(pages.making.clone()),
         Arc::new(outbound.circuit.clone()),
         Arc::new(outbound.calls.clone()),
     ]
 }
+
+/// Of the numbers that are no dish's, the share that the guard may let pass.
+pub const UNKNOWN_THAT_PASS: f64 = 0.01;
 
 /// The provider, through all of that.
 pub type PaymentService = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>;

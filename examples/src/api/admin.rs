@@ -1,4 +1,4 @@
-//! Switches for trying what the layers do.
+//! Switches for trying what the layers do, and the figures that show it.
 
 use std::net::IpAddr;
 
@@ -13,11 +13,11 @@ use http::{
     header::{HOST, ORIGIN},
     uri::Authority,
 };
-use resilience_core::key::PeerAddr;
+use resilience_core::{Measured as _, key::PeerAddr};
 use serde_json::{Value, json};
 
 use super::{Problem, body::JsonObject};
-use crate::{Service, payment_provider::Fault};
+use crate::{Service, payment_provider::Fault, stack::UNKNOWN_THAT_PASS};
 
 /// Lets through whoever connects from this machine, and no page of a stranger in a browser here.
 ///
@@ -101,6 +101,33 @@ pub(super) async fn switch_fault(
 /// Panics, to show what becomes of it.
 pub(super) async fn panic() -> Response {
     panic!("asked for by POST /admin/panic");
+}
+
+/// What every layer counted, by its kind and its policy, and what came to the database.
+pub(super) async fn stats(State(service): State<Service>) -> Json<Value> {
+    let mut stats = json!({ "sql_statements": service.store.statements() });
+    for engine in &*service.engines {
+        engine.measure(&mut |sample| {
+            // Such as `resilience.cache.lookups`; `resilience.panics` is a figure and a kind.
+            let name = sample.instrument.name;
+            let name = name.strip_prefix("resilience.").unwrap_or(name);
+            let (kind, figure) = name.split_once('.').unwrap_or((name, ""));
+            let mut place = &mut stats[kind][engine.policy()];
+            for part in [figure, sample.label.unwrap_or_default()] {
+                if !part.is_empty() {
+                    place = &mut place[part];
+                }
+            }
+            *place = sample.value.into();
+        });
+    }
+    let guard = service.pages.known.snapshot();
+    stats["bloom_guard"][service.pages.known.policy()]["false_positive_rate"] = json!({
+        "stated": UNKNOWN_THAT_PASS,
+        "estimated": guard.estimated_false_positive_rate,
+        "measured": guard.measured_false_positive_rate,
+    });
+    Json(stats)
 }
 
 #[cfg(test)]

@@ -29,15 +29,21 @@ pub(crate) fn public() -> Router<Service> {
         .route("/", get(page::page))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
-        .route("/dishes", get(dishes::all))
-        .route("/dishes/{id}", get(dishes::one))
         .route("/orders", post(orders::place))
         .route("/orders/{id}", get(orders::one))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
 }
 
-/// What only this machine may ask: switches for trying what the layers do.
+/// The pages of dishes, which everybody may ask for.
+pub(crate) fn pages() -> Router<Service> {
+    Router::new()
+        .route("/dishes", get(dishes::all))
+        .route("/dishes/{id}", get(dishes::one))
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+/// What only this machine may ask: switches for trying what the layers do, and what they did.
 pub(crate) fn admin() -> Router<Service> {
     Router::new()
         .route(
@@ -45,6 +51,7 @@ pub(crate) fn admin() -> Router<Service> {
             post(admin::switch_fault).get(admin::fault),
         )
         .route("/admin/panic", post(admin::panic))
+        .route("/admin/stats", get(admin::stats))
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(axum::middleware::from_fn(admin::loopback_only))
 }

@@ -5,6 +5,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
+use resilience_core::{Error, Reason};
 use serde_json::{Map, Value, json};
 
 /// A problem document (RFC 9457), in the same words as those of the library's refusals.
@@ -97,5 +98,25 @@ impl From<sqlx::Error> for Problem {
             detail,
         )
         .retry_after(Duration::from_secs(1))
+    }
+}
+
+impl From<Error<sqlx::Error>> for Problem {
+    /// Whoever waited for what another could not load is told why, as that one is.
+    fn from(error: Error<sqlx::Error>) -> Self {
+        let rejected = match error {
+            Error::Inner(error) => return error.into(),
+            Error::Rejected(rejected) => rejected,
+        };
+        let reason = rejected.reason();
+        let status = match reason {
+            Reason::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Reason::LoadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let wait = rejected.retry_after().unwrap_or(Duration::from_secs(1));
+        Self::new(status, reason.as_str(), reason.sentence())
+            .with("policy", rejected.policy())
+            .retry_after(wait)
     }
 }

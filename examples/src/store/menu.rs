@@ -1,7 +1,7 @@
 use serde::Serialize;
-use sqlx::{SqliteConnection, prelude::FromRow, sqlite::SqliteRow};
+use sqlx::{prelude::FromRow, sqlite::SqliteRow};
 
-use super::Store;
+use super::{OpenError, Store, counted::Transaction};
 
 /// A dish on the menu.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +36,7 @@ impl Store {
     /// When the database fails.
     pub async fn dishes(&self) -> sqlx::Result<Vec<Dish>> {
         sqlx::query_as("SELECT id, name, price_cents, stock FROM dishes ORDER BY id")
-            .fetch_all(&self.readers)
+            .fetch_all(self.readers.any())
             .await
     }
 
@@ -48,20 +48,48 @@ impl Store {
     pub async fn dish(&self, id: i64) -> sqlx::Result<Option<Dish>> {
         sqlx::query_as("SELECT id, name, price_cents, stock FROM dishes WHERE id = ?1")
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(self.readers.any())
             .await
+    }
+
+    /// Puts a dish on the menu; answers its number.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails, or a dish has that name already.
+    pub async fn add_dish(&self, name: &str, price_cents: i64, stock: i64) -> sqlx::Result<i64> {
+        let mut transaction = self.writer.begin().await?;
+        let id = sqlx::query_scalar(
+            "INSERT INTO dishes (name, price_cents, stock) VALUES (?1, ?2, ?3) RETURNING id",
+        )
+        .bind(name)
+        .bind(price_cents)
+        .bind(stock)
+        .fetch_one(transaction.then())
+        .await?;
+        // Ahead of the commit: once the dish is there, nobody is told that it is not.
+        self.pages.known.insert(&id);
+        self.commit(transaction, [id]).await?;
+        Ok(id)
+    }
+
+    /// Tells the guard which dishes there are.
+    pub(super) async fn list_dishes(&self) -> Result<(), OpenError> {
+        let dishes =
+            || sqlx::query_scalar::<_, i64>("SELECT id FROM dishes").fetch(self.readers.any());
+        Ok(self.pages.known.rebuild_from_stream(dishes).await?)
     }
 }
 
 /// Writes the menu into an empty database.
-pub(super) async fn seed(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+pub(super) async fn seed(transaction: &mut Transaction) -> sqlx::Result<()> {
     for dish in menu() {
         sqlx::query("INSERT INTO dishes (id, name, price_cents, stock) VALUES (?1, ?2, ?3, ?4)")
             .bind(dish.id)
             .bind(dish.name)
             .bind(dish.price_cents)
             .bind(dish.stock)
-            .execute(&mut *connection)
+            .execute(transaction.then())
             .await?;
     }
     Ok(())
@@ -86,7 +114,10 @@ fn menu() -> impl Iterator<Item = Dish> {
 mod tests {
     use std::collections::HashSet;
 
+    use bytes::Bytes;
+
     use super::*;
+    use crate::stack::{self, Pages};
 
     #[test]
     fn the_menu_has_two_hundred_distinct_dishes_and_fifty_portions_of_the_first() {
@@ -95,5 +126,40 @@ mod tests {
         assert_eq!((dishes.len(), names.len()), (200, 200));
         assert!(dishes.iter().zip(1..).all(|(dish, id)| dish.id == id));
         assert_eq!(dishes[0].stock, 50);
+    }
+
+    /// A store of its own whose guard takes 201 for a dish.
+    async fn mistaken(folder: &tempfile::TempDir) -> (Store, Pages) {
+        let url = format!("sqlite://{}", folder.path().join("a.db").display());
+        let pages = Pages::new().unwrap();
+        let store = Store::open(&url, &pages).await.unwrap();
+        pages.known.insert(&201);
+        (store, pages)
+    }
+
+    async fn name_of_201(store: &Store, pages: &Pages) -> Option<Bytes> {
+        let store = store.clone();
+        let make = async move || Ok(store.dish(201).await?.map(|dish| dish.name.into()));
+        stack::dish(201, make, pages).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_number_that_passes_by_mistake_costs_one_statement() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, pages) = mistaken(&folder).await;
+        let before = store.statements();
+        for _ in 0..10 {
+            assert_eq!(name_of_201(&store, &pages).await, None);
+        }
+        assert_eq!(store.statements() - before, 1);
+    }
+
+    #[tokio::test]
+    async fn a_new_dish_is_there_also_for_those_who_asked_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, pages) = mistaken(&folder).await;
+        assert_eq!(name_of_201(&store, &pages).await, None);
+        assert_eq!(store.add_dish("Soup", 900, 5).await.unwrap(), 201);
+        assert_eq!(name_of_201(&store, &pages).await.unwrap(), "Soup");
     }
 }

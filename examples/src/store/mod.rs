@@ -5,6 +5,7 @@
 //! "database is locked". Reads have connections of their own, which write-ahead logging lets pass
 //! beside the writer.
 
+mod counted;
 mod menu;
 mod orders;
 mod place;
@@ -23,16 +24,19 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use resilience_core::bloom_guard::RebuildError;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use self::counted::{Connections, Statements, Transaction};
+use crate::stack::Pages;
 
 /// The database; clones share its connections.
 #[derive(Clone)]
 pub struct Store {
-    readers: SqlitePool,
-    writer: SqlitePool,
+    readers: Connections,
+    writer: Connections,
+    statements: Statements,
+    pages: Pages,
     path: PathBuf,
 }
 
@@ -53,6 +57,9 @@ pub enum OpenError {
     /// The file was written by a later version of this program.
     #[error("the database has schema version {0}, which this program does not know")]
     Version(i64),
+    /// The guard of the dishes' pages could not be told which there are.
+    #[error("cannot list the dishes: {0}")]
+    Dishes(#[from] RebuildError<sqlx::Error>),
     /// The database said no.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -61,10 +68,12 @@ pub enum OpenError {
 impl Store {
     /// Opens the database at `url`; creates, migrates and fills it where that is still to be done.
     ///
+    /// It tells `pages` which dishes there are, and of everything that changes one.
+    ///
     /// # Errors
     ///
     /// See [`OpenError`].
-    pub async fn open(url: &str) -> Result<Self, OpenError> {
+    pub async fn open(url: &str, pages: &Pages) -> Result<Self, OpenError> {
         let path = file_of(url)?;
         if let Some(folder) = path.parent() {
             let made = tokio::fs::create_dir_all(folder).await;
@@ -77,12 +86,16 @@ impl Store {
         let options = connect_options(&path).synchronous(SqliteSynchronous::Full);
         let writer = pool(1).connect_with(options.clone()).await?;
         let readers = pool(READERS).connect_with(options.read_only(true)).await?;
+        let statements = Statements::default();
         let store = Self {
-            readers,
-            writer,
+            readers: Connections::new(readers, statements.clone()),
+            writer: Connections::new(writer, statements.clone()),
+            statements,
+            pages: pages.clone(),
             path,
         };
         store.migrate().await?;
+        store.list_dishes().await?;
         Ok(store)
     }
 
@@ -90,6 +103,13 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Statements that were sent to the database since it was opened; the settings of a connection
+    /// are none of them.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.sent()
     }
 
     /// Whether the database is there and answers.
@@ -102,7 +122,7 @@ impl Store {
             .await
             .map_err(sqlx::Error::Io)?;
         sqlx::query("SELECT 1 FROM dishes LIMIT 1")
-            .execute(&self.readers)
+            .execute(self.readers.any())
             .await?;
         Ok(())
     }
@@ -114,18 +134,18 @@ impl Store {
     }
 
     async fn migrate(&self) -> Result<(), OpenError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.writer.begin().await?;
         let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&mut *transaction)
+            .fetch_one(transaction.then())
             .await?;
         match version {
             0 => {
                 sqlx::raw_sql(include_str!("schema.sql"))
-                    .execute(&mut *transaction)
+                    .execute(transaction.then())
                     .await?;
                 menu::seed(&mut transaction).await?;
                 sqlx::raw_sql("PRAGMA user_version = 1")
-                    .execute(&mut *transaction)
+                    .execute(transaction.then())
                     .await?;
             }
             1 => {}
@@ -133,6 +153,27 @@ impl Store {
         }
         transaction.commit().await?;
         Ok(())
+    }
+
+    /// Commits what changed `dishes`, and voids their pages before anybody is told.
+    ///
+    /// In a task of its own: a client that goes away meanwhile would leave a page that offers
+    /// portions which are sold.
+    async fn commit(
+        &self,
+        transaction: Transaction,
+        dishes: impl IntoIterator<Item = i64>,
+    ) -> sqlx::Result<()> {
+        let pages = self.pages.clone();
+        let dishes: Vec<_> = dishes.into_iter().collect();
+        let committing = tokio::spawn(async move {
+            let committed = transaction.commit().await;
+            // Where that failed, too: nobody knows how far it came.
+            pages.void(&dishes);
+            committed
+        });
+        // Only a runtime that goes down takes the task along.
+        committing.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 }
 
@@ -181,7 +222,3 @@ const READERS: u32 = 8;
 /// The longest wait for a connection, and for another process that has the file: on a disk that
 /// takes 30 ms for a commit, the last of the 64 orders under way has its turn after 4 s.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A transaction that reads first and writes later would fail where another process wrote in
-/// between; one that starts as a writer waits its turn instead.
-const WRITE: &str = "BEGIN IMMEDIATE";

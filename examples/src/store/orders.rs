@@ -1,9 +1,9 @@
 //! Orders, as they are read.
 
 use serde::Serialize;
-use sqlx::{Row as _, SqliteConnection, prelude::FromRow, sqlite::SqliteRow};
+use sqlx::{Row as _, prelude::FromRow, sqlite::SqliteRow};
 
-use super::Store;
+use super::{Store, counted::Transaction};
 
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,7 +68,7 @@ impl Store {
     pub async fn order(&self, id: &str) -> sqlx::Result<Option<Order>> {
         sqlx::query_as("SELECT * FROM orders WHERE id = ?1")
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(self.readers.any())
             .await
     }
 
@@ -82,17 +82,17 @@ impl Store {
             "SELECT dish_id, quantity FROM order_items WHERE order_id = ?1 ORDER BY dish_id",
         )
         .bind(id)
-        .fetch_all(&self.readers)
+        .fetch_all(self.readers.any())
         .await?;
         let line = |(dish_id, quantity)| Line { dish_id, quantity };
         Ok(rows.into_iter().map(line).collect())
     }
 }
 
-pub(super) async fn fetch(connection: &mut SqliteConnection, id: &str) -> sqlx::Result<Order> {
+pub(super) async fn fetch(transaction: &mut Transaction, id: &str) -> sqlx::Result<Order> {
     sqlx::query_as("SELECT * FROM orders WHERE id = ?1")
         .bind(id)
-        .fetch_one(connection)
+        .fetch_one(transaction.then())
         .await
 }
 

@@ -1,12 +1,11 @@
 //! An order is placed whole or not at all, and once per key.
 
-use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
-
 use super::{
-    Store, WRITE,
+    Store,
+    counted::Transaction,
     orders::{Line, Order, fetch},
 };
+use serde::{Deserialize, Serialize};
 
 /// What came of an attempt to place an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +63,7 @@ impl Store {
         now: i64,
         due_at: i64,
     ) -> sqlx::Result<Placed> {
-        let mut transaction = self.writer.begin_with(WRITE).await?;
+        let mut transaction = self.writer.begin().await?;
         if let Some(key) = key
             && let Some(known) = find_key(&mut transaction, key).await?
         {
@@ -91,10 +90,11 @@ impl Store {
             .bind(request)
             .bind(&order.id)
             .bind(now)
-            .execute(&mut *transaction)
+            .execute(transaction.then())
             .await?;
         }
-        transaction.commit().await?;
+        let dishes = lines.iter().map(|line| line.dish_id);
+        self.commit(transaction, dishes).await?;
         Ok(Placed::New(order))
     }
 
@@ -113,18 +113,18 @@ impl Store {
         .bind(request)
         .bind(refusal)
         .bind(now)
-        .execute(&self.writer)
+        .execute(self.writer.any())
         .await?;
         Ok(())
     }
 }
 
 /// What `key` was used for, where it was.
-async fn find_key(connection: &mut SqliteConnection, key: Key<'_>) -> sqlx::Result<Option<Placed>> {
+async fn find_key(transaction: &mut Transaction, key: Key<'_>) -> sqlx::Result<Option<Placed>> {
     let known: Option<(String, Option<String>, Option<String>)> =
         sqlx::query_as("SELECT request, order_id, refusal FROM idempotency_keys WHERE key = ?1")
             .bind(key.key)
-            .fetch_optional(&mut *connection)
+            .fetch_optional(transaction.then())
             .await?;
     let Some((request, order_id, refusal)) = known else {
         return Ok(None);
@@ -133,7 +133,7 @@ async fn find_key(connection: &mut SqliteConnection, key: Key<'_>) -> sqlx::Resu
         return Ok(Some(Placed::KeyReused));
     }
     if let Some(id) = order_id {
-        return Ok(Some(Placed::Known(fetch(connection, &id).await?)));
+        return Ok(Some(Placed::Known(fetch(transaction, &id).await?)));
     }
     let refusal = serde_json::from_str(&refusal.unwrap_or_default());
     let refusal = refusal.map_err(|error| sqlx::Error::Decode(error.into()))?;
@@ -142,7 +142,7 @@ async fn find_key(connection: &mut SqliteConnection, key: Key<'_>) -> sqlx::Resu
 
 /// Takes the portions of all `lines` and answers their prices, or says what is in the way.
 async fn take_portions(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     lines: &[Line],
 ) -> sqlx::Result<Result<Vec<i64>, Refusal>> {
     let mut prices = Vec::with_capacity(lines.len());
@@ -153,12 +153,12 @@ async fn take_portions(
         )
         .bind(dish_id)
         .bind(quantity)
-        .fetch_optional(&mut *connection)
+        .fetch_optional(transaction.then())
         .await?;
         let Some(price) = price else {
             let available = sqlx::query_scalar("SELECT stock FROM dishes WHERE id = ?1")
                 .bind(dish_id)
-                .fetch_optional(&mut *connection)
+                .fetch_optional(transaction.then())
                 .await?;
             return Ok(Err(match available {
                 None => Refusal::UnknownDish { dish_id },
@@ -171,7 +171,7 @@ async fn take_portions(
 }
 
 async fn insert_order(
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction,
     user_id: &str,
     lines: &[Line],
     prices: &[i64],
@@ -192,7 +192,7 @@ async fn insert_order(
     .bind(costs.sum::<i64>())
     .bind(now)
     .bind(due_at)
-    .fetch_one(&mut *connection)
+    .fetch_one(transaction.then())
     .await?;
     for (line, price) in lines.iter().zip(prices) {
         sqlx::query(
@@ -203,7 +203,7 @@ async fn insert_order(
         .bind(line.dish_id)
         .bind(line.quantity)
         .bind(price)
-        .execute(&mut *connection)
+        .execute(transaction.then())
         .await?;
     }
     Ok(order)

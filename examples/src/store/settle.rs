@@ -12,7 +12,8 @@
 //! frees its portions.
 
 use super::{
-    Store, WRITE,
+    Store,
+    counted::Transaction,
     orders::{CancelReason, Order, fetch},
 };
 
@@ -23,12 +24,12 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn pay(&self, id: &str) -> sqlx::Result<Order> {
-        let mut transaction = self.writer.begin_with(WRITE).await?;
+        let mut transaction = self.writer.begin().await?;
         sqlx::query(
             "UPDATE orders SET status = 'paid' WHERE id = ?1 AND status = 'pending_payment'",
         )
         .bind(id)
-        .execute(&mut *transaction)
+        .execute(transaction.then())
         .await?;
         finish(transaction, id).await
     }
@@ -40,13 +41,13 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn give_up(&self, id: &str) -> sqlx::Result<Order> {
-        let mut transaction = self.writer.begin_with(WRITE).await?;
+        let mut transaction = self.writer.begin().await?;
         sqlx::query(
             "UPDATE orders SET status = 'cancelling', attempts = 0
              WHERE id = ?1 AND status = 'pending_payment'",
         )
         .bind(id)
-        .execute(&mut *transaction)
+        .execute(transaction.then())
         .await?;
         finish(transaction, id).await
     }
@@ -58,26 +59,30 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn cancel(&self, id: &str, reason: CancelReason) -> sqlx::Result<Order> {
-        let mut transaction = self.writer.begin_with(WRITE).await?;
+        let mut transaction = self.writer.begin().await?;
         let canceled = sqlx::query(
             "UPDATE orders SET status = 'cancelled', cancel_reason = ?2
              WHERE id = ?1 AND status IN ('pending_payment', 'cancelling')",
         )
         .bind(id)
         .bind(reason.as_str())
-        .execute(&mut *transaction)
+        .execute(transaction.then())
         .await?;
+        let mut dishes: Vec<i64> = Vec::new();
         if canceled.rows_affected() == 1 {
-            sqlx::query(
+            dishes = sqlx::query_scalar(
                 "UPDATE dishes SET stock = stock + order_items.quantity
                  FROM order_items
-                 WHERE order_items.order_id = ?1 AND order_items.dish_id = dishes.id",
+                 WHERE order_items.order_id = ?1 AND order_items.dish_id = dishes.id
+                 RETURNING dishes.id",
             )
             .bind(id)
-            .execute(&mut *transaction)
+            .fetch_all(transaction.then())
             .await?;
         }
-        finish(transaction, id).await
+        let order = fetch(&mut transaction, id).await?;
+        self.commit(transaction, dishes).await?;
+        Ok(order)
     }
 
     /// An attempt came to nothing, or was not made: the settlement looks again at `due_at`.
@@ -86,12 +91,12 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn postpone(&self, id: &str, attempts: u32, due_at: i64) -> sqlx::Result<Order> {
-        let mut transaction = self.writer.begin_with(WRITE).await?;
+        let mut transaction = self.writer.begin().await?;
         sqlx::query("UPDATE orders SET attempts = ?2, due_at = ?3 WHERE id = ?1")
             .bind(id)
             .bind(attempts)
             .bind(due_at)
-            .execute(&mut *transaction)
+            .execute(transaction.then())
             .await?;
         finish(transaction, id).await
     }
@@ -107,7 +112,7 @@ impl Store {
              ORDER BY due_at LIMIT ?1",
         )
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(self.readers.any())
         .await
     }
 
@@ -120,7 +125,7 @@ impl Store {
         sqlx::query_scalar(
             "SELECT count(*) FROM orders WHERE status IN ('pending_payment', 'cancelling')",
         )
-        .fetch_one(&self.readers)
+        .fetch_one(self.readers.any())
         .await
     }
 
@@ -134,7 +139,7 @@ impl Store {
             "UPDATE orders SET due_at = ?1 WHERE status IN ('pending_payment', 'cancelling')",
         )
         .bind(now)
-        .execute(&self.writer)
+        .execute(self.writer.any())
         .await?;
         Ok(resumed.rows_affected())
     }
@@ -147,17 +152,14 @@ impl Store {
     pub async fn forget_keys_before(&self, time: i64) -> sqlx::Result<u64> {
         let forgotten = sqlx::query("DELETE FROM idempotency_keys WHERE created_at < ?1")
             .bind(time)
-            .execute(&self.writer)
+            .execute(self.writer.any())
             .await?;
         Ok(forgotten.rows_affected())
     }
 }
 
 /// Commits, and answers how order `id` stands then.
-async fn finish(
-    mut transaction: sqlx::Transaction<'_, sqlx::Sqlite>,
-    id: &str,
-) -> sqlx::Result<Order> {
+async fn finish(mut transaction: Transaction, id: &str) -> sqlx::Result<Order> {
     let order = fetch(&mut transaction, id).await?;
     transaction.commit().await?;
     Ok(order)
@@ -169,11 +171,12 @@ mod tests {
         super::{Line, Placed, Status},
         *,
     };
+    use crate::stack::Pages;
 
     /// A store of its own with an order of one portion of dish 1.
     async fn ordered(folder: &tempfile::TempDir) -> (Store, String) {
         let url = format!("sqlite://{}", folder.path().join("a.db").display());
-        let store = Store::open(&url).await.unwrap();
+        let store = Store::open(&url, &Pages::new().unwrap()).await.unwrap();
         let line = Line {
             dish_id: 1,
             quantity: 1,

@@ -1,6 +1,6 @@
 //! A shop of one's own for every test, and a client that opens a connection for each request.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use ordering::{Config, Running};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::AbortHandle, time::timeout};
 
 /// The service on a free port, with a database in a folder of its own.
 #[derive(Debug)]
@@ -65,6 +65,18 @@ impl Shop {
         dish["stock"].as_i64().unwrap()
     }
 
+    /// What the layers counted.
+    pub(crate) async fn stats(&self) -> Value {
+        let answer = self.get("/admin/stats").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        answer.json()
+    }
+
+    /// Statements that were sent to the database.
+    pub(crate) async fn statements(&self) -> u64 {
+        self.stats().await["sql_statements"].as_u64().unwrap()
+    }
+
     /// Waits until the order has `status`.
     pub(crate) async fn becomes(&self, order: &str, status: &str) {
         let path = format!("/orders/{order}");
@@ -83,7 +95,7 @@ pub(crate) fn one(user: &str, dish: i64) -> Value {
 
 /// Asks again and again until the answer is yes. Long enough for the slowest machine: a test that
 /// passes never waits for the end of it.
-pub(crate) async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     let asking = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -160,18 +172,50 @@ pub(crate) async fn send_on(
     request: http::request::Builder,
     body: impl Into<Bytes>,
 ) -> Answer {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let request = request
-        .header(header::HOST, "localhost")
-        .body(Full::new(body.into()))
-        .unwrap();
-    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    connection.abort();
-    Answer {
-        status: head.status,
-        headers: head.headers,
-        body,
+    Connection::on(stream).await.send(request, body).await
+}
+
+/// A connection for many requests, one after the other.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    task: AbortHandle,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        Self::on(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    async fn on(stream: TcpStream) -> Self {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let task = tokio::spawn(connection).abort_handle();
+        Self { sender, task }
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        self.send(Request::get(path), "").await
+    }
+
+    async fn send(&mut self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
+        let request = request
+            .header(header::HOST, "localhost")
+            .body(Full::new(body.into()))
+            .unwrap();
+        self.sender.ready().await.unwrap();
+        let answer = self.sender.send_request(request).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

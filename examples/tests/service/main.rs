@@ -4,6 +4,7 @@
 
 mod buying;
 mod client;
+mod dishes;
 mod input;
 mod operating;
 mod paying;

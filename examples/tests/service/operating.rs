@@ -57,6 +57,8 @@ async fn figures_have_routes_and_never_paths() {
         "resilience_concurrency_decisions_total{",
         "resilience_circuit_breaker_calls_total{",
         "resilience_panics_total{",
+        "resilience_bloom_guard_checks_total{",
+        "resilience_cache_lookups_total{",
         "policy=\"payment\"",
         "policy=\"client\"",
     ] {

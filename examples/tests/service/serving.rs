@@ -129,10 +129,10 @@ async fn clients_that_read_no_answer_take_no_place_from_others() {
     let mut unread = Vec::new();
     // More than there are places.
     for _ in 0..80 {
-        let request = Request::get("http://localhost/dishes").body(Empty::<Bytes>::new());
+        let request = Request::get("http://localhost/page.js").body(Empty::<Bytes>::new());
         unread.push(sender.send_request(request.unwrap()).await.unwrap());
     }
-    let answer = timeout(Duration::from_secs(5), shop.get("/dishes/1")).await;
+    let answer = timeout(Duration::from_secs(5), shop.get("/page.css")).await;
     assert_eq!(answer.unwrap().status, StatusCode::OK);
     connection.abort();
 }
