@@ -5,14 +5,13 @@
 //! task here takes it up. The database is the only list of what is to be done: a task that
 //! panicked, a request whose client went away and a process that was killed lose nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use resilience_core::{
     Rejected,
     backoff::{Backoff, Jitter},
 };
 use tokio::{
-    sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -31,7 +30,6 @@ pub struct Settlement {
     payment: PaymentClient,
     clock: WallClock,
     times: PaymentTimes,
-    postponed: Arc<Notify>,
 }
 
 /// What came of an attempt to settle an order.
@@ -57,7 +55,6 @@ impl Settlement {
             payment,
             clock,
             times,
-            postponed: Arc::default(),
         }
     }
 
@@ -146,7 +143,7 @@ impl Settlement {
         };
         let due_at = self.clock.now().saturating_add(millis(wait).max(1));
         let order = self.store.postpone(&order.id, attempts, due_at).await?;
-        self.postponed.notify_one();
+        self.store.placed().notify_one();
         Ok(Settled { order, refused })
     }
 
@@ -176,7 +173,7 @@ impl Settlement {
             }
             match self.settle_due(now).await? {
                 // Woken early by an order that may be due before those seen here.
-                Next::Due(wait) => drop(timeout(wait, self.postponed.notified()).await),
+                Next::Due(wait) => drop(timeout(wait, self.store.placed().notified()).await),
                 Next::Refused(wait) => sleep(wait).await,
             }
         }
@@ -185,11 +182,11 @@ impl Settlement {
     /// Settles up to a batch of due orders.
     async fn settle_due(&self, now: i64) -> sqlx::Result<Next> {
         let mut attempts = JoinSet::new();
-        let mut next = LONGEST_WAIT;
+        let mut next = IDLE_WAIT;
         for order in self.store.unsettled(BATCH).await? {
             if order.due_at > now {
                 let wait = u64::try_from(order.due_at - now).unwrap_or(0);
-                next = next.min(Duration::from_millis(wait));
+                next = next.min(LONGEST_WAIT).min(Duration::from_millis(wait));
                 break;
             }
             // Where there was one there may be more than a batch.
@@ -223,8 +220,12 @@ enum Next {
 /// Orders settled at a time: what one round trip to a slow provider may hold up.
 const BATCH: u32 = 16;
 
-/// An order whose request vanished is seen this late at most.
+/// The wall clock, by which orders are due, may be set while one is waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Where no order is without an end, the store tells of the next; one that another process left
+/// in the same file is seen this late at most.
+const IDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Idempotency keys are kept for a day: 24 × 60 × 60 × 1000 ms.
 const KEYS_KEPT: i64 = 86_400_000;

@@ -21,11 +21,13 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
 use resilience_core::bloom_guard::RebuildError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::Notify;
 
 use self::counted::{Connections, Statements, Transaction};
 use crate::stack::Pages;
@@ -37,6 +39,7 @@ pub struct Store {
     writer: Connections,
     statements: Statements,
     pages: Pages,
+    placed: Arc<Notify>,
     path: PathBuf,
 }
 
@@ -92,6 +95,7 @@ impl Store {
             writer: Connections::new(writer, statements.clone()),
             statements,
             pages: pages.clone(),
+            placed: Arc::default(),
             path,
         };
         store.migrate().await?;
@@ -155,21 +159,28 @@ impl Store {
         Ok(())
     }
 
+    /// Told when orders were placed or put off, also those whose clients are gone.
+    #[must_use]
+    pub fn placed(&self) -> &Notify {
+        &self.placed
+    }
+
     /// Commits what changed `dishes`, and voids their pages before anybody is told.
     ///
     /// In a task of its own: a client that goes away meanwhile would leave a page that offers
-    /// portions which are sold.
+    /// portions which are sold, and an order of which the settlement does not know.
     async fn commit(
         &self,
         transaction: Transaction,
         dishes: impl IntoIterator<Item = i64>,
     ) -> sqlx::Result<()> {
-        let pages = self.pages.clone();
+        let (pages, placed) = (self.pages.clone(), self.placed.clone());
         let dishes: Vec<_> = dishes.into_iter().collect();
         let committing = tokio::spawn(async move {
             let committed = transaction.commit().await;
             // Where that failed, too: nobody knows how far it came.
             pages.void(&dishes);
+            placed.notify_one();
             committed
         });
         // Only a runtime that goes down takes the task along.
