@@ -361,6 +361,34 @@ async fn what_the_service_cannot_see_cannot_poison_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_names_two_hosts_is_served_for_neither() {
+    let site = site();
+    let echo = |request: Request<Body>, _| {
+        let host = &request.headers()[::http::header::HOST];
+        Response::new(Body::from(host.as_bytes().to_vec()))
+    };
+    let address = "http://a.example/menu";
+    let hostile = with(address, &[(::http::header::HOST, "evil.example")]);
+    let passed = site.send_to(hostile, echo).await;
+    assert_eq!(status(&passed), r#""dishes"; fwd=bypass"#);
+    let honest = || with(address, &[(::http::header::HOST, "A.example")]);
+    assert_eq!(site.send_to(honest(), echo).await.body(), "A.example");
+    let hit = site.send_to(honest(), echo).await;
+    assert_eq!(status(&hit), r#""dishes"; hit; ttl=10"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_wants_only_what_is_cached_never_reaches_the_service() {
+    let site = site();
+    let private: Fields = &[(CACHE_CONTROL, "private")];
+    site.send(get("/me"), private).await;
+    let only = with("/me", &[(CACHE_CONTROL, "only-if-cached")]);
+    let refused = site.send(only, private).await;
+    assert_eq!(refused.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(site.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_may_change_the_answer_is_part_of_the_key() {
     let mut site = site();
     site.layer = site.layer.vary([ACCEPT_LANGUAGE]);

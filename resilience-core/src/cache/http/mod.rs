@@ -21,12 +21,14 @@
 //!
 //! # What is served from the cache
 //!
-//! GET and HEAD without a body, a range, an upgrade or credentials. The key is the method, scheme
-//! and authority, the path and the query as they came, and the values of the fields that
-//! [`vary`](Layer::vary) names. **The service sees no other field of such a request**, but for
+//! GET and HEAD without a body, a range, an upgrade, credentials or a second host. The key is the
+//! method, scheme and authority, the path and the query as they came, and the values of the fields
+//! that [`vary`](Layer::vary) names. **The service sees no other field of such a request**, but for
 //! `Host` and those that [`pass`](Layer::pass) names: what it does not see it cannot put into an
 //! answer for others. A request with `Authorization` or `Cookie` passes untouched, unless
-//! [`identity`](Layer::identity) makes whose it is a part of the key.
+//! [`identity`](Layer::identity) makes whose it is a part of the key. Extensions reach the service
+//! as they are: where something outside puts the caller into them (an API key, a client
+//! certificate), declare the identity and refuse those without one.
 //!
 //! `Cache-Control` of a request is heeded: `no-store`, `no-cache` and `max-age` pass it by, and
 //! `only-if-cached` is answered with 504 where there is nothing.

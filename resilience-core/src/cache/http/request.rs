@@ -74,7 +74,7 @@ where
     if reload {
         return Course::Pass("fwd=request");
     }
-    if headers.get_all(HOST).iter().nth(1).is_some() {
+    if names_two_hosts(request) {
         return Course::Pass("fwd=bypass");
     }
     write(request, &rules.vary, key);
@@ -133,6 +133,14 @@ fn authority<B>(request: &Request<B>) -> &[u8] {
     let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
     let named = request.uri().authority();
     named.map_or_else(|| host.unwrap_or_default(), |it| it.as_str().as_bytes())
+}
+
+/// Whether it says in two ways for whom it is: the key would hold one, and the service might go by
+/// the other.
+fn names_two_hosts<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let differs = |host: &HeaderValue| !host.as_bytes().eq_ignore_ascii_case(authority(request));
+    hosts.next().is_some_and(differs) || hosts.next().is_some()
 }
 
 /// The address that an unsafe request voids (RFC 9111, 4.4), as a tag of what is stored of it.

@@ -144,6 +144,9 @@ impl<S, I> Service<S, I> {
         if demand.max_age.is_some() || demand.only_if_cached {
             match shared.look(looked) {
                 Lookup::Serve(entry, _) | Lookup::Refresh(entry, _) => {
+                    if demand.only_if_cached && matches!(entry.found, Found::Private) {
+                        return State::Done(Some(nothing_cached(shared.policy.name)));
+                    }
                     let now = shared.environment.now();
                     if let (Some(max_age), Found::Value(page)) = (demand.max_age, &entry.found)
                         && page.age(&entry.life, now) > max_age
