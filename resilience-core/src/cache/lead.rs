@@ -63,8 +63,9 @@ impl<K: Hash + Eq + Clone, V> Lead<K, V> {
     }
 
     fn land(mut self, landing: Landing<V>) -> Landing<V> {
-        self.landed = true;
+        // A key is cloned by foreign code: should it panic, those who wait hear of it by `drop`.
         let key = self.flight.key.clone();
+        self.landed = true;
         let failure = match &landing {
             Landing::Entry(_) => None,
             Landing::Refused(rejected) => {
@@ -88,8 +89,10 @@ impl<K: Hash + Eq + Clone, V> Lead<K, V> {
             None
         };
         drop(shard);
+        // Nobody waits for the drop of what had to go, which is foreign code and may panic.
+        let landed = self.flight.land(landing);
         drop(removed);
-        self.flight.land(landing)
+        landed
     }
 
     /// Leaves the stale value alone for a while, or takes note of the failure where there is

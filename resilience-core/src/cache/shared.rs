@@ -182,13 +182,16 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         key: &Hashed<K>,
         entry: &Arc<Entry<V>>,
     ) -> Option<Lead<K, V>> {
-        if self.flights.shard(key.hash).contains(&key.of()) {
+        if self
+            .under_way(&mut self.flights.shard(key.hash), key.of())
+            .is_some()
+        {
             return None;
         }
         let flight = self.take_off(key);
         let mut shard = self.flights.shard(key.hash);
         let stored = self.storage.peek(key.of())?;
-        if shard.contains(&key.of()) || !Arc::ptr_eq(&stored, entry) {
+        if self.under_way(&mut shard, key.of()).is_some() || !Arc::ptr_eq(&stored, entry) {
             return None;
         }
         shard.insert(ByKey(flight.clone()));
@@ -203,10 +206,11 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         let overtaken = shard.swap_take(&key.of());
         let removed = self.storage.insert(key, entry.clone());
         drop(shard);
-        drop(removed);
+        // Nobody waits for the drop of what had to go, which is foreign code and may panic.
         if let Some(ByKey(flight)) = overtaken {
             flight.land(Landing::Entry(entry));
         }
+        drop(removed);
     }
 
     fn take_off(&self, key: &Hashed<K>) -> Arc<Flight<K, V>> {
@@ -226,15 +230,25 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         shard: &mut super::flight::Shard<K, V>,
         key: HashedRef<'_, K>,
     ) -> Option<Follow<K, V>> {
-        let ByKey(flight) = shard.get(&key)?;
+        let flight = self.under_way(shard, key)?;
+        Some(Follow::new(self.clone(), flight.clone()))
+    }
+
+    /// The load of `key`, where there is one that can still end.
+    fn under_way<'a>(
+        &self,
+        shard: &'a mut super::flight::Shard<K, V>,
+        key: HashedRef<'_, K>,
+    ) -> Option<&'a Arc<Flight<K, V>>> {
+        let (index, ByKey(flight)) = shard.get_full(&key)?;
         let running = self.environment.now().saturating_since(flight.began());
         if running >= self.policy.hard_timeout {
             // Its leader is not polled any more, or would have ended it: those who wait have
             // their own deadlines, and who comes now begins anew.
-            shard.swap_remove(&key);
+            shard.swap_remove_index(index);
             return None;
         }
-        Some(Follow::new(self.clone(), flight.clone()))
+        Some(&shard[index].0)
     }
 }
 

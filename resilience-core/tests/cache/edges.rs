@@ -212,6 +212,106 @@ fn values_are_dropped_with_no_lock_held() {
     cache.invalidate_all();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_value_whose_drop_panics_leaves_nobody_waiting() {
+    #[derive(Clone)]
+    struct Fragile(Arc<AtomicU64>);
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            let armed = self.0.swap(0, Ordering::Relaxed) > 0;
+            assert!(!armed || std::thread::panicking(), "no drop");
+        }
+    }
+    let policy = policy().hard_timeout(Duration::MAX);
+    let environment = Environment::new().clock(Clock::tokio());
+    let cache: Cache<u32, Fragile> = Cache::new_in(policy, &environment).unwrap();
+    let armed = Arc::new(AtomicU64::new(0));
+    for overtaken in [false, true] {
+        cache.insert(7, Fragile(armed.clone()));
+        advance(11 * SECOND).await;
+        let load = |cache: &Cache<u32, Fragile>| {
+            let cache = cache.clone();
+            tokio::spawn(async move {
+                let loader = || async {
+                    sleep(SECOND).await;
+                    Ok::<_, Infallible>(Fragile(Arc::default()))
+                };
+                cache.get_or_load(&7, loader).await.is_ok()
+            })
+        };
+        let _leader = load(&cache);
+        settle().await;
+        let waiter = load(&cache);
+        settle().await;
+        armed.store(1, Ordering::Relaxed);
+        if overtaken {
+            let put = || cache.insert(7, Fragile(Arc::default()));
+            let put = std::panic::AssertUnwindSafe(put);
+            assert!(std::panic::catch_unwind(put).is_err());
+        }
+        let told = tokio::time::timeout(60 * SECOND, waiter).await;
+        assert!(told.unwrap().unwrap(), "overtaken: {overtaken}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_clone_panics_leaves_nobody_waiting() {
+    #[derive(Debug, PartialEq, Eq, Hash)]
+    struct Fragile;
+    static ARMED: AtomicU64 = AtomicU64::new(0);
+    impl Clone for Fragile {
+        fn clone(&self) -> Self {
+            assert_eq!(ARMED.swap(0, Ordering::Relaxed), 0, "no clone");
+            Self
+        }
+    }
+    let policy = policy().hard_timeout(Duration::MAX);
+    let environment = Environment::new().clock(Clock::tokio());
+    let cache: Cache<Fragile, u64> = Cache::new_in(policy, &environment).unwrap();
+    let source = Source::default();
+    let load = || {
+        let (cache, loader) = (cache.clone(), source.takes(SECOND));
+        tokio::spawn(async move { cache.get_or_load(&Fragile, loader).await })
+    };
+    let leader = load();
+    settle().await;
+    let waiter = load();
+    settle().await;
+    ARMED.store(1, Ordering::Relaxed);
+    let told = tokio::time::timeout(60 * SECOND, async { (leader.await, waiter.await) }).await;
+    let (leader, waiter) = told.unwrap();
+    assert_eq!(reason(leader.unwrap()), Some(Reason::Panicked));
+    assert!(reason(waiter.unwrap()).is_some());
+    assert_eq!(load().await.unwrap(), Ok(2));
+}
+
+#[test]
+fn a_refresh_on_a_runtime_that_stands_still_does_not_keep_others_from_it() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    let clock = ManualClock::new();
+    let environment = Environment::new().clock(clock.clone());
+    let policy = policy().never_expire().hard_timeout(SECOND);
+    let cache: Cache<u32, u64> = Cache::new_in(policy, &environment).unwrap();
+    let loader = || async { Ok::<_, Infallible>(1) };
+    cache.insert(7, 0);
+    clock.advance(11 * SECOND);
+    let still = runtime();
+    let stale = still.block_on(cache.get_or_load(&7, loader));
+    assert_eq!(stale, Ok(0));
+    clock.advance(2 * SECOND);
+    runtime().block_on(async {
+        assert_eq!(cache.get_or_load(&7, loader).await, Ok(0));
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(cache.get(&7), Some(1));
+    drop(still);
+}
+
 #[test]
 fn an_engine_can_be_shared_and_its_futures_sent() {
     fn shared<T: Send + Sync + Clone + std::fmt::Debug>(_: &T) {}
