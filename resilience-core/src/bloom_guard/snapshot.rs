@@ -57,7 +57,9 @@ impl Shared<Bloom> {
             return Err(SnapshotError::RebuildUnderWay);
         }
         let keys = self.filter.stage_saved(&saved);
-        // From here on inserts go there as well. Those before must not get lost either.
+        // From here on inserts go there as well. Those before must not get lost either: the last
+        // are taken along first, so that where there are no more, none was pushed out by others.
+        let keys = keys.saturating_add(self.stage_recent());
         if lock(&self.inner).state.inserted() > KEPT as u64 {
             if !self.filter.same_geometry(&saved) {
                 self.abandon();
@@ -66,7 +68,6 @@ impl Shared<Bloom> {
             }
             self.filter.merge_into_staged();
         }
-        let keys = keys.saturating_add(self.stage_recent());
         if !self.filter.same_geometry(&saved) {
             lock(&self.inner).state.resize(saved.capacity());
         }
