@@ -250,6 +250,17 @@ fn keys_inserted_before_a_snapshot_is_loaded_are_not_lost() {
 }
 
 #[test]
+fn keys_that_a_snapshot_is_merged_with_are_counted() {
+    let policy = policy().expected_keys(100_000);
+    let snapshot = guard(policy, 0..1000).save().unwrap();
+    let guard = BloomGuard::<u64>::new(policy).unwrap();
+    (10_000..40_000).for_each(|key| guard.insert(&key));
+    guard.load(&snapshot).unwrap();
+    let keys = guard.snapshot().keys;
+    assert!((30_500..31_500).contains(&keys), "{keys}");
+}
+
+#[test]
 fn a_rebuild_forgets_what_its_source_no_longer_has() {
     let guard = guard(policy(), 0..500);
     guard.rebuild_from(|| 500..1000_u64).unwrap();

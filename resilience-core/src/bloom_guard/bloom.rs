@@ -175,12 +175,16 @@ impl Bloom {
         saved.geometry.keys(slot.ones.load(Ordering::Relaxed))
     }
 
-    /// Adds every key of the filter that is asked to the one beside, which has the same geometry.
-    pub(super) fn merge_into_staged(&self) {
-        let Some(staged) = self.staged() else { return };
+    /// Adds every key of the filter that is asked to the one beside, which has the same geometry;
+    /// about how many that has then.
+    pub(super) fn merge_into_staged(&self) -> u64 {
+        let Some(staged) = self.staged() else {
+            return 0;
+        };
         for (index, word) in self.slot().words().iter().enumerate() {
             staged.add_word(index, word.load(Ordering::Relaxed));
         }
+        staged.geometry().keys(staged.ones.load(Ordering::Relaxed))
     }
 }
 

@@ -59,14 +59,14 @@ impl Shared<Bloom> {
         let keys = self.filter.stage_saved(&saved);
         // From here on inserts go there as well. Those before must not get lost either: the last
         // are taken along first, so that where there are no more, none was pushed out by others.
-        let keys = keys.saturating_add(self.stage_recent());
+        let mut keys = keys.saturating_add(self.stage_recent());
         if lock(&self.inner).state.inserted() > KEPT as u64 {
             if !self.filter.same_geometry(&saved) {
                 self.abandon();
                 self.distrust();
                 return Err(SnapshotError::Resized);
             }
-            self.filter.merge_into_staged();
+            keys = self.filter.merge_into_staged();
         }
         if !self.filter.same_geometry(&saved) {
             lock(&self.inner).state.resize(saved.capacity());
