@@ -40,6 +40,10 @@ pub enum Algorithm {
     /// The generic cell rate algorithm (ITU-T I.371), which is a leaky bucket and a token bucket:
     /// a burst, then evenly spaced units. Any window of length `w` holds at most
     /// `burst + limit × w / per` units, rounded up.
+    ///
+    /// That holds as long as bookings are given back from the end of the line. Units given back
+    /// from under a later booking are lent again at the end, where they fall due beside it: where
+    /// callers who wait may go away and no instant may hold more than the burst, use a window.
     Gcra,
 }
 
