@@ -250,6 +250,19 @@ fn keys_inserted_before_a_snapshot_is_loaded_are_not_lost() {
 }
 
 #[test]
+fn no_key_is_lost_however_often_an_old_snapshot_is_loaded() {
+    let large = || policy().expected_keys(100_000);
+    let old = guard(large(), 0..10).save().unwrap();
+    let guard = guard(large(), 0..0);
+    (1000..7000).for_each(|key| guard.insert(&key));
+    for _ in 0..3 {
+        guard.load(&old).unwrap();
+        let lost = (1000..7000).filter(|key| guard.check(key) == Presence::Absent);
+        assert_eq!(lost.count(), 0);
+    }
+}
+
+#[test]
 fn keys_that_a_snapshot_is_merged_with_are_counted() {
     let policy = policy().expected_keys(100_000);
     let snapshot = guard(policy, 0..1000).save().unwrap();

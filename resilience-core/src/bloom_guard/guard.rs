@@ -62,7 +62,8 @@ impl<K: Hash + ?Sized> BloomGuard<K> {
     }
 
     /// Puts a [saved](Self::save) filter in place of this one, together with the keys that were
-    /// inserted here since it was last loaded or rebuilt.
+    /// inserted here since it was last rebuilt: where they are more than are remembered one by
+    /// one (4096), by uniting the two filters, which must then be of one size.
     ///
     /// The format has no checksum: whoever sends it through a network that changes bytes needs
     /// one.

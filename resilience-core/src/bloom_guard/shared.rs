@@ -7,7 +7,7 @@ use super::{
     hash::Seed,
     misses::Misses,
     recent::Recent,
-    state::{Alarm, Standing, State, Terms},
+    state::{Alarm, Source, Standing, State, Terms},
 };
 use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected,
@@ -219,7 +219,7 @@ impl<F: Filter> Shared<F> {
 
     /// Begins a rebuild; whether none was under way.
     pub(super) fn begin(&self) -> bool {
-        let Some(capacity) = lock(&self.inner).state.begin() else {
+        let Some(capacity) = lock(&self.inner).state.begin(Source::Keys) else {
             return false;
         };
         self.filter.stage(capacity);

@@ -8,7 +8,7 @@ use super::{
     hash::Seed,
     recent::KEPT,
     shared::Shared,
-    state::Standing,
+    state::{Source, Standing},
 };
 use crate::sync::lock;
 
@@ -53,7 +53,7 @@ impl Shared<Bloom> {
     /// Puts a snapshot in place of the filter.
     pub(super) fn load(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let saved = Saved::read(bytes, &self.seed).inspect_err(|_| self.distrust())?;
-        if lock(&self.inner).state.begin().is_none() {
+        if lock(&self.inner).state.begin(Source::Snapshot).is_none() {
             return Err(SnapshotError::RebuildUnderWay);
         }
         let keys = self.filter.stage_saved(&saved);

@@ -20,7 +20,7 @@ pub(super) struct State {
     keys: u64,
     told_full: bool,
     since: Option<Timestamp>,
-    /// Keys inserted since the filter took over, whether they changed it or not.
+    /// Keys inserted since a rebuild took over, whether they changed the filter or not.
     inserted: u64,
     rebuild: Option<Rebuild>,
 }
@@ -37,6 +37,16 @@ pub(super) struct Terms {
 struct Rebuild {
     capacity: u64,
     keys: u64,
+    source: Source,
+}
+
+/// Where the keys of a filter come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// All keys that there are.
+    Keys,
+    /// A filter of some earlier time or other place, which need not have what was inserted here.
+    Snapshot,
 }
 
 /// Whether the filter is asked.
@@ -103,7 +113,7 @@ impl State {
         self.since
     }
 
-    /// Inserts since the filter took over.
+    /// Inserts since a rebuild took over.
     pub(super) const fn inserted(&self) -> u64 {
         self.inserted
     }
@@ -124,7 +134,7 @@ impl State {
     }
 
     /// A rebuild begins: how many keys it is to be sized for; `None` while another is under way.
-    pub(super) fn begin(&mut self) -> Option<u64> {
+    pub(super) fn begin(&mut self, source: Source) -> Option<u64> {
         if self.rebuild.is_some() {
             return None;
         }
@@ -132,7 +142,11 @@ impl State {
         while capacity < self.keys && capacity < self.terms.most {
             capacity = capacity.saturating_mul(2);
         }
-        let rebuild = Rebuild { capacity, keys: 0 };
+        let rebuild = Rebuild {
+            capacity,
+            keys: 0,
+            source,
+        };
         self.rebuild = Some(rebuild);
         Some(capacity)
     }
@@ -157,7 +171,9 @@ impl State {
         self.keys = rebuild.keys.saturating_add(keys);
         self.told_full = false;
         self.since = Some(now);
-        self.inserted = 0;
+        if rebuild.source == Source::Keys {
+            self.inserted = 0;
+        }
         self.alarm()
     }
 
@@ -201,7 +217,7 @@ mod tests {
 
     fn answering(keys: u64) -> State {
         let mut state = state();
-        assert_eq!(state.begin(), Some(10));
+        assert_eq!(state.begin(Source::Keys), Some(10));
         state.commit(keys, Timestamp::ZERO);
         state
     }
@@ -211,11 +227,11 @@ mod tests {
         let mut state = state();
         state.insert(NEW);
         assert_eq!(state.standing(), Standing::Empty);
-        state.begin();
-        assert_eq!(state.begin(), None);
+        state.begin(Source::Keys);
+        assert_eq!(state.begin(Source::Keys), None);
         state.abandon();
         assert_eq!((state.standing(), state.since()), (Standing::Empty, None));
-        state.begin();
+        state.begin(Source::Keys);
         state.commit(0, Timestamp::ZERO);
         assert_eq!(state.standing(), Standing::Answering);
     }
@@ -234,16 +250,31 @@ mod tests {
     #[test]
     fn the_next_filter_is_sized_for_the_keys_of_this_one_and_no_larger_than_can_be() {
         for (keys, capacity) in [(0, 10), (10, 10), (11, 20), (21, 40), (1000, 40)] {
-            assert_eq!(answering(keys).begin(), Some(capacity), "{keys}");
+            assert_eq!(
+                answering(keys).begin(Source::Keys),
+                Some(capacity),
+                "{keys}"
+            );
         }
     }
 
     #[test]
     fn keys_inserted_during_a_rebuild_are_counted_in_the_new_filter() {
         let mut state = answering(5);
-        state.begin();
+        state.begin(Source::Keys);
         (0..3).for_each(|_| assert_eq!(state.insert(NEW), None));
         state.commit(4, Timestamp::ZERO);
         assert_eq!((state.keys(), state.inserted()), (7, 0));
+    }
+
+    #[test]
+    fn what_was_inserted_here_is_remembered_over_any_number_of_snapshots() {
+        let mut state = answering(0);
+        state.insert(NEW);
+        for _ in 0..3 {
+            state.begin(Source::Snapshot);
+            state.commit(5, Timestamp::ZERO);
+            assert_eq!(state.inserted(), 1);
+        }
     }
 }
