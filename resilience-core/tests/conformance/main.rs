@@ -135,10 +135,8 @@ fn run_case<S: Subject>(case: &Value) -> Result<(), Failure> {
 fn run_step<S: Subject>(subject: &mut S, step: &Value, clock: &ManualClock) -> Result<(), Failure> {
     let fields = Fields::of(step)?;
     if let Some(at) = fields.read("at", instant)? {
-        if at < clock.now() {
-            return Err("`at` lies in the past".into());
-        }
-        clock.set(at);
+        // A call may have taken longer: the clock never goes back.
+        clock.set(clock.now().max(at));
     }
     subject.step(&fields)?;
     fields.done()
