@@ -1,5 +1,5 @@
 //! Every interleaving of one who asks with those who change the filter.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use loom::thread;
 

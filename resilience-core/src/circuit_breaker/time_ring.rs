@@ -90,13 +90,18 @@ impl TimeRing {
 
     fn bucket(&mut self) -> &mut Sums {
         let slot = self.current % self.buckets.len() as u64;
-        // A remainder of a length fits in what measures lengths.
-        #[allow(clippy::cast_possible_truncation)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "a remainder of a length fits in what measures lengths"
+        )]
         &mut self.buckets[slot as usize]
     }
 
-    /// The bucket that `now` falls in: below 2^64, since a bucket is a nanosecond at least.
-    #[allow(clippy::cast_possible_truncation)]
+    /// The bucket that `now` falls in.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "below 2^64, since a bucket is a nanosecond at least"
+    )]
     fn index(&self, now: Timestamp) -> u64 {
         let scaled = u128::from(now.as_nanos()) * u128::from(self.count());
         (scaled / u128::from(self.length)) as u64

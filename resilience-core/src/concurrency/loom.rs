@@ -1,5 +1,5 @@
 //! Every interleaving of a few callers.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{
     future::Future,
