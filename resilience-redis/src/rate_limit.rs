@@ -128,6 +128,7 @@ impl RateLimiter {
             .store
             .connection()
             .run(
+                &keys[0],
                 shared.store.connection().settings().time_to_decide(),
                 async |mut connection| {
                     let reply = shared.script.run(&mut connection, keys, arguments).await?;
@@ -148,11 +149,13 @@ impl RateLimiter {
     where
         K: StoreKey + ?Sized,
     {
+        let keys = self.0.keys(key);
         let mut command = redis::cmd("UNLINK");
-        command.arg(self.0.keys(key));
+        command.arg(&keys);
         let connection = self.0.store.connection();
         connection
             .run(
+                &keys[0],
                 connection.settings().time_to_decide(),
                 async |mut connection| command.query_async(&mut connection).await,
             )
@@ -170,7 +173,7 @@ impl RateLimiter {
     pub async fn clear_all(&self) -> Result<u64, StoreError> {
         // After the name comes a key's first part, or for the key `()` the end of the hash tag.
         let pattern = format!("{}[:}}]*", self.0.key_start);
-        self.0.store.maintenance().delete_all(&pattern).await
+        self.0.store.blocking().delete_all(&pattern).await
     }
 }
 

@@ -1,6 +1,8 @@
 //! Lua scripts and how they are run.
 
-use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+
+use crate::connection::Wire;
 
 /// A script of ours and the name that the server gives it.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ impl Script {
     /// that nothing ran, so this is the one error after which a call is made again.
     pub(crate) async fn run(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Wire,
         keys: &[String],
         arguments: &[u64],
     ) -> RedisResult<Value> {

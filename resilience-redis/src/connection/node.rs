@@ -1,4 +1,4 @@
-//! One shared connection that is replaced when it breaks or falls silent.
+//! One server, behind a connection that is replaced when it breaks or falls silent.
 //!
 //! Not the client's own `ConnectionManager`: that one makes callers wait for a reconnect past any
 //! timeout of theirs, and never leaves a connection whose packets vanish or whose server turned
@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -19,19 +20,27 @@ use resilience_core::{
     Clock, Random, Timestamp,
     backoff::{Backoff, Jitter},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
+use super::{Wire, blocking::NodePool};
 use crate::{Settings, StoreError};
 
-/// A connection that all clones share; commands of all callers go out together.
+/// A server that owns keys; clones share the connection to it.
+///
+/// Equal to its clones and to nothing else.
 #[derive(Clone)]
-pub(crate) struct Connection(Arc<Shared>);
+pub(crate) struct Node(Arc<Shared>);
 
 struct Shared {
     client: Client,
     settings: Settings,
     clock: Clock,
     link: Mutex<Link>,
+    pool: NodePool,
+    changes: watch::Sender<u64>,
 }
 
 /// What stands between us and the server; `generation` counts connections, so that a late verdict
@@ -51,12 +60,17 @@ enum State {
     Down(StoreError),
 }
 
-impl Connection {
-    /// Connects; from then on the connection looks after itself, on the runtime of this call.
-    pub(crate) async fn open(url: &str, settings: Settings) -> Result<Self, StoreError> {
+impl Node {
+    pub(super) async fn open(
+        url: &str,
+        settings: Settings,
+        changes: watch::Sender<u64>,
+    ) -> Result<Self, StoreError> {
         let client = client(url, &settings)?;
         let connection = connect(&client, &settings).await?;
         Ok(Self(Arc::new(Shared {
+            pool: NodePool::new(&client, &settings)?,
+            changes,
             client,
             settings,
             clock: Clock::system(),
@@ -71,14 +85,14 @@ impl Connection {
     pub(crate) async fn run<T, F>(
         &self,
         deadline: Duration,
-        request: impl FnOnce(MultiplexedConnection) -> F,
+        request: impl FnOnce(Wire) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let (connection, generation) = self.0.current()?;
         let sent = self.0.clock.now();
-        match timeout(deadline, request(connection)).await {
+        match timeout(deadline, request(Wire::new(connection))).await {
             Ok(Ok(answer)) => {
                 self.0.answered(generation);
                 Ok(answer)
@@ -99,21 +113,34 @@ impl Connection {
         }
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.0.settings
+    #[allow(dead_code, reason = "as `Blocking::dedicated`")]
+    pub(super) fn client(&self) -> &Client {
+        &self.0.client
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.0.client
+    pub(super) fn pool(&self) -> &NodePool {
+        &self.0.pool
     }
 }
 
-impl fmt::Debug for Connection {
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Node {}
+
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Neither the client nor its address: they hold the credentials.
-        f.debug_struct("Connection")
-            .field("settings", &self.0.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Node").finish_non_exhaustive()
     }
 }
 
@@ -148,8 +175,14 @@ impl Shared {
     /// Gives up the connection of `generation`, once, and starts to make the next.
     fn replace(self: &Arc<Self>, generation: u64, reason: &StoreError) {
         if self.link().take_down(generation, reason.as_seen_later()) {
+            self.changed();
             tokio::spawn(reconnect(Arc::downgrade(self)));
         }
+    }
+
+    fn changed(&self) {
+        self.changes
+            .send_modify(|number| *number = number.wrapping_add(1));
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -190,7 +223,7 @@ impl State {
 
 impl StoreError {
     /// What a call hears that comes while no connection stands: of it nothing was sent.
-    fn as_seen_later(&self) -> Self {
+    pub(super) fn as_seen_later(&self) -> Self {
         if self.may_have_run() {
             Self::Unavailable
         } else {
@@ -218,7 +251,10 @@ async fn reconnect(shared: Weak<Shared>) {
             return;
         };
         match outcome {
-            Ok(connection) => return shared.link().bring_up(connection),
+            Ok(connection) => {
+                shared.link().bring_up(connection);
+                return shared.changed();
+            }
             Err(reason) => shared.link().state = State::Down(reason),
         }
         drop(shared);
