@@ -707,7 +707,7 @@ fn sizes_and_threads() {
     }
     assert!(anywhere::<Permit>() <= 16);
     assert!(anywhere::<Waiting>() <= 160);
-    assert!(anywhere::<Bulkhead>() <= 8);
+    assert!(anywhere::<Bulkhead>() <= 16);
     assert!(anywhere::<Bulkheads<String>>() <= 8);
     assert!(anywhere::<Snapshot>() <= 72);
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected,
     gate::{self, Entry, Gate, Never},
-    sync::Arc,
+    striped::Engine,
 };
 
 /// A circuit breaker: state, operator's door and source of layers at once.
@@ -16,7 +16,7 @@ use crate::{
 /// A clone is another name for the same circuit.
 #[derive(Clone)]
 pub struct CircuitBreaker {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Engine<Shared>,
 }
 
 impl CircuitBreaker {
@@ -37,7 +37,7 @@ impl CircuitBreaker {
     pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
         policy.check()?;
         Ok(Self {
-            shared: Arc::new(Shared::new(policy, environment.clone())),
+            shared: Engine::striped(Shared::new(policy, environment.clone())),
         })
     }
 
@@ -50,7 +50,7 @@ impl CircuitBreaker {
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         match self.shared.admit() {
-            Ok(ticket) => Ok(Permit::new(self.shared.clone(), ticket)),
+            Ok(ticket) => Ok(Permit::new(self.shared.hold(), ticket)),
             Err(refusal) => Err(self.shared.refuse(refusal)),
         }
     }

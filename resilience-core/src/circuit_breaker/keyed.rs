@@ -5,6 +5,7 @@ use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
     gate::{ByKey, Gates},
     keyed::{Keyed, Retain, Retention},
+    striped::Engine,
     sync::{Arc, Mutex, lock},
 };
 
@@ -24,7 +25,7 @@ pub struct CircuitBreakers<K> {
 struct Inner<K> {
     policy: Policy,
     environment: Environment,
-    circuits: Keyed<K, CircuitBreaker>,
+    circuits: Keyed<K, Arc<Shared>>,
     /// What was counted besides the circuits that are kept: by forgotten ones, and without a key.
     besides: Arc<Mutex<Figures>>,
 }
@@ -65,12 +66,10 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let inner = &*self.inner;
-        inner.circuits.with(
-            key,
-            inner.environment.now(),
-            || inner.make(),
-            |breaker| breaker.clone(),
-        )
+        let now = inner.environment.now();
+        let make = || Arc::new(inner.make());
+        let shared = inner.circuits.with(key, now, make, |shared| shared.clone());
+        CircuitBreaker::of_key(shared)
     }
 
     /// Circuits that are kept now, besides those that are shared.
@@ -120,18 +119,15 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
     pub(super) fn kept(&self) -> Vec<CircuitBreaker> {
         let mut kept = vec![];
         let circuits = &self.inner.circuits;
-        circuits.for_each(|breaker| kept.push(breaker.clone()));
+        circuits.for_each(|shared| kept.push(CircuitBreaker::of_key(shared.clone())));
         kept
     }
 }
 
 impl<K> Inner<K> {
-    fn make(&self) -> CircuitBreaker {
+    fn make(&self) -> Shared {
         let (policy, environment) = (self.policy.clone(), self.environment.clone());
-        let shared = Shared::new(policy, environment).leaving_figures_to(self.besides.clone());
-        CircuitBreaker {
-            shared: Arc::new(shared),
-        }
+        Shared::new(policy, environment).leaving_figures_to(self.besides.clone())
     }
 
     /// Counts and announces the refusal of a request without a key.
@@ -174,12 +170,19 @@ impl<K: Hash + Eq + Clone> Gates for CircuitBreakers<K> {
     }
 }
 
-impl Retain for CircuitBreaker {
+impl CircuitBreaker {
+    const fn of_key(shared: Arc<Shared>) -> Self {
+        let shared = Engine::Plain(shared);
+        Self { shared }
+    }
+}
+
+impl Retain for Arc<Shared> {
     fn retention(&mut self, _now: Timestamp) -> Retention {
         // Permits and handles out there: a second circuit of the same key would not know of them.
-        if Arc::strong_count(&self.shared) > 1 {
+        if Self::strong_count(self) > 1 {
             return Retention::Pinned;
         }
-        self.shared.retention()
+        Shared::retention(self)
     }
 }

@@ -50,8 +50,8 @@ impl Limits {
     }
 
     #[inline]
-    pub(super) fn is_slow(&self, elapsed: u64) -> bool {
-        elapsed >= self.slow_after.load(Ordering::Relaxed)
+    pub(super) fn is_slow(&self, elapsed: Duration) -> bool {
+        nanos(elapsed) >= self.slow_after.load(Ordering::Relaxed)
     }
 
     pub(super) fn time_calls(&self, policy: &Policy) {

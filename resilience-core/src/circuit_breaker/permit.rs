@@ -1,5 +1,5 @@
 use super::{shared::Shared, terms::Ticket};
-use crate::{Outcome, Settle, Timestamp, clock::nanos, sync::Arc};
+use crate::{Outcome, Settle, Timestamp, striped::Hold};
 
 /// An admitted call, which is told once what became of it.
 ///
@@ -8,49 +8,65 @@ use crate::{Outcome, Settle, Timestamp, clock::nanos, sync::Arc};
 /// entered another one meanwhile, the call has no vote either.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a canceled call"]
-pub struct Permit {
-    shared: Arc<Shared>,
-    ticket: Option<Ticket>,
-    stopwatch: Stopwatch,
+pub struct Permit(Option<Call>);
+
+/// A call under way.
+#[derive(Debug)]
+struct Call {
+    shared: Hold<Shared>,
+    ticket: Ticket,
+    pace: Pace,
+    begun: Timestamp,
 }
 
-/// How long the call takes, in nanoseconds, where calls are timed.
+/// What is known of how long a call takes.
 #[derive(Clone, Copy, Debug)]
-enum Stopwatch {
-    Off,
-    Running(Timestamp),
-    Stopped(u64),
+enum Pace {
+    /// Nobody asks.
+    Untimed,
+    /// It depends on when the answer comes.
+    Open,
+    /// The answer was there in time.
+    Quick,
+    /// It was not.
+    Slow,
 }
 
 impl Permit {
-    pub(super) fn new(shared: Arc<Shared>, ticket: Ticket) -> Self {
-        let stopwatch = shared.start().map_or(Stopwatch::Off, Stopwatch::Running);
-        Self {
+    #[inline]
+    pub(super) fn new(shared: Hold<Shared>, ticket: Ticket) -> Self {
+        let begun = shared.start();
+        let pace = begun.map_or(Pace::Untimed, |_| Pace::Open);
+        Self(Some(Call {
             shared,
-            ticket: Some(ticket),
-            stopwatch,
-        }
+            ticket,
+            pace,
+            begun: begun.unwrap_or_default(),
+        }))
     }
 
     /// The call is over. It took as long as until now, or until
     /// [`answered`](Settle::answered).
+    #[inline]
     pub fn settle(mut self, outcome: Outcome) {
         self.finish(outcome);
     }
 
     #[inline]
     fn finish(&mut self, outcome: Outcome) {
-        if let Some(ticket) = self.ticket.take() {
-            self.shared.settle(ticket, outcome, self.elapsed());
+        if let Some(call) = self.0.take() {
+            call.shared.settle(call.ticket, outcome, call.is_slow());
         }
     }
+}
 
+impl Call {
     #[inline]
-    fn elapsed(&self) -> Option<u64> {
-        match self.stopwatch {
-            Stopwatch::Off => None,
-            Stopwatch::Running(start) => Some(nanos(self.shared.now().saturating_since(start))),
-            Stopwatch::Stopped(elapsed) => Some(elapsed),
+    fn is_slow(&self) -> bool {
+        match self.pace {
+            Pace::Untimed | Pace::Quick => false,
+            Pace::Open => self.shared.is_slow(self.begun),
+            Pace::Slow => true,
         }
     }
 }
@@ -63,7 +79,12 @@ impl Settle for Permit {
 
     /// Stops the time: what the body or a slow reader takes is not the dependency's.
     fn answered(&mut self) {
-        self.stopwatch = self.elapsed().map_or(Stopwatch::Off, Stopwatch::Stopped);
+        if let Some(call) = &mut self.0
+            && matches!(call.pace, Pace::Open)
+        {
+            let slow = call.is_slow();
+            call.pace = if slow { Pace::Slow } else { Pace::Quick };
+        }
     }
 }
 

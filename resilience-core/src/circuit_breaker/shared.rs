@@ -76,7 +76,7 @@ impl Shared {
     }
 
     #[inline]
-    pub(super) fn now(&self) -> Timestamp {
+    fn now(&self) -> Timestamp {
         self.environment.now()
     }
 
@@ -136,10 +136,14 @@ impl Shared {
         rejected
     }
 
-    /// An admitted call that took `elapsed` nanoseconds, where it was timed, is over.
+    /// Whether a call that began then is slow now.
+    pub(super) fn is_slow(&self, begun: Timestamp) -> bool {
+        self.limits.is_slow(self.now().saturating_since(begun))
+    }
+
+    /// An admitted call is over.
     #[inline]
-    pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome, elapsed: Option<u64>) {
-        let slow = elapsed.is_some_and(|elapsed| self.limits.is_slow(elapsed));
+    pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome, slow: bool) {
         let answer = match outcome {
             Outcome::Success if !slow && self.keep_back(ticket) => return,
             Outcome::Success => Answer::Success,
@@ -306,11 +310,11 @@ mod tests {
     #[test]
     fn a_closed_circuit_admits_and_takes_successes_without_its_lock() {
         let shared = shared(Policy::new("p").min_calls(1));
-        shared.settle(shared.admit().unwrap(), Outcome::Success, None);
+        shared.settle(shared.admit().unwrap(), Outcome::Success, false);
         let guard = lock(&shared.core);
         for _ in 0..1_000 {
-            shared.settle(shared.admit().unwrap(), Outcome::Success, None);
-            shared.settle(shared.admit().unwrap(), Outcome::Canceled, None);
+            shared.settle(shared.admit().unwrap(), Outcome::Success, false);
+            shared.settle(shared.admit().unwrap(), Outcome::Canceled, false);
         }
         drop(guard);
         assert_eq!(shared.snapshot().totals.successes, 1_001);
@@ -326,7 +330,7 @@ mod tests {
             shared.refuse(refusal);
         };
         let retry_after = Duration::from_secs(5);
-        shared.settle(shared.admit().unwrap(), Outcome::Failure, None);
+        shared.settle(shared.admit().unwrap(), Outcome::Failure, false);
         refuses(Refusal::Open { retry_after });
         shared
             .with(|state, moment| state.force_half_open(moment))

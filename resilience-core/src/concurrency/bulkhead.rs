@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected,
     gate::{self, Entry, Gate},
+    striped::Engine,
     sync::Arc,
 };
 
@@ -16,7 +17,7 @@ use crate::{
 /// Clones, layers and services made from it share its permits and its queue.
 #[derive(Clone, Debug)]
 pub struct Bulkhead {
-    shared: Arc<Shared>,
+    shared: Engine<Shared>,
 }
 
 impl Bulkhead {
@@ -37,12 +38,13 @@ impl Bulkhead {
     /// As [`new`](Self::new).
     pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
         let permits = policy.permits;
-        let common = Common::new(policy, environment)?;
-        Ok(Self::with(permits, Arc::new(common)))
+        let common = Arc::new(Common::new(policy, environment)?);
+        let shared = Engine::striped(Shared::new(permits, common));
+        Ok(Self { shared })
     }
 
-    pub(super) fn with(permits: u32, common: Arc<Common>) -> Self {
-        let shared = Arc::new(Shared::new(permits, common));
+    pub(super) const fn of_key(shared: Arc<Shared>) -> Self {
+        let shared = Engine::Plain(shared);
         Self { shared }
     }
 
@@ -53,7 +55,7 @@ impl Bulkhead {
     /// No permit is free, or the bulkhead is closed.
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         match self.shared.try_enter() {
-            Ok(()) => Ok(Permit::new(self.shared.clone())),
+            Ok(()) => Ok(Permit::new(self.shared.hold())),
             Err(reason) => Err(self.shared.common.refuse(reason)),
         }
     }
@@ -62,8 +64,8 @@ impl Bulkhead {
     #[must_use]
     pub fn enter(&self) -> Entry<Permit, Waiting> {
         match self.shared.enter() {
-            Decision::Run => Entry::Admitted(Permit::new(self.shared.clone())),
-            Decision::Wait(place) => Entry::Wait(Waiting::new(self.shared.clone(), place)),
+            Decision::Run => Entry::Admitted(Permit::new(self.shared.hold())),
+            Decision::Wait(place) => Entry::Wait(Waiting::new(self.shared.hold(), place)),
             Decision::Refuse(reason) => Entry::Refused(self.shared.common.refuse(reason)),
         }
     }
@@ -158,7 +160,7 @@ impl Bulkhead {
         Snapshot::new(self.shared.levels(), &self.shared.common.tally)
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Bulkhead, KeyedLayer, Policy, Snapshot,
-    shared::{Common, Levels},
+    shared::{Common, Levels, Shared},
 };
 use crate::{
     Environment, InvalidPolicy, Reason, Rejected, Timestamp,
@@ -26,7 +26,7 @@ pub struct Bulkheads<K> {
 }
 
 struct Inner<K> {
-    keys: Keyed<K, Bulkhead>,
+    keys: Keyed<K, Arc<Shared>>,
     permits: AtomicU32,
     common: Arc<Common>,
 }
@@ -69,8 +69,12 @@ impl<K: Hash + Eq> Bulkheads<K> {
         let inner = &*self.inner;
         // What the map asks of time is whether an entry is in use, which does not depend on it.
         let now = Timestamp::ZERO;
-        let make = || Bulkhead::with(inner.permits.load(Relaxed), inner.common.clone());
-        inner.keys.with(key, now, make, |bulkhead| bulkhead.clone())
+        let make = || {
+            let permits = inner.permits.load(Relaxed);
+            Arc::new(Shared::new(permits, inner.common.clone()))
+        };
+        let shared = inner.keys.with(key, now, make, |shared| shared.clone());
+        Bulkhead::of_key(shared)
     }
 
     /// A layer for HTTP and gRPC that finds the key of each request, whose calls run until the
@@ -90,8 +94,8 @@ impl<K: Hash + Eq> Bulkheads<K> {
     /// see [`Bulkhead::set_permits`].
     pub fn set_permits(&self, permits: u32) {
         self.inner.permits.store(permits, Relaxed);
-        for bulkhead in self.inner.all() {
-            bulkhead.set_permits(permits);
+        for shared in self.inner.all() {
+            shared.set_permits(permits);
         }
     }
 
@@ -117,8 +121,8 @@ impl<K: Hash + Eq> Bulkheads<K> {
             running: 0,
             queued: 0,
         };
-        for bulkhead in self.inner.all() {
-            let one = bulkhead.shared().levels();
+        for shared in self.inner.all() {
+            let one = shared.levels();
             levels.running = levels.running.saturating_add(one.running);
             levels.queued = levels.queued.saturating_add(one.queued);
         }
@@ -132,17 +136,17 @@ impl<K: Hash + Eq> Bulkheads<K> {
 
 impl<K: Hash + Eq> Inner<K> {
     /// The bulkheads of all keys, held so that nobody is woken while the map is locked.
-    fn all(&self) -> Vec<Bulkhead> {
+    fn all(&self) -> Vec<Arc<Shared>> {
         let mut all = Vec::new();
-        self.keys.for_each(|bulkhead| all.push(bulkhead.clone()));
+        self.keys.for_each(|shared| all.push(shared.clone()));
         all
     }
 }
 
 /// In use as long as anybody but the map holds it: every permit and every place in the queue does.
-impl Retain for Bulkhead {
+impl Retain for Arc<Shared> {
     fn retention(&mut self, _now: Timestamp) -> Retention {
-        if Arc::strong_count(self.shared()) == 1 {
+        if Self::strong_count(self) == 1 {
             Retention::Idle
         } else {
             Retention::Pinned

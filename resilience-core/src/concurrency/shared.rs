@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Environment, Event, Outcome, Reason, Rejected, Settle, Timestamp,
     foreign::contain,
+    striped::Hold,
     sync::{Arc, AtomicU64, Mutex, Ordering, lock},
 };
 
@@ -199,49 +200,53 @@ impl fmt::Debug for Shared {
 
 /// One running call. Dropped, it lets the next one in.
 #[must_use = "a permit that is dropped lets the next call in"]
-pub struct Permit {
-    shared: Arc<Shared>,
-    settled: bool,
-}
+pub struct Permit(Option<Hold<Shared>>);
 
 impl Permit {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    #[inline]
+    pub(super) fn new(shared: Hold<Shared>) -> Self {
         shared.common.tally.admitted.fetch_add(1, Relaxed);
-        Self {
-            shared,
-            settled: false,
+        Self(Some(shared))
+    }
+
+    #[inline]
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(shared) = self.0.take() {
+            let tally = &shared.common.tally;
+            match outcome {
+                Outcome::Canceled => {
+                    tally.dropped.fetch_add(1, Relaxed);
+                }
+                Outcome::Failure | Outcome::Overload { .. } => {
+                    tally.failed.fetch_add(1, Relaxed);
+                }
+                Outcome::Success | Outcome::NotCalled | Outcome::Ignored => {}
+            }
+            shared.leave();
         }
     }
 }
 
 /// A bulkhead counts calls and does not judge them: every outcome gives the permit back alike.
 impl Settle for Permit {
+    #[inline]
     fn settle(mut self, outcome: Outcome) {
-        let tally = &self.shared.common.tally;
-        match outcome {
-            Outcome::Canceled => return,
-            Outcome::Failure | Outcome::Overload { .. } => {
-                tally.failed.fetch_add(1, Relaxed);
-            }
-            Outcome::Success | Outcome::NotCalled | Outcome::Ignored => {}
-        }
-        self.settled = true;
+        self.finish(outcome);
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        if !self.settled {
-            self.shared.common.tally.dropped.fetch_add(1, Relaxed);
-        }
-        self.shared.leave();
+        self.finish(Outcome::Canceled);
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = self.0.as_ref().map(|shared| shared.common.policy.name);
         f.debug_struct("Permit")
-            .field("policy", &self.shared.common.policy.name)
+            .field("policy", &policy)
             .finish_non_exhaustive()
     }
 }

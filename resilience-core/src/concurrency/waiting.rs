@@ -18,7 +18,7 @@ use super::{
     shared::Shared,
     state::{Place, Standing},
 };
-use crate::{Rejected, Timestamp, sync::Arc};
+use crate::{Rejected, striped::Hold};
 
 /// A place in the queue, which ends in a permit or a refusal.
 ///
@@ -41,10 +41,9 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    pub(super) const fn new(shared: Arc<Shared>, place: Place) -> Self {
-        let place = Some(place);
+    pub(super) const fn new(shared: Hold<Shared>, place: Place) -> Self {
         Self {
-            ticket: Ticket { shared, place },
+            ticket: Ticket(Some((shared, place))),
             timer: None,
         }
     }
@@ -56,13 +55,13 @@ impl Future for Waiting {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let until = match this.ticket.poll(cx.waker()) {
-                ControlFlow::Continue(until) => until,
+            let left = match this.ticket.poll(cx.waker()) {
+                ControlFlow::Continue(left) => left,
                 ControlFlow::Break(result) => return Poll::Ready(result),
             };
             if this.timer.is_none() {
                 // Made late: most waits end before anybody asks twice.
-                this.timer.set(timer(this.ticket.left(until)));
+                this.timer.set(timer(left));
             }
             let Some(timer) = this.timer.as_mut().as_pin_mut() else {
                 return Poll::Pending;
@@ -78,37 +77,32 @@ fn timer(left: Duration) -> Option<Sleep> {
     Handle::try_current().is_ok().then(|| sleep(left))
 }
 
-/// A place that is given up when dropped.
+/// A place that is given up when dropped; none when it is over.
 #[derive(Debug)]
-struct Ticket {
-    shared: Arc<Shared>,
-    place: Option<Place>,
-}
+struct Ticket(Option<(Hold<Shared>, Place)>);
 
 impl Ticket {
-    /// Until when to wait, or what came of it.
-    fn poll(&mut self, waker: &Waker) -> ControlFlow<Result<Permit, Rejected>, Timestamp> {
-        let place = self.place.expect("polled after it was ready");
-        let result = match self.shared.poll(place, waker) {
-            Standing::Wait { until } => return ControlFlow::Continue(until),
-            Standing::Run => Ok(Permit::new(self.shared.clone())),
-            Standing::Refuse(reason) => Err(self.shared.common.refuse(reason)),
+    /// How long to wait, or what came of it.
+    fn poll(&mut self, waker: &Waker) -> ControlFlow<Result<Permit, Rejected>, Duration> {
+        let (shared, place) = self.0.as_ref().expect("polled after it was ready");
+        let result = match shared.poll(*place, waker) {
+            Standing::Wait { until } => {
+                let now = shared.common.environment.now();
+                return ControlFlow::Continue(until.saturating_since(now));
+            }
+            Standing::Run => Ok(()),
+            Standing::Refuse(reason) => Err(shared.common.refuse(reason)),
         };
-        self.place = None;
-        ControlFlow::Break(result)
-    }
-
-    fn left(&self, until: Timestamp) -> Duration {
-        until.saturating_since(self.shared.common.environment.now())
+        let (shared, _) = self.0.take().expect("just looked at");
+        ControlFlow::Break(result.map(|()| Permit::new(shared)))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            let abandoned = &self.shared.common.tally.abandoned;
-            abandoned.fetch_add(1, Relaxed);
-            self.shared.abandon(place);
+        if let Some((shared, place)) = &self.0 {
+            shared.common.tally.abandoned.fetch_add(1, Relaxed);
+            shared.abandon(*place);
         }
     }
 }
