@@ -4,9 +4,9 @@ use super::{
     Codec, Layer, Loaded, Policy, Snapshot, Tier, TierPolicy,
     entry::Found,
     load::{Brought, Fetched},
+    second::Second,
     shared::{Freshness, Lookup, Shared},
     storage::Hashed,
-    tier::Second,
 };
 use crate::{BoxError, Environment, Error, InvalidPolicy, Reason};
 
@@ -68,8 +68,11 @@ where
         let mut shared = Shared::new(policy, environment)?;
         let (policy, tier, codec) = tier;
         let panics = shared.panics.clone();
-        shared.second = Some(Second::new(policy, tier, codec, panics, environment)?);
-        let shared = Arc::new(shared);
+        let second = Second::new(policy, tier, codec, panics, environment)?;
+        let shared = Arc::new_cyclic(|shared_later| {
+            shared.join_fleet(second, shared_later);
+            shared
+        });
         Ok(Self { shared })
     }
 
@@ -196,8 +199,8 @@ where
     pub fn insert(&self, key: K, value: impl Into<Loaded<V>>) {
         let Loaded { value, terms } = value.into();
         let found = Found::Value(value);
-        let epoch = self.shared.tags.epoch();
-        let entry = Arc::new(self.shared.entry(found, &terms, epoch));
+        let stamp = self.shared.stamp(&key);
+        let entry = Arc::new(self.shared.entry(found, &terms, stamp));
         let hash = self.shared.storage.hash(&key).hash;
         let key = Hashed { hash, key };
         self.shared.put(key.clone(), entry.clone());
@@ -206,7 +209,7 @@ where
 
     /// Forgets the value of `key` in the second tier as well, as
     /// [`invalidate`](Self::invalidate) does in this process. Other processes may serve what they
-    /// have until its end.
+    /// have until its end, unless the tier [tells them](super::Tier::listen).
     ///
     /// # Errors
     ///

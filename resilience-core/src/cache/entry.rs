@@ -10,7 +10,7 @@ use std::{
 use super::{
     Policy,
     state::{Age, Life, Lifetime},
-    tags::{Tag, Tags},
+    tags::{Stamp, Tag, Tags},
 };
 use crate::{Rejected, Timestamp};
 
@@ -141,7 +141,7 @@ pub(super) struct Entry<V> {
     pub(super) found: Found<V>,
     pub(super) life: Life,
     weight: u64,
-    epoch: u64,
+    stamp: Stamp,
     tags: Box<[Arc<Tag>]>,
     /// No new load before this, since the last one failed: nanoseconds of a [`Timestamp`].
     retry_at: AtomicU64,
@@ -150,12 +150,13 @@ pub(super) struct Entry<V> {
 /// When an entry came to be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Birth {
-    /// What had been invalidated when its load began.
-    pub(super) epoch: u64,
+    pub(super) stamp: Stamp,
     pub(super) now: Timestamp,
     pub(super) took: Duration,
     /// Decides its jitter, in `[0, 1)`.
     pub(super) random: f64,
+    /// It is fresh no longer than this, whatever its loader says.
+    pub(super) longest: Duration,
 }
 
 impl<V> Entry<V> {
@@ -176,7 +177,7 @@ impl<V> Entry<V> {
             Found::Absent | Found::Failed(_) | Found::Private => Duration::ZERO,
         };
         let lifetime = Lifetime {
-            ttl: super::state::jittered(ttl, jitter, birth.random),
+            ttl: super::state::jittered(ttl, jitter, birth.random).min(birth.longest),
             stale_while_revalidate: stale(
                 terms.stale_while_revalidate,
                 policy.stale_while_revalidate,
@@ -189,7 +190,7 @@ impl<V> Entry<V> {
             life,
             // What is not fresh for an instant is not stored.
             weight: if ttl.is_zero() { 0 } else { terms.weight },
-            epoch: birth.epoch,
+            stamp: birth.stamp,
             tags: terms.tags.iter().map(|name| tags.tag(name)).collect(),
             retry_at: AtomicU64::new(0),
         }
@@ -207,18 +208,32 @@ impl<V> Entry<V> {
 
     /// What had been invalidated when its load began.
     pub(super) const fn epoch(&self) -> u64 {
-        self.epoch
+        self.stamp.epoch
     }
 
     /// Whether nothing that concerns it has been invalidated since its load began.
     #[inline]
     pub(super) fn is_valid(&self, tags: &Tags) -> bool {
-        tags.allow(self.epoch, &self.tags)
+        tags.allow(self.stamp, &self.tags)
+    }
+
+    /// The same, as far as this process itself invalidates.
+    pub(super) fn is_valid_here(&self, tags: &Tags) -> bool {
+        tags.allow_here(self.stamp, &self.tags)
     }
 
     /// What may be done with it, were it valid.
     #[inline]
-    pub(super) fn age(&self, policy: &Policy, now: Timestamp, draw: impl FnOnce() -> f64) -> Age {
+    pub(super) fn age(
+        &self,
+        policy: &Policy,
+        tags: &Tags,
+        now: Timestamp,
+        draw: impl FnOnce() -> f64,
+    ) -> Age {
+        if tags.doubt(self.stamp) {
+            return self.life.age_in_doubt(now);
+        }
         self.life.age(now, policy.early(&self.found), draw)
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::{
     entry::Entry,
     storage::{Given, Hashed, HashedRef},
+    tags::Stamp,
 };
 use crate::{
     Reason, Rejected, Timestamp,
@@ -37,8 +38,7 @@ pub(super) type Shard<K, V> = IndexSet<ByKey<K, V>, Given>;
 #[derive(Debug)]
 pub(super) struct Flight<K, V> {
     pub(super) key: Hashed<K>,
-    /// What had been invalidated when it began.
-    pub(super) epoch: u64,
+    pub(super) stamp: Stamp,
     /// When its present leader began: nanoseconds of a [`Timestamp`].
     began: AtomicU64,
     progress: Mutex<Progress<V>>,
@@ -110,14 +110,14 @@ impl<K: Eq, V> Flights<K, V> {
 const SHARDS: usize = 32;
 
 impl<K, V> Flight<K, V> {
-    pub(super) fn new(key: Hashed<K>, epoch: u64, now: Timestamp) -> Self {
+    pub(super) fn new(key: Hashed<K>, stamp: Stamp, now: Timestamp) -> Self {
         let progress = Progress {
             stage: Stage::Loading,
             waiting: 0,
         };
         Self {
             key,
-            epoch,
+            stamp,
             began: AtomicU64::new(now.as_nanos()),
             progress: Mutex::new(progress),
             changed: Notify::new(),

@@ -50,9 +50,10 @@ impl<K: Eq, V> Lead<K, V> {
 impl<K: Hash + Eq + Clone, V> Lead<K, V> {
     /// Ends the load with what was found; stores it, unless it has been overtaken.
     pub(super) fn found(self, found: Found<V>, terms: &Terms) -> Landing<V> {
-        let epoch = self.flight.epoch;
         let began = self.flight.began();
-        let entry = self.shared.entry_since(began, found, terms, epoch);
+        let entry = self
+            .shared
+            .entry_since(began, found, terms, self.flight.stamp);
         self.land(Landing::Entry(Arc::new(entry)))
     }
 
@@ -71,7 +72,7 @@ impl<K: Hash + Eq + Clone, V> Lead<K, V> {
             Landing::Refused(rejected) => {
                 let terms = Terms::only(self.shared.policy.failure_ttl);
                 let found = Found::Failed(rejected.clone());
-                let entry = self.shared.entry(found, &terms, self.flight.epoch);
+                let entry = self.shared.entry(found, &terms, self.flight.stamp);
                 Some(Arc::new(entry))
             }
         };
@@ -102,7 +103,7 @@ impl<K: Hash + Eq + Clone, V> Lead<K, V> {
         let now = shared.environment.now();
         if let Some(entry) = shared.storage.peek(key.of())
             && entry.is_valid(&shared.tags)
-            && entry.age(&shared.policy, now, || 0.0) != Age::Dead
+            && entry.age(&shared.policy, &shared.tags, now, || 0.0) != Age::Dead
         {
             entry.postpone(now.saturating_add(shared.policy.failure_throttle));
             return Removed::new();

@@ -196,7 +196,7 @@ where
 
     /// Whether a stale entry may be served after all this time.
     fn still_serves(&self, entry: &Entry<V>) -> bool {
-        let age = entry.age(&self.policy, self.environment.now(), || 0.0);
+        let age = entry.age(&self.policy, &self.tags, self.environment.now(), || 0.0);
         age != Age::Dead && entry.is_valid(&self.tags)
     }
 

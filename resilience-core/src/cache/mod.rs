@@ -62,6 +62,10 @@
 //! be read there is removed and loaded again. Negative entries, and values with tags, stay in
 //! their process: nobody else would hear of their invalidation.
 //!
+//! A tier that [hears](Tier::listen) what other processes put and remove makes void what is held of
+//! it here, and what is being loaded. While it cannot hear, whatever is held is as good as past its
+//! time to live, and what is loaded is fresh for a [short time](TierPolicy::longest_alone).
+//!
 //! # Place in a stack
 //!
 //! Outside of all that protects the dependency, which a hit need not ask: breaker, bulkhead,
@@ -82,6 +86,7 @@ mod entry;
 mod envelope;
 mod flight;
 mod follow;
+mod heard;
 #[cfg(feature = "http")]
 pub mod http;
 mod layer;
@@ -90,6 +95,7 @@ mod load;
 mod measure;
 mod once;
 mod policy;
+mod second;
 mod shared;
 mod state;
 mod storage;
@@ -103,5 +109,5 @@ pub use self::{
     measure::Snapshot,
     policy::{OnLeaderGone, Policy},
     state::EarlyRefresh,
-    tier::{Codec, Remembered, Reply, Tier, TierPolicy},
+    tier::{Codec, Hears, Listener, Notice, Remembered, Reply, Tier, TierPolicy},
 };

@@ -1,16 +1,17 @@
-use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
+use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use super::{
     Policy,
     entry::{Birth, Entry, Found, Terms},
     flight::{ByKey, Flight, Flights, Landing},
     follow::Follow,
+    heard::Heard,
     lead::Lead,
     measure::{Count, Tally},
+    second::Second,
     state::Age,
     storage::{Hashed, HashedRef, Storage},
-    tags::Tags,
-    tier::Second,
+    tags::{Stamp, Tags},
 };
 use crate::{CatchPanic, Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp};
 
@@ -66,7 +67,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
             panics: CatchPanic::new_in(policy.name, environment)?,
             storage: Storage::new(&policy)?,
             flights: Flights::new(),
-            tags: Tags::default(),
+            tags: Tags::new(Heard::nothing()),
             tally: Tally::default(),
             second: None,
         })
@@ -90,7 +91,8 @@ impl<K: Hash + Eq, V> Shared<K, V> {
             return Lookup::Miss;
         }
         let now = self.environment.now();
-        match entry.age(&self.policy, now, || self.environment.draw()) {
+        let draw = || self.environment.draw();
+        match entry.age(&self.policy, &self.tags, now, draw) {
             Age::Fresh => Lookup::Serve(entry, Freshness::Fresh),
             Age::Dead => Lookup::Miss,
             // Where its last load failed a moment ago, what there is must do.
@@ -118,9 +120,9 @@ impl<K: Hash + Eq, V> Shared<K, V> {
     }
 
     /// An entry as of now.
-    pub(super) fn entry(&self, found: Found<V>, terms: &Terms, epoch: u64) -> Entry<V> {
+    pub(super) fn entry(&self, found: Found<V>, terms: &Terms, stamp: Stamp) -> Entry<V> {
         let now = self.environment.now();
-        self.entry_since(now, found, terms, epoch)
+        self.entry_since(now, found, terms, stamp)
     }
 
     /// An entry of a load that began at `began`.
@@ -129,16 +131,27 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         began: Timestamp,
         found: Found<V>,
         terms: &Terms,
-        epoch: u64,
+        stamp: Stamp,
     ) -> Entry<V> {
         let now = self.environment.now();
+        let longest = match &self.second {
+            Some(second) if !self.tags.is_in_touch() => second.longest_alone(),
+            Some(_) | None => Duration::MAX,
+        };
         let birth = Birth {
-            epoch,
+            longest,
+            stamp,
             now,
             took: now.saturating_since(began),
             random: self.environment.draw(),
         };
         Entry::new(found, terms, &self.policy, &self.tags, birth)
+    }
+
+    /// What has been invalidated so far, as far as it concerns `key`.
+    pub(super) fn stamp(&self, key: &K) -> Stamp {
+        let mark = self.second.as_ref().map_or(0, |second| second.mark(key));
+        self.tags.stamp(mark)
     }
 
     pub(super) fn refuse(&self, reason: Reason) -> Rejected {
@@ -215,9 +228,9 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
 
     fn take_off(&self, key: &Hashed<K>) -> Arc<Flight<K, V>> {
         let now = self.environment.now();
-        // The epoch is read before the load begins, so that nothing that is invalidated from
-        // here on is missed.
-        Arc::new(Flight::new(key.clone(), self.tags.epoch(), now))
+        // Stamped before the load begins, so that nothing that is invalidated from here on is
+        // missed.
+        Arc::new(Flight::new(key.clone(), self.stamp(&key.key), now))
     }
 
     fn follow(self: &Arc<Self>, key: HashedRef<'_, K>) -> Option<Follow<K, V>> {

@@ -93,6 +93,13 @@ impl Life {
         }
     }
 
+    /// What may be done with it at `now` where it may have been changed meanwhile: what may be done
+    /// with any value that is past its time to live.
+    pub(super) fn age_in_doubt(&self, now: Timestamp) -> Age {
+        let now = now.max(self.expires);
+        self.age(now, EarlyRefresh::Never, || 0.0)
+    }
+
     /// How long ago it was loaded.
     #[cfg(feature = "http")]
     pub(super) const fn since_load(&self, now: Timestamp) -> Duration {

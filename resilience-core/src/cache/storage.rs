@@ -107,6 +107,7 @@ impl BuildHasher for Given {
 #[derive(Debug)]
 pub(super) struct Storage<K, V> {
     table: Table<K, V>,
+    expected: usize,
     hasher: RandomState,
     /// The largest weight that fits into a shard.
     heaviest: u64,
@@ -161,6 +162,7 @@ impl<K: Eq, V> Storage<K, V> {
         let heaviest = (table.shard_capacity() as f64 * HOT) as u64;
         Ok(Self {
             table,
+            expected,
             hasher: RandomState::default(),
             heaviest: heaviest.max(1),
             evictions: AtomicU64::new(0),
@@ -220,6 +222,11 @@ impl<K: Eq, V> Storage<K, V> {
     /// Removes everything, one entry at a time.
     pub(super) fn clear(&self) {
         self.table.drain().for_each(drop);
+    }
+
+    /// About how many entries it has room for.
+    pub(super) const fn expected(&self) -> usize {
+        self.expected
     }
 
     pub(super) fn len(&self) -> usize {

@@ -6,6 +6,10 @@ use std::sync::{
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 
+use super::{
+    Notice,
+    heard::{Heard, Slot},
+};
 use crate::sync::{Mutex, lock};
 
 /// What was invalidated, and when.
@@ -14,12 +18,20 @@ use crate::sync::{Mutex, lock};
 /// its load began, and is good while nothing that concerns it has been invalidated since. So a
 /// tag of a million entries goes away by one write, and a load that was under way at the time is
 /// as void as what was stored before it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tags {
     epoch: AtomicU64,
     /// When all was invalidated for the last time.
     all: AtomicU64,
+    heard: Heard,
     table: Mutex<Table>,
+}
+
+/// What had been invalidated when a load began, and where others' changes of its key are noted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub(super) epoch: u64,
+    pub(super) slot: Slot,
 }
 
 /// When entries with one tag were invalidated for the last time.
@@ -40,16 +52,61 @@ struct Table {
 const SWEEP: usize = 2;
 
 impl Tags {
-    /// What has been invalidated so far; a load takes note of it when it begins.
+    pub(super) fn new(heard: Heard) -> Self {
+        Self {
+            epoch: AtomicU64::new(0),
+            all: AtomicU64::new(0),
+            heard,
+            table: Mutex::default(),
+        }
+    }
+
+    /// What has been invalidated so far.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Whether a value whose load began at `epoch`, with these tags, is still good.
+    /// What a load takes note of when it begins, of the key with this mark.
+    pub(super) fn stamp(&self, mark: u64) -> Stamp {
+        Stamp {
+            epoch: self.epoch(),
+            slot: self.heard.slot(mark),
+        }
+    }
+
+    /// Whether a value with these tags is as good as it was when its load began.
     #[inline]
-    pub(super) fn allow(&self, epoch: u64, tags: &[Arc<Tag>]) -> bool {
-        let since = |last: &AtomicU64| last.load(Ordering::Acquire) > epoch;
+    pub(super) fn allow(&self, stamp: Stamp, tags: &[Arc<Tag>]) -> bool {
+        self.allow_here(stamp, tags) && !self.heard.concerns(stamp)
+    }
+
+    /// The same, as far as this process itself invalidates.
+    #[inline]
+    pub(super) fn allow_here(&self, stamp: Stamp, tags: &[Arc<Tag>]) -> bool {
+        let since = |last: &AtomicU64| last.load(Ordering::Acquire) > stamp.epoch;
         !since(&self.all) && !tags.iter().any(|tag| since(&tag.0))
+    }
+
+    /// Whether others may have changed it since, and nobody heard of it.
+    #[inline]
+    pub(super) fn doubt(&self, stamp: Stamp) -> bool {
+        self.heard.doubts(stamp)
+    }
+
+    /// Whether changes by others are heard of; so it is where there are no others.
+    pub(super) fn is_in_touch(&self) -> bool {
+        self.heard.is_in_touch()
+    }
+
+    /// Takes note of what a second tier hears.
+    pub(super) fn hear(&self, notice: Notice) {
+        let now = || self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        match notice {
+            Notice::Changed(mark) => self.heard.changed(mark, now()),
+            Notice::AllChanged => self.invalidate_all(),
+            Notice::OutOfTouch => self.heard.touch(false, now()),
+            Notice::InTouch => self.heard.touch(true, now()),
+        }
     }
 
     /// Voids everything that was loaded so far.
@@ -109,31 +166,31 @@ mod tests {
 
     #[test]
     fn a_tag_voids_what_was_loaded_before_and_nothing_that_came_after() {
-        let tags = Tags::default();
+        let tags = Tags::new(Heard::nothing());
         let menu = [tags.tag("menu")];
-        let before = tags.epoch();
+        let before = tags.stamp(0);
         assert!(tags.allow(before, &menu));
         tags.invalidate("menu");
         assert!(!tags.allow(before, &menu));
         assert!(tags.allow(before, &[tags.tag("other")]));
-        assert!(tags.allow(tags.epoch(), &menu));
+        assert!(tags.allow(tags.stamp(0), &menu));
         tags.invalidate_all();
         assert!(!tags.allow(before, &[]));
-        assert!(tags.allow(tags.epoch(), &menu));
+        assert!(tags.allow(tags.stamp(0), &menu));
     }
 
     #[test]
     fn a_tag_that_nothing_had_yet_voids_a_load_under_way() {
-        let tags = Tags::default();
-        let began = tags.epoch();
+        let tags = Tags::new(Heard::nothing());
+        let began = tags.stamp(0);
         tags.invalidate("menu");
         assert!(!tags.allow(began, &[tags.tag("menu")]));
     }
 
     #[test]
     fn tags_without_entries_go_away_and_their_invalidations_stay_known() {
-        let tags = Tags::default();
-        let began = tags.epoch();
+        let tags = Tags::new(Heard::nothing());
+        let began = tags.stamp(0);
         drop(tags.tag("menu"));
         tags.invalidate("menu");
         for number in 0..10_000 {

@@ -1,19 +1,6 @@
-use std::{fmt, future::Future, hash::Hash, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 
-use tokio::{runtime::Handle, time::timeout};
-
-use super::{
-    Loaded,
-    entry::{Entry, Found},
-    envelope,
-    measure::{Count, Tally},
-    shared::Shared,
-    storage::Hashed,
-};
-use crate::{
-    BoxError, CatchPanic, CircuitBreaker, Environment, InvalidPolicy, Outcome, catch_panic::Place,
-    circuit_breaker, gate::not_ready,
-};
+use crate::{BoxError, InvalidPolicy, circuit_breaker};
 
 /// What a tier answers, sooner or later.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
@@ -34,6 +21,62 @@ pub trait Tier: Send + Sync + 'static {
 
     /// Forgets everything.
     fn clear(&self) -> Reply<'_, ()>;
+
+    /// Tells `listener` from now on what other processes change, where this tier hears of it. It
+    /// is asked this once, before all else.
+    fn listen(&self, listener: Listener) -> Hears {
+        drop(listener);
+        Hears::Nothing
+    }
+
+    /// The number that stands for `key` in a [`Notice`]: a hash of it, the same at every call.
+    fn mark(&self, key: &[u8]) -> u64 {
+        let _ = key;
+        0
+    }
+}
+
+/// Whether a tier tells of what other processes change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hears {
+    /// It does not: what a process holds it serves to its end.
+    Nothing,
+    /// It does, and says so when it cannot.
+    Changes,
+}
+
+/// What a tier hears of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// Entries with this [mark](Tier::mark) were put or removed: what is held of them is void, and
+    /// so is what is being loaded.
+    Changed(u64),
+    /// All were.
+    AllChanged,
+    /// From here on changes may be missed, so that nothing that is held is fresh any more.
+    OutOfTouch,
+    /// From here on changes are heard again. What was loaded since is not fresh either.
+    InTouch,
+}
+
+/// Where a tier tells what it hears; at once, and without waiting.
+pub struct Listener(Box<dyn Fn(Notice) + Send + Sync>);
+
+impl Listener {
+    pub(super) fn new(tell: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    /// Tells the cache.
+    pub fn tell(&self, notice: Notice) {
+        (self.0)(notice);
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
+    }
 }
 
 /// What a [`Tier`] has of a key.
@@ -61,9 +104,10 @@ pub trait Codec<K, V>: Send + Sync {
 /// How a cache deals with its second tier.
 #[derive(Clone, Debug)]
 pub struct TierPolicy {
-    timeout: Duration,
-    max_entry: usize,
-    breaker: circuit_breaker::Policy,
+    pub(super) timeout: Duration,
+    pub(super) max_entry: usize,
+    pub(super) longest_alone: Duration,
+    pub(super) breaker: circuit_breaker::Policy,
 }
 
 impl TierPolicy {
@@ -74,6 +118,7 @@ impl TierPolicy {
         Self {
             timeout: Duration::from_millis(50),
             max_entry: 1024 * 1024,
+            longest_alone: Duration::from_secs(30),
             breaker: circuit_breaker::Policy::new(name).consecutive_failures(5),
         }
     }
@@ -92,177 +137,25 @@ impl TierPolicy {
         self
     }
 
+    /// Sets for how long at most a value is fresh that was loaded while the tier
+    /// [could not hear](Notice::OutOfTouch) of changes. Default 30 s.
+    #[must_use]
+    pub const fn longest_alone(mut self, ttl: Duration) -> Self {
+        self.longest_alone = ttl;
+        self
+    }
+
     /// Sets when the tier is not called any more, and for how long.
     #[must_use]
     pub fn breaker(mut self, breaker: circuit_breaker::Policy) -> Self {
         self.breaker = breaker;
         self
     }
-}
 
-/// A second tier behind its deadline and its circuit.
-pub(super) struct Second<K, V> {
-    policy: TierPolicy,
-    tier: Box<dyn Tier>,
-    codec: Box<dyn Codec<K, V>>,
-    breaker: CircuitBreaker,
-    panics: CatchPanic,
-}
-
-impl<K, V> Second<K, V> {
-    pub(super) fn new(
-        policy: TierPolicy,
-        tier: impl Tier,
-        codec: impl Codec<K, V> + 'static,
-        panics: CatchPanic,
-        environment: &Environment,
-    ) -> Result<Self, InvalidPolicy> {
-        if policy.timeout.is_zero() {
+    pub(super) fn check(&self) -> Result<(), InvalidPolicy> {
+        if self.timeout.is_zero() {
             return Err(InvalidPolicy::new("timeout", "must leave a call some time"));
         }
-        Ok(Self {
-            breaker: CircuitBreaker::new_in(policy.breaker.clone(), environment)?,
-            policy,
-            tier: Box::new(tier),
-            codec: Box::new(codec),
-            panics,
-        })
-    }
-
-    /// The value of `key`, fresh for `ttl` at most, give or take its jitter. Whatever is wrong with the tier or the entry
-    /// is a miss; an entry that cannot be read is removed.
-    pub(super) async fn get(
-        &self,
-        key: &K,
-        ttl: Duration,
-        jitter: f64,
-        tally: &Tally,
-    ) -> Option<Loaded<V>> {
-        let name = self.name(key)?;
-        let Ok(found) = self.call(|| self.tier.get(&name)).await else {
-            tally.count(Count::TierFailure);
-            return None;
-        };
-        let Some(remembered) = found else {
-            tally.count(Count::TierMiss);
-            return None;
-        };
-        let value = self.open(&name, &remembered.entry);
-        let Some(value) = value else {
-            tally.count(Count::TierCorrupt);
-            drop(self.call(|| self.tier.remove(&name)).await);
-            return None;
-        };
-        tally.count(Count::TierHit);
-        // Jitter must not make it outlive what the tier has.
-        let left = remembered.left.unwrap_or(Duration::MAX).as_secs_f64() / (1.0 + jitter);
-        let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
-        Some(Loaded::new(value).ttl(left.min(ttl)))
-    }
-
-    /// Remembers what was found of `key`, where it is a value that others may have.
-    pub(super) async fn put(&self, key: &K, entry: &Entry<V>, ttl: Duration) {
-        let Found::Value(value) = &entry.found else {
-            return;
-        };
-        // Tags are this process's own: another would serve what was invalidated here.
-        if entry.is_tagged() || ttl.is_zero() {
-            return;
-        }
-        let Some(name) = self.name(key) else {
-            return;
-        };
-        let encode = || self.codec.encode(value);
-        let Ok(Some(payload)) = self.panics.catch(Place::Call, encode) else {
-            return;
-        };
-        if payload.len() <= self.policy.max_entry {
-            let sealed = envelope::seal(&name, &payload);
-            drop(self.call(|| self.tier.put(&name, sealed, ttl)).await);
-        }
-    }
-
-    /// Forgets `key`.
-    pub(super) async fn remove(&self, key: &K) -> Result<(), BoxError> {
-        match self.name(key) {
-            Some(name) => self.call(|| self.tier.remove(&name)).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Forgets everything.
-    pub(super) async fn clear(&self) -> Result<(), BoxError> {
-        self.call(|| self.tier.clear()).await
-    }
-
-    fn name(&self, key: &K) -> Option<Vec<u8>> {
-        let name = self.panics.catch(Place::Call, || self.codec.key(key));
-        name.ok()
-    }
-
-    fn open(&self, name: &[u8], entry: &[u8]) -> Option<V> {
-        if entry.len() > self.policy.max_entry.saturating_add(envelope::OVERHEAD) {
-            return None;
-        }
-        let payload = envelope::open(name, entry)?;
-        let decode = || self.codec.decode(payload);
-        self.panics.catch(Place::Call, decode).ok().flatten()
-    }
-
-    /// Calls the tier, where its circuit lets anybody through, within its deadline.
-    async fn call<'a, T>(&self, call: impl FnOnce() -> Reply<'a, T>) -> Result<T, BoxError> {
-        if Handle::try_current().is_err() {
-            // Without timers there is no deadline, and without one no call.
-            return Err(not_ready().into());
-        }
-        let permit = self.breaker.try_acquire()?;
-        let reply = self.panics.call(|| timeout(self.policy.timeout, call()));
-        let (outcome, result) = match reply.await {
-            Ok(Ok(value)) => (Outcome::Success, Ok(value)),
-            Ok(Err(error)) => (Outcome::Failure, Err(error)),
-            Err(error) => (Outcome::Failure, Err(error.to_string().into())),
-        };
-        permit.settle(outcome);
-        result
-    }
-}
-
-impl<K, V> Shared<K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-{
-    /// Puts what was just stored into the second tier, in the background.
-    pub(super) fn share(self: &Arc<Self>, key: &Hashed<K>, entry: &Arc<Entry<V>>) {
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        if self.second.is_none() || !self.holds(key, entry) {
-            return;
-        }
-        let (shared, key, entry) = (self.clone(), key.clone(), entry.clone());
-        runtime.spawn(async move {
-            if let Some(second) = &shared.second {
-                let left = entry.life.left(shared.environment.now());
-                second.put(&key.key, &entry, left).await;
-                if !shared.holds(&key, &entry) {
-                    // It was invalidated meanwhile, perhaps before it arrived there.
-                    drop(second.remove(&key.key).await);
-                }
-            }
-        });
-    }
-
-    fn holds(&self, key: &Hashed<K>, entry: &Arc<Entry<V>>) -> bool {
-        let stored = self.storage.peek(key.of());
-        stored.is_some_and(|stored| Arc::ptr_eq(&stored, entry)) && entry.is_valid(&self.tags)
-    }
-}
-
-impl<K, V> fmt::Debug for Second<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Second")
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
+        Ok(())
     }
 }

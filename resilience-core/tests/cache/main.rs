@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod edges;
+mod fleet;
 mod flights;
 #[cfg(feature = "http")]
 mod http;
