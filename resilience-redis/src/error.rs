@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
 use resilience_core::InvalidPolicy;
 
 /// Why Redis gave no decision.
@@ -15,16 +15,19 @@ use resilience_core::InvalidPolicy;
 pub enum StoreError {
     /// A setting cannot work.
     InvalidSettings(InvalidPolicy),
-    /// The URL names no server that can be reached with this build.
-    InvalidUrl,
+    /// The [`Target`](crate::Target) cannot work; this says why.
+    InvalidTarget(&'static str),
     /// No answer within this time. The server may still do, or have done, what it was asked.
     Timeout(Duration),
-    /// No connection stands; one is being made. Nothing was asked of the server.
+    /// Nothing was asked of the server: no connection stands and one is being made, or so many
+    /// calls failed that it is left alone for a moment.
     Unavailable,
     /// The connection broke before the answer. The server may have done what it was asked.
     Disconnected,
     /// The server is up and serves nobody now: loading, a replica, out of memory, too busy.
     NotServing(Code),
+    /// Over TLS the server could not prove who it is, or did not believe who we are.
+    Untrusted,
     /// The credentials do not allow this; waiting helps only if an operator changes them.
     Unauthorized(Code),
     /// Under our key stands something that we did not write.
@@ -75,9 +78,10 @@ impl StoreError {
         match self {
             Self::Timeout(_) | Self::Disconnected | Self::Protocol => true,
             Self::InvalidSettings(_)
-            | Self::InvalidUrl
+            | Self::InvalidTarget(_)
             | Self::Unavailable
             | Self::NotServing(_)
+            | Self::Untrusted
             | Self::Unauthorized(_)
             | Self::ForeignValue
             | Self::Server(_) => false,
@@ -85,11 +89,28 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// What a call hears that comes while no connection stands: of it nothing was sent.
+    pub(crate) fn as_seen_later(&self) -> Self {
+        if self.may_have_run() {
+            Self::Unavailable
+        } else {
+            self.clone()
+        }
+    }
+}
+
+impl From<&ServerError> for StoreError {
+    fn from(error: &ServerError) -> Self {
+        Self::from(&RedisError::from(error.clone()))
+    }
+}
+
 impl From<&RedisError> for StoreError {
     fn from(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Io => Self::Disconnected,
-            ErrorKind::InvalidClientConfig => Self::InvalidUrl,
+            ErrorKind::InvalidClientConfig => Self::InvalidTarget("the client cannot use it"),
             ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
                 Self::Unauthorized(Code::of(error))
             }
@@ -118,11 +139,14 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidSettings(invalid) => write!(f, "redis settings: {invalid}"),
-            Self::InvalidUrl => f.write_str("the URL of the redis server cannot be used"),
+            Self::InvalidTarget(problem) => write!(f, "redis target: {problem}"),
             Self::Timeout(after) => write!(f, "redis gave no answer within {after:?}"),
             Self::Unavailable => f.write_str("redis is not connected"),
             Self::Disconnected => f.write_str("the connection to redis broke before the answer"),
             Self::NotServing(code) => write!(f, "redis does not serve now ({code})"),
+            Self::Untrusted => {
+                f.write_str("redis and we could not trust each other's certificates")
+            }
             Self::Unauthorized(code) => write!(f, "redis does not allow this ({code})"),
             Self::ForeignValue => f.write_str("redis holds something else under our key"),
             Self::Server(code) => write!(f, "redis answered with an error ({code})"),
@@ -135,11 +159,12 @@ impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::InvalidSettings(invalid) => Some(invalid),
-            Self::InvalidUrl
+            Self::InvalidTarget(_)
             | Self::Timeout(_)
             | Self::Unavailable
             | Self::Disconnected
             | Self::NotServing(_)
+            | Self::Untrusted
             | Self::Unauthorized(_)
             | Self::ForeignValue
             | Self::Server(_)

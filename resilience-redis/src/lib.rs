@@ -27,6 +27,8 @@
 //! - One round trip a decision, made by one script on the server, by the server's clock.
 //! - Every call ends by its deadline: 10 ms unless you say otherwise. No call waits for a reconnect.
 //! - A connection that breaks, or that falls silent without breaking, is replaced.
+//! - A server that fails or hangs costs a few callers their deadline, then nobody: a circuit breaker
+//!   stands in front of it, and one call at a time finds out whether it is well again.
 //! - Nothing is asked twice that may have run once.
 //! - Every key expires. Clients' names are encoded, and hashed where they are long, so that none
 //!   can collide with another or leave its hash tag.
@@ -36,9 +38,9 @@
 //!
 //! - One store, [`RedisStore`], with one thing in it: [`rate_limit`]. No Tower layer stands on it yet:
 //!   call [`rate_limit::RateLimiter::try_take`].
-//! - A single server over plain TCP: no Cluster, no Sentinel, no TLS.
+//! - A single server: no Cluster, no Sentinel.
 //! - When Redis is away the caller hears a [`StoreError`] and decides; there is no local share of the quota
-//!   to fall back on, and no breaker in front of the server.
+//!   to fall back on.
 //! - Decisions are not batched, and a key known to be exhausted is still asked for.
 //!
 //! # What the server must allow
@@ -59,10 +61,12 @@ pub mod rate_limit;
 mod script;
 mod settings;
 mod store;
+mod target;
 
 pub use self::{
     error::{Code, StoreError},
     key::StoreKey,
     settings::Settings,
     store::RedisStore,
+    target::Target,
 };

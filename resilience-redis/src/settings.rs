@@ -53,12 +53,13 @@ impl Settings {
         self
     }
 
-    /// Sets how long calls go unanswered, with none answered in between, until the connection is
-    /// given up and made anew. Default: 1 s.
+    /// Sets how long a connection that left a call unanswered may leave a `PING` unanswered as
+    /// well, until it is given up and made anew. Default: 1 s.
     ///
     /// A network that swallows packets reports no error, and the operating system alone takes
-    /// about 15 minutes to notice. A time and not a number of timeouts: hundreds of calls time out
-    /// together when the server stalls for a moment.
+    /// about 15 minutes to notice. Not a number of timeouts: hundreds of calls time out together
+    /// when the server stalls for a moment, and a server that is slower than every deadline needs
+    /// no new connections on top.
     #[must_use]
     pub const fn dead_after(mut self, silence: Duration) -> Self {
         self.dead_after = silence;

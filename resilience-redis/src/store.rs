@@ -3,7 +3,7 @@
 use resilience_core::InvalidPolicy;
 
 use crate::{
-    Settings, StoreError,
+    Settings, StoreError, Target,
     connection::{Blocking, Connection},
     rate_limit::{Policy, RateLimiter},
 };
@@ -21,18 +21,23 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Connects to the server at `url`, as in `redis://user:password@host:6379/0`.
+    /// Connects to `target`: a [`Target`], or its URL, as in `redis://user:password@host:6379/0`.
     ///
     /// From then on a connection that breaks is made anew in the background; until one stands
     /// every call fails at once.
     ///
     /// # Errors
     ///
-    /// Where the settings or the URL cannot work, or no connection stands after the time that the
+    /// Where the settings or the target cannot work, or no connection stands after the time that the
     /// settings give it.
-    pub async fn connect(url: &str, settings: Settings) -> Result<Self, StoreError> {
+    pub async fn connect<T>(target: T, settings: Settings) -> Result<Self, StoreError>
+    where
+        T: TryInto<Target>,
+        T::Error: Into<StoreError>,
+    {
         settings.check().map_err(StoreError::InvalidSettings)?;
-        let connection = Connection::open(url, settings).await?;
+        let target = target.try_into().map_err(Into::into)?;
+        let connection = Connection::open(&target, settings).await?;
         let blocking = Blocking::beside(connection.clone());
         Ok(Self {
             connection,

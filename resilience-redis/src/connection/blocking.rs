@@ -3,11 +3,10 @@
 use std::{fmt, time::Duration};
 
 use deadpool_redis::{Manager, Pool, PoolError, Runtime, Timeouts};
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, aio::MultiplexedConnection};
-use tokio::time::timeout;
+use redis::{AsyncConnectionConfig, PushInfo, aio::MultiplexedConnection};
 
-use super::{Connection, Node};
-use crate::{Settings, StoreError};
+use super::{Address, Connection, Node, dial::Dialer};
+use crate::StoreError;
 
 /// Connections apart from the shared one, on which a long answer would stand in front of decisions.
 ///
@@ -25,7 +24,7 @@ impl Blocking {
     ///
     /// An answer that takes longer than [`PATIENCE`] is an error, so block for less.
     pub(crate) async fn lend(&self, node: &Node) -> Result<deadpool_redis::Connection, StoreError> {
-        node.pool().lend().await
+        node.pool()?.lend().await
     }
 
     /// Opens a connection to `node` that nobody shares, for `SUBSCRIBE` and `CLIENT TRACKING`.
@@ -43,22 +42,7 @@ impl Blocking {
         node: &Node,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, StoreError> {
-        let info = node.client().get_connection_info().clone();
-        let redis = info.redis_settings().clone();
-        let info = info.set_redis_settings(redis.set_protocol(ProtocolVersion::RESP3));
-        let client = Client::open(info).map_err(|_| StoreError::InvalidUrl)?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(Some(PATIENCE))
-            .set_push_sender(move |push| {
-                on_push(push);
-                Ok::<_, ()>(())
-            });
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        match timeout(self.0.settings().time_to_connect(), connecting).await {
-            Ok(connection) => connection.map_err(|error| StoreError::from(&error).as_seen_later()),
-            Err(_) => Err(StoreError::Unavailable),
-        }
+        node.dedicate(on_push).await
     }
 
     /// Deletes every key that matches `pattern` on any server; returns how many there were.
@@ -91,31 +75,38 @@ impl Blocking {
 
 /// A few connections to one server.
 #[derive(Clone)]
-pub(super) struct NodePool(Pool);
+pub(super) struct NodePool {
+    address: Address,
+    pool: Pool,
+}
 
 impl NodePool {
-    pub(super) fn new(client: &Client, settings: &Settings) -> Result<Self, StoreError> {
+    pub(super) fn new(dialer: &Dialer, address: Address) -> Result<Self, StoreError> {
+        let patience = dialer.settings().time_to_connect();
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.time_to_connect()))
+            .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(PATIENCE));
-        let info = client.get_connection_info().clone();
-        let manager =
-            Manager::new_with_config(info, config).map_err(|error| StoreError::from(&error))?;
-        Pool::builder(manager)
+        let manager = Manager::new_with_config(dialer.info(&address)?, config)
+            .map_err(|error| StoreError::from(&error))?;
+        let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
             .timeouts(Timeouts {
                 wait: Some(PATIENCE),
-                create: Some(settings.time_to_connect()),
+                create: Some(patience),
                 recycle: Some(PATIENCE),
             })
             .runtime(Runtime::Tokio1)
             .build()
-            .map(Self)
-            .map_err(|_| StoreError::Unavailable)
+            .map_err(|_| StoreError::Unavailable)?;
+        Ok(Self { address, pool })
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
     }
 
     async fn lend(&self) -> Result<deadpool_redis::Connection, StoreError> {
-        self.0.get().await.map_err(|error| match error {
+        self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => StoreError::from(&error).as_seen_later(),
             PoolError::Timeout(_)
             | PoolError::Closed
@@ -129,7 +120,7 @@ impl fmt::Debug for NodePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The pool's own `Debug` shows the server's address and the user.
         f.debug_struct("NodePool")
-            .field("connections", &self.0.status().size)
+            .field("connections", &self.pool.status().size)
             .finish_non_exhaustive()
     }
 }

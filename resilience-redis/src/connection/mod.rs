@@ -1,6 +1,9 @@
 //! Ways to the servers: which one owns a key, and how it is asked.
 
 mod blocking;
+mod dial;
+mod flow;
+mod maker;
 mod node;
 mod wire;
 
@@ -9,9 +12,14 @@ use std::{fmt, sync::Arc, time::Duration};
 use redis::RedisResult;
 use tokio::sync::watch;
 
-pub(crate) use self::{blocking::Blocking, node::Node, wire::Wire};
+pub(crate) use self::{blocking::Blocking, dial::Address, node::Node, wire::Wire};
 
-use crate::{Settings, StoreError};
+use self::{
+    dial::Dialer,
+    maker::{Maker, Place},
+    node::Watchers,
+};
+use crate::{Settings, StoreError, Target, target::Kind};
 
 /// All servers of one store. Clones share them.
 #[derive(Clone)]
@@ -26,9 +34,29 @@ struct Shared {
 
 impl Connection {
     /// Connects; from then on each connection looks after itself, on the runtime of this call.
-    pub(crate) async fn open(url: &str, settings: Settings) -> Result<Self, StoreError> {
-        let changes = watch::Sender::new(0);
-        let node = Node::open(url, settings.clone(), changes.clone()).await?;
+    pub(crate) async fn open(target: &Target, settings: Settings) -> Result<Self, StoreError> {
+        if target.is_readable_by_others() {
+            tracing::warn!("redis is on another machine and not asked over TLS (`rediss://`)");
+        }
+        if target.tls.is_some() {
+            dial::prepare_tls();
+        }
+        let watchers = Watchers {
+            changes: watch::Sender::new(0),
+            alarm: Arc::default(),
+        };
+        let changes = watchers.changes.clone();
+        let dialer = Dialer::new(target, &target.login, &settings);
+        let node = match (&target.kind, &target.addresses[..]) {
+            (Kind::Single, [address]) => {
+                Node::open(Maker::new(dialer, Place::At(address.clone())), watchers).await?
+            }
+            _ => {
+                return Err(StoreError::InvalidTarget(
+                    "sentinels and clusters cannot be asked yet",
+                ));
+            }
+        };
         Ok(Self(Arc::new(Shared {
             settings,
             node,

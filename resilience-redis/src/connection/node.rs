@@ -7,26 +7,30 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError, RedisResult,
-    aio::MultiplexedConnection,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
-};
+use redis::{PushInfo, RedisResult, Value, aio::MultiplexedConnection};
 use resilience_core::{
     Clock, Random, Timestamp,
     backoff::{Backoff, Jitter},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 
-use super::{Wire, blocking::NodePool};
-use crate::{Settings, StoreError};
+use super::{
+    Wire,
+    blocking::NodePool,
+    flow::{self, Flow},
+    maker::Maker,
+};
+use crate::StoreError;
 
 /// A server that owns keys; clones share the connection to it.
 ///
@@ -35,53 +39,64 @@ use crate::{Settings, StoreError};
 pub(crate) struct Node(Arc<Shared>);
 
 struct Shared {
-    client: Client,
-    settings: Settings,
+    maker: Arc<Maker>,
     clock: Clock,
     link: Mutex<Link>,
-    pool: NodePool,
-    changes: watch::Sender<u64>,
+    pool: Mutex<Option<NodePool>>,
+    watchers: Watchers,
 }
 
-/// What stands between us and the server; `generation` counts connections, so that a late verdict
-/// on one never falls on its successor.
+/// Who hears of what happens to connections.
+#[derive(Clone)]
+pub(super) struct Watchers {
+    /// Whoever keeps copies: a connection was lost or made.
+    pub(super) changes: watch::Sender<u64>,
+    /// Whoever knows where servers are: this one may not be the one to ask any more.
+    pub(super) alarm: Arc<Notify>,
+}
+
+/// What stands between us and the server.
 struct Link {
-    generation: u64,
     state: State,
+    since: Timestamp,
+    /// Connections in a row that did not last.
+    short_lived: u32,
 }
 
 enum State {
-    Up {
-        connection: MultiplexedConnection,
-        /// When the first of the calls was sent that all went unanswered.
-        silent_since: Option<Timestamp>,
-    },
+    Up(Arc<Flow>),
     /// A task is making the next connection; until then this is everyone's answer.
     Down(StoreError),
 }
 
 impl Node {
-    pub(super) async fn open(
-        url: &str,
-        settings: Settings,
-        changes: watch::Sender<u64>,
-    ) -> Result<Self, StoreError> {
-        let client = client(url, &settings)?;
-        let connection = connect(&client, &settings).await?;
-        Ok(Self(Arc::new(Shared {
-            pool: NodePool::new(&client, &settings)?,
-            changes,
-            client,
-            settings,
-            clock: Clock::system(),
+    /// The server once a first connection stands.
+    pub(super) async fn open(maker: Arc<Maker>, watchers: Watchers) -> Result<Self, StoreError> {
+        let node = Self::new(maker, watchers);
+        let flow = connect(&node.0.maker, Arc::downgrade(&node.0)).await?;
+        node.0.bring_up(flow);
+        Ok(node)
+    }
+
+    fn new(maker: Arc<Maker>, watchers: Watchers) -> Self {
+        let clock = Clock::system();
+        Self(Arc::new(Shared {
+            maker,
             link: Mutex::new(Link {
-                generation: 0,
-                state: State::up(connection),
+                state: State::Down(StoreError::Unavailable),
+                since: clock.now(),
+                short_lived: 0,
             }),
-        })))
+            clock,
+            pool: Mutex::new(None),
+            watchers,
+        }))
     }
 
     /// Runs `request` on the connection and ends by `deadline`, whatever happens.
+    ///
+    /// While no connection stands, or so many calls failed that the server is left alone for a
+    /// moment, it fails at once.
     pub(crate) async fn run<T, F>(
         &self,
         deadline: Duration,
@@ -90,36 +105,56 @@ impl Node {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (connection, generation) = self.0.current()?;
-        let sent = self.0.clock.now();
-        match timeout(deadline, request(Wire::new(connection))).await {
-            Ok(Ok(answer)) => {
-                self.0.answered(generation);
-                Ok(answer)
-            }
+        let flow = self.0.current()?;
+        let permit = flow.admit()?;
+        let wire = Wire::new(self.clone(), Arc::clone(&flow));
+        let answer = match timeout(deadline, request(wire)).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 let reason = StoreError::from(&error);
-                if ends_connection(&error) {
-                    self.0.replace(generation, &reason);
-                } else {
-                    self.0.answered(generation);
+                if flow::ends_connection(&error) {
+                    self.0.replace(flow.number, &reason);
                 }
                 Err(reason)
             }
             Err(_) => {
-                self.0.unanswered(generation, sent);
+                self.0.suspect(&flow);
                 Err(StoreError::Timeout(deadline))
             }
+        };
+        permit.settle(flow::outcome(&answer));
+        answer
+    }
+
+    /// Looks at what the server says of itself with a reply to `flow`.
+    pub(super) fn hear(&self, flow: &Flow, reply: &Value) {
+        let Value::ServerError(error) = reply else {
+            return;
+        };
+        if flow::is_out_of_place(error) {
+            self.0.replace(flow.number, &StoreError::from(error));
         }
     }
 
-    #[allow(dead_code, reason = "as `Blocking::dedicated`")]
-    pub(super) fn client(&self) -> &Client {
-        &self.0.client
+    /// A connection apart from the shared one, to where the server is now.
+    pub(super) async fn dedicate(
+        &self,
+        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        let address = self.0.current()?.address.clone();
+        self.0.maker.dialer().dedicate(&address, on_push).await
     }
 
-    pub(super) fn pool(&self) -> &NodePool {
-        &self.0.pool
+    pub(super) fn pool(&self) -> Result<NodePool, StoreError> {
+        let address = self.0.current()?.address.clone();
+        let mut pool = lock(&self.0.pool);
+        match &*pool {
+            Some(pool) if *pool.address() == address => Ok(pool.clone()),
+            _ => {
+                let made = NodePool::new(self.0.maker.dialer(), address)?;
+                Ok(pool.insert(made).clone())
+            }
+        }
     }
 }
 
@@ -139,179 +174,141 @@ impl Hash for Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the client nor its address: they hold the credentials.
         f.debug_struct("Node").finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    fn current(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
-        let link = self.link();
-        match &link.state {
-            State::Up { connection, .. } => Ok((connection.clone(), link.generation)),
+    fn current(&self) -> Result<Arc<Flow>, StoreError> {
+        match &lock(&self.link).state {
+            State::Up(flow) => Ok(Arc::clone(flow)),
             State::Down(reason) => Err(reason.clone()),
         }
     }
 
-    fn answered(&self, generation: u64) {
-        if let Some(silent_since) = self.link().silence_of(generation) {
-            *silent_since = None;
+    /// A call over `flow` was not answered in time. Many are at once where the server stalls for a
+    /// moment, and none ever again where packets vanish: one `PING` tells these apart.
+    fn suspect(self: &Arc<Self>, flow: &Arc<Flow>) {
+        self.watchers.alarm.notify_one();
+        if flow.suspect() {
+            tokio::spawn(look_after(Arc::downgrade(self), Arc::clone(flow)));
         }
     }
 
-    fn unanswered(self: &Arc<Self>, generation: u64, sent: Timestamp) {
-        let Some(first) = self
-            .link()
-            .silence_of(generation)
-            .map(|since| *since.get_or_insert(sent))
-        else {
+    /// Gives up connection `number`, once, and starts to make the next.
+    fn replace(self: &Arc<Self>, number: u64, reason: &StoreError) {
+        let Some(short_lived) = self.take_down(number, reason.as_seen_later()) else {
             return;
         };
-        if self.clock.now().saturating_since(first) >= self.settings.longest_silence() {
-            self.replace(generation, &StoreError::Unavailable);
+        tracing::warn!(%reason, "gave up the connection to a redis server");
+        self.changed();
+        self.watchers.alarm.notify_one();
+        tokio::spawn(reconnect(Arc::downgrade(self), short_lived));
+    }
+
+    /// How many connections in a row did not last, if `number` is the one that stands.
+    fn take_down(&self, number: u64, reason: StoreError) -> Option<u32> {
+        let mut link = lock(&self.link);
+        if !matches!(&link.state, State::Up(flow) if flow.number == number) {
+            return None;
+        }
+        link.state = State::Down(reason);
+        let lasted = self.clock.now().saturating_since(link.since);
+        link.short_lived = if lasted < SHORT_LIFE {
+            link.short_lived.saturating_add(1)
+        } else {
+            0
+        };
+        Some(link.short_lived)
+    }
+
+    /// Says why there is still no connection, and tells the operator if that is news.
+    fn stay_down(&self, reason: StoreError) {
+        let mut link = lock(&self.link);
+        if let State::Down(known) = &mut link.state
+            && *known != reason
+        {
+            tracing::error!(%reason, "cannot connect to a redis server");
+            *known = reason;
         }
     }
 
-    /// Gives up the connection of `generation`, once, and starts to make the next.
-    fn replace(self: &Arc<Self>, generation: u64, reason: &StoreError) {
-        if self.link().take_down(generation, reason.as_seen_later()) {
-            self.changed();
-            tokio::spawn(reconnect(Arc::downgrade(self)));
+    fn bring_up(&self, flow: Flow) {
+        {
+            let mut link = lock(&self.link);
+            link.state = State::Up(Arc::new(flow));
+            link.since = self.clock.now();
         }
+        tracing::debug!("connected to a redis server");
+        self.changed();
     }
 
     fn changed(&self) {
-        self.changes
-            .send_modify(|number| *number = number.wrapping_add(1));
-    }
-
-    fn link(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Link {
-    fn silence_of(&mut self, generation: u64) -> Option<&mut Option<Timestamp>> {
-        match &mut self.state {
-            State::Up { silent_since, .. } if self.generation == generation => Some(silent_since),
-            State::Up { .. } | State::Down(_) => None,
-        }
-    }
-
-    fn take_down(&mut self, generation: u64, reason: StoreError) -> bool {
-        let theirs = self.silence_of(generation).is_some();
-        if theirs {
-            self.state = State::Down(reason);
-        }
-        theirs
-    }
-
-    fn bring_up(&mut self, connection: MultiplexedConnection) {
-        self.generation = self.generation.wrapping_add(1);
-        self.state = State::up(connection);
-    }
-}
-
-impl State {
-    const fn up(connection: MultiplexedConnection) -> Self {
-        Self::Up {
-            connection,
-            silent_since: None,
-        }
-    }
-}
-
-impl StoreError {
-    /// What a call hears that comes while no connection stands: of it nothing was sent.
-    pub(super) fn as_seen_later(&self) -> Self {
-        if self.may_have_run() {
-            Self::Unavailable
-        } else {
-            self.clone()
-        }
+        let changes = &self.watchers.changes;
+        changes.send_modify(|number| *number = number.wrapping_add(1));
     }
 }
 
 /// Tries until a connection stands or the last store is gone.
-async fn reconnect(shared: Weak<Shared>) {
+async fn reconnect(this: Weak<Shared>, short_lived: u32) {
     let random = Random::default();
     // Jitter, because a whole fleet lost the same server at the same moment.
     let pauses = Backoff::exponential(SHORTEST_PAUSE)
         .max(LONGEST_PAUSE)
         .jitter(Jitter::Equal);
-    for attempt in 0.. {
-        let Some((client, settings)) = shared
-            .upgrade()
-            .map(|shared| (shared.client.clone(), shared.settings.clone()))
-        else {
+    // A server that lets us in and then fails us must not be asked again and again without end.
+    for attempt in short_lived.. {
+        if attempt > 0 {
+            sleep(pauses.delay(attempt - 1, random.unit())).await;
+        }
+        let Some(maker) = this.upgrade().map(|this| Arc::clone(&this.maker)) else {
             return;
         };
-        let outcome = connect(&client, &settings).await;
-        let Some(shared) = shared.upgrade() else {
+        let outcome = connect(&maker, this.clone()).await;
+        let Some(this) = this.upgrade() else {
             return;
         };
         match outcome {
-            Ok(connection) => {
-                shared.link().bring_up(connection);
-                return shared.changed();
-            }
-            Err(reason) => shared.link().state = State::Down(reason),
+            Ok(flow) => return this.bring_up(flow),
+            Err(reason) => this.stay_down(reason),
         }
-        drop(shared);
-        sleep(pauses.delay(attempt, random.unit())).await;
     }
 }
 
-/// Whether nothing good can come over this connection again.
-fn ends_connection(error: &RedisError) -> bool {
-    // The client takes a socket's own timeout for passing, and a demoted primary, which answers
-    // READONLY for ever, for a matter of routing; a new connection resolves the name anew.
-    error.is_unrecoverable_error() || error.is_io_error() || error.code() == Some("READONLY")
+async fn connect(maker: &Maker, this: Weak<Shared>) -> Result<Flow, StoreError> {
+    let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+    let on_lost = move || {
+        if let Some(this) = this.upgrade() {
+            this.replace(number, &StoreError::Disconnected);
+        }
+    };
+    maker.connect(number, on_lost).await
 }
 
-fn client(url: &str, settings: &Settings) -> Result<Client, StoreError> {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL);
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive);
-    #[cfg(target_os = "linux")]
-    let tcp = tcp.set_user_timeout(settings.longest_silence());
-    #[cfg(not(target_os = "linux"))]
-    let _ = settings;
-    let info = url
-        .into_connection_info()
-        .map_err(|_| StoreError::InvalidUrl)?;
-    Client::open(info.set_tcp_settings(tcp)).map_err(|_| StoreError::InvalidUrl)
-}
-
-async fn connect(
-    client: &Client,
-    settings: &Settings,
-) -> Result<MultiplexedConnection, StoreError> {
-    // No timers of the client's: every call has one deadline, and it is ours.
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(QUEUE);
-    let patience = settings.time_to_connect();
-    match timeout(
-        patience,
-        client.get_multiplexed_async_connection_with_config(&config),
-    )
-    .await
-    {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(StoreError::from(&error).as_seen_later()),
-        Err(_) => Err(StoreError::Unavailable),
+/// Asks over a connection that left a call unanswered whether anything still comes over it.
+async fn look_after(this: Weak<Shared>, flow: Arc<Flow>) {
+    let Some(patience) = this
+        .upgrade()
+        .map(|this| this.maker.settings().longest_silence())
+    else {
+        return;
+    };
+    let ping = redis::cmd("PING");
+    let mut connection = flow.connection.clone();
+    let answer = timeout(patience, connection.send_packed_command(&ping)).await;
+    match (answer, this.upgrade()) {
+        (Ok(Ok(_)), _) => flow.clear(),
+        (_, Some(this)) => this.replace(flow.number, &StoreError::Unavailable),
+        (_, None) => {}
     }
 }
 
-/// Calls that wait to be written before the next one waits for room.
-const QUEUE: usize = 2048;
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Keeps firewalls from forgetting a connection that nobody uses.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A connection that stood for longer was good for something.
+const SHORT_LIFE: Duration = Duration::from_secs(2);

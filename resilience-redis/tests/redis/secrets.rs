@@ -43,11 +43,11 @@ async fn a_failed_login_does_not_show_the_password() {
     let unaware = RedisServer::start_with(&["--rename-command", "AUTH", ""]).await;
     for url in [
         format!("redis://:{PLANTED}@127.0.0.1:{}", closed.port()),
-        format!("redis://:{PLANTED}@127.0.0.1:{}", unaware.port()),
         format!(
-            "redis://user:{PLANTED}@127.0.0.1:{}?protocol=resp3",
+            "redis://:{PLANTED}@127.0.0.1:{}?protocol=resp2",
             unaware.port()
         ),
+        format!("redis://user:{PLANTED}@127.0.0.1:{}", unaware.port()),
         format!("redis://:{PLANTED}@127.0.0.1:notaport"),
         format!("rediss://:{PLANTED}@127.0.0.1:1"),
         format!("redis://:{PLANTED}@127.0.0.1/{PLANTED}"),
