@@ -46,8 +46,10 @@ impl Environment {
         self
     }
 
+    /// The time now.
     #[inline]
-    pub(crate) fn now(&self) -> Timestamp {
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -56,7 +58,7 @@ impl Environment {
     }
 
     /// Tells the observer, whose panics end here: a broken listener must not fail a call.
-    pub(crate) fn emit(&self, event: &Event<'_>) {
+    pub fn emit(&self, event: &Event<'_>) {
         contain(|| self.observer.on_event(event));
     }
 }

@@ -46,6 +46,8 @@ pub enum Reason {
     Reentrant,
     /// The service panicked; the message went to the log alone.
     Panicked,
+    /// The store that keeps the counts gives no decision: whether the call may go on is not known.
+    StoreUnavailable,
     /// `call` without a preceding `poll_ready` that said yes.
     NotReady,
 }
@@ -68,6 +70,7 @@ impl Reason {
             Self::LoadTimeout => "load_timeout",
             Self::Reentrant => "reentrant",
             Self::Panicked => "panicked",
+            Self::StoreUnavailable => "store_unavailable",
             Self::NotReady => "not_ready",
         }
     }
@@ -89,6 +92,7 @@ impl Reason {
             Self::LoadTimeout => "what was asked for took too long to get",
             Self::Reentrant => "the request waits for itself",
             Self::Panicked => "the request failed inside the service",
+            Self::StoreUnavailable => "whether the request may go on cannot be told at the moment",
             Self::NotReady => "the service was called before it was ready",
         }
     }
@@ -173,6 +177,7 @@ impl Rejected {
             | Reason::Absent
             | Reason::LoadFailed
             | Reason::Reentrant
+            | Reason::StoreUnavailable
             | Reason::NotReady => Outcome::NotCalled,
         }
     }

@@ -34,7 +34,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError, RedisResult, Value};
-use resilience_core::{Error, InvalidPolicy, QuotaStatus, Reason, Rejected, rate_limit};
+use resilience_core::{
+    Error, InvalidPolicy, QuotaStatus, Reason, Rejected,
+    rate_limit::{Algorithm, Charge, Mode, Term},
+};
 
 pub use resilience_core::rate_limit::{Policy, Quota};
 
@@ -270,11 +273,15 @@ impl Reply {
 }
 
 fn windows(policy: &Policy) -> Result<Box<[Window]>, InvalidPolicy> {
-    let windows: Box<[Window]> = policy
-        .windows()?
-        .iter()
-        .map(window)
-        .collect::<Result<_, _>>()?;
+    let terms = policy.terms()?;
+    let unsupported = |field| InvalidPolicy::new(field, "is not supported by this store");
+    if terms.mode != Mode::Enforce {
+        return Err(unsupported("mode"));
+    }
+    if terms.charge != Charge::Every {
+        return Err(unsupported("charge"));
+    }
+    let windows: Box<[Window]> = terms.quotas.iter().map(window).collect::<Result<_, _>>()?;
     for (i, one) in windows.iter().enumerate() {
         let same = |other: &Window| other.step_micros == one.step_micros;
         if windows[i + 1..].iter().any(same) {
@@ -285,16 +292,20 @@ fn windows(policy: &Policy) -> Result<Box<[Window]>, InvalidPolicy> {
     Ok(windows)
 }
 
-fn window(quota: &rate_limit::Window) -> Result<Window, InvalidPolicy> {
+fn window(quota: &Term) -> Result<Window, InvalidPolicy> {
+    if quota.algorithm != Algorithm::SlidingWindow {
+        let problem = "is not supported by this store";
+        return Err(InvalidPolicy::new("algorithm", problem));
+    }
     if quota.limit > MOST_UNITS {
         return Err(InvalidPolicy::new("limit", "must be at most 2^53"));
     }
     // Rounded up, so that ten steps are never shorter than the window.
-    match u64::try_from(quota.length.as_nanos().div_ceil(STEPS * 1000)) {
+    match u64::try_from(quota.window.as_nanos().div_ceil(STEPS * 1000)) {
         Ok(step_micros @ ..=LONGEST_STEP) => Ok(Window {
             name: quota.name,
             limit: quota.limit,
-            length: quota.length,
+            length: quota.window,
             step_micros,
         }),
         _ => Err(InvalidPolicy::new("per", "must be at most 100 years")),

@@ -90,7 +90,11 @@ impl<P> Future for Never<P> {
 
 /// Asks `gate`, then runs `operation`, whose every `Err` is a failure: a layer without Tower, for
 /// any error.
-pub(crate) async fn call<G, Req, F, Fut, T, E>(
+///
+/// # Errors
+///
+/// The refusal, or the error of `operation`.
+pub async fn call<G, Req, F, Fut, T, E>(
     gate: &G,
     request: &Req,
     operation: F,
@@ -109,7 +113,11 @@ where
 
 /// Asks `gate`, then runs `operation` and lets `classifier` see it to its end: a layer without
 /// Tower, for errors that can carry a refusal.
-pub(crate) async fn call_with<G, Req, C, F, Fut, T, E>(
+///
+/// # Errors
+///
+/// The refusal, or the error of `operation`.
+pub async fn call_with<G, Req, C, F, Fut, T, E>(
     gate: &G,
     request: &Req,
     classifier: C,

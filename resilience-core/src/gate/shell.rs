@@ -20,7 +20,9 @@ pub struct Layer<G, C, M> {
 }
 
 impl<G, C, M> Layer<G, C, M> {
-    pub(crate) const fn new(gate: G, classifier: C) -> Self {
+    /// A layer that asks `gate`, and judges the calls it admits by `classifier`.
+    #[must_use]
+    pub const fn new(gate: G, classifier: C) -> Self {
         Self {
             gate,
             classifier,
@@ -28,7 +30,9 @@ impl<G, C, M> Layer<G, C, M> {
         }
     }
 
-    pub(crate) fn map_gate<H>(self, change: impl FnOnce(G) -> H) -> Layer<H, C, M> {
+    /// Puts another gate in the place of this one.
+    #[must_use]
+    pub fn map_gate<H>(self, change: impl FnOnce(G) -> H) -> Layer<H, C, M> {
         Layer::new(change(self.gate), self.classifier)
     }
 }

@@ -72,7 +72,7 @@ pub use self::{
     layer::{Cost, Everybody, Gate, Layer, OneUnit, Permit, Service, Wait},
     limiter::{RateLimiter, Standing},
     measure::Snapshot,
-    policy::{Charge, MissingKey, Mode, Policy, Window},
+    policy::{Charge, MissingKey, Mode, Policy, Term, Terms},
     quota::{Algorithm, Quota},
     reservation::Reservation,
 };

@@ -163,15 +163,25 @@ impl Policy {
         self.name
     }
 
-    /// The quotas of each key, for a store that counts sliding windows and can do nothing else.
+    /// What one of `shares` takers that know nothing of each other may use: of each quota, and of
+    /// its burst, one part in so many, but never less than one unit.
     ///
-    /// How many keys this process remembers, and requests without a key, are no matter of a
-    /// store.
+    /// So all of them together never use more than the policy allows, or one unit each.
+    #[must_use]
+    pub fn share(mut self, shares: u64) -> Self {
+        let tiers = self.tiers.iter_mut().map(|(_, quota)| quota);
+        let quotas = self.quotas.iter_mut().chain(tiers).chain(&mut self.global);
+        quotas.for_each(|quota| *quota = quota.share(shares));
+        self
+    }
+
+    /// The policy in the words of a store, which keeps the counts and decides by rules of its own.
     ///
     /// # Errors
     ///
-    /// What is wrong with the policy, or which setting asks for more than such a store can do.
-    pub fn windows(&self) -> Result<Vec<Window>, InvalidPolicy> {
+    /// What is wrong with the policy, or which setting asks for what no store can do: tiers, a
+    /// quota of all keys, and waiting.
+    pub fn terms(&self) -> Result<Terms, InvalidPolicy> {
         let checked = self.clone().check()?;
         let unsupported = |field| InvalidPolicy::new(field, "is not supported by this store");
         if !checked.rules.tiers.is_empty() {
@@ -183,23 +193,20 @@ impl Policy {
         if !checked.max_wait.is_zero() {
             return Err(unsupported("max_wait"));
         }
-        if checked.mode != Mode::Enforce {
-            return Err(unsupported("mode"));
-        }
-        if checked.charge != Charge::Every {
-            return Err(unsupported("charge"));
-        }
-        let rules = checked.rules.quotas.into_iter();
-        rules
-            .map(|rule| match rule.algorithm {
-                Algorithm::SlidingWindow => Ok(Window {
-                    name: rule.name,
-                    limit: rule.limit,
-                    length: rule.window(),
-                }),
-                Algorithm::SlidingLog | Algorithm::Gcra => Err(unsupported("algorithm")),
-            })
-            .collect()
+        let term = |rule: Rule| Term {
+            name: rule.name,
+            limit: rule.limit,
+            window: rule.window(),
+            burst: rule.most,
+            algorithm: rule.algorithm,
+        };
+        Ok(Terms {
+            quotas: checked.rules.quotas.into_iter().map(term).collect(),
+            capacity: checked.capacity,
+            mode: checked.mode,
+            missing_key: checked.missing_key,
+            charge: checked.charge,
+        })
     }
 
     pub(super) fn check(self) -> Result<Checked, InvalidPolicy> {
@@ -237,16 +244,36 @@ impl Policy {
     }
 }
 
-/// A quota as a store sees it.
+/// A checked policy in the words of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// The quotas of each key, one to four: a call takes from all of them or from none.
+    pub quotas: Vec<Term>,
+    /// How many keys to remember in this process; never zero.
+    pub capacity: usize,
+    /// Whether the policy refuses.
+    pub mode: Mode,
+    /// What becomes of a request that names no key.
+    pub missing_key: MissingKey,
+    /// Which calls are charged.
+    pub charge: Charge,
+}
+
+/// A quota in the words of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Window {
+pub struct Term {
     /// What refusals call it.
     pub name: &'static str,
     /// Units in one window; never zero.
     pub limit: u64,
     /// Length of the window; never zero.
-    pub length: Duration,
+    pub window: Duration,
+    /// Units that an idle key can take at once; never zero.
+    pub burst: u64,
+    /// How units are counted.
+    pub algorithm: Algorithm,
 }
 
 /// A policy that was checked.

@@ -103,6 +103,17 @@ impl Quota {
         self
     }
 
+    /// One part in `shares`, but at least a unit.
+    pub(super) fn share(self, shares: u64) -> Self {
+        // A quota that cannot work stays one, and one that can still can.
+        let share = |units: u64| (units / shares.max(1)).max(units.min(1));
+        Self {
+            limit: share(self.limit),
+            burst: self.burst.map(share),
+            ..self
+        }
+    }
+
     /// The same in the machine's terms.
     pub(super) fn rule(&self, policy: &'static str) -> Result<Rule, InvalidPolicy> {
         let name = self.name.unwrap_or(policy);

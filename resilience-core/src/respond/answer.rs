@@ -81,7 +81,7 @@ const fn face(reason: Reason) -> Face {
         ),
         Reason::Absent => (StatusCode::NOT_FOUND, ABOUT_BLANK, NOT_FOUND, false),
         // An open circuit needs no readiness; one that admits again meanwhile finds none.
-        Reason::NotReady | Reason::LoadFailed => (
+        Reason::NotReady | Reason::LoadFailed | Reason::StoreUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             ABOUT_BLANK,
             UNAVAILABLE,

@@ -16,15 +16,12 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 /// The largest integer of a structured field: 15 digits (RFC 9651, 3.3.1).
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-/// Says which quota `name` is and where it stands; `reset` is when there will be more of it.
+/// Writes the `RateLimit-Policy` and `RateLimit` fields: which quota `name` is and where it stands;
+/// `reset` is how long until there is more of it.
 ///
-/// Added to what the answer says of other quotas: a request may pass several limiters.
-pub(crate) fn append(
-    headers: &mut HeaderMap,
-    name: &'static str,
-    quota: &QuotaStatus,
-    reset: Duration,
-) {
+/// Added to what the answer says of other quotas: a request may pass several limiters. For engines
+/// of your own; [`RateLimiter`](crate::RateLimiter) does it by itself.
+pub fn append(headers: &mut HeaderMap, name: &'static str, quota: &QuotaStatus, reset: Duration) {
     let mut text = String::with_capacity(name.len() + 48);
     push_policy(&mut text, name, quota);
     append_text(headers, RATELIMIT_POLICY, &text);

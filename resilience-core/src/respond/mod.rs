@@ -33,6 +33,7 @@ mod service;
 pub(crate) use self::answer::status;
 pub use self::{
     body::AnswerBody,
+    fields::append as append_quota,
     lift::{Lift, LiftFuture},
     service::{RespondFuture, RespondService},
 };
