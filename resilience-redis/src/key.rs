@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use resilience_core::InvalidPolicy;
 use sha2::{Digest, Sha256};
 
 /// Whose quota it is, in a form that every process of the fleet writes alike.
@@ -67,6 +68,24 @@ impl<A: StoreKey, B: StoreKey> StoreKey for (A, B) {
         self.0.parts(part);
         self.1.parts(part);
     }
+}
+
+/// What the keys of the engine `name` begin with, up to the name inside their hash tag.
+pub(crate) fn start(prefix: &str, kind: &str, name: &str) -> Result<String, InvalidPolicy> {
+    if encoded_len(name.as_bytes()) > LONGEST_NAME {
+        return Err(InvalidPolicy::new(
+            "name",
+            "must have at most 128 bytes, each one other than an ASCII letter, digit, `-`, `_`, \
+             `.` or `~` counted as three",
+        ));
+    }
+    let mut start = String::new();
+    push_encoded(&mut start, prefix.as_bytes());
+    start.push(':');
+    start.push_str(kind);
+    start.push_str(":{");
+    push_encoded(&mut start, name.as_bytes());
+    Ok(start)
 }
 
 /// Appends `:` and the encoded part, for every part of `key`; past [`LONGEST_KEY`] bytes the

@@ -71,20 +71,8 @@ impl RateLimiter {
     pub(crate) fn new(policy: &Policy, store: &RedisStore) -> Result<Self, InvalidPolicy> {
         let windows = windows(policy)?;
         let name = policy.name();
-        if key::encoded_len(name.as_bytes()) > key::LONGEST_NAME {
-            return Err(InvalidPolicy::new(
-                "name",
-                "must have at most 128 bytes, each one other than an ASCII letter, digit, `-`, `_`, \
-                 `.` or `~` counted as three",
-            ));
-        }
-        let mut key_start = String::new();
-        key::push_encoded(
-            &mut key_start,
-            store.connection().settings().key_prefix().as_bytes(),
-        );
-        key_start.push_str(":rate_limit:{");
-        key::push_encoded(&mut key_start, name.as_bytes());
+        let prefix = store.connection().settings().key_prefix();
+        let key_start = key::start(prefix, "rate_limit", name)?;
         Ok(Self(Arc::new(Shared {
             name,
             windows,

@@ -1,8 +1,16 @@
 //! Lua scripts and how they are run.
 
-use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+use std::time::Duration;
 
-use crate::connection::Wire;
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs, Value,
+    from_redis_value,
+};
+
+use crate::{
+    StoreError,
+    connection::{Connection, Wire},
+};
 
 /// A script of ours and the name that the server gives it.
 #[derive(Debug)]
@@ -19,6 +27,22 @@ impl Script {
         }
     }
 
+    /// Runs the script on the server that owns `keys`, which are at least one, and reads its reply.
+    pub(crate) async fn call<T: FromRedisValue>(
+        &self,
+        connection: &Connection,
+        deadline: Duration,
+        keys: &[String],
+        arguments: impl ToRedisArgs + Copy,
+    ) -> Result<T, StoreError> {
+        let request = async |mut wire| {
+            let reply = self.run(&mut wire, keys, arguments).await?;
+            // A reply of another shape may be meant for somebody else: it ends the connection.
+            Ok(from_redis_value(reply)?)
+        };
+        connection.run(&keys[0], deadline, request).await
+    }
+
     /// Runs the script by its name, and by its text if the server does not know the name.
     ///
     /// A server forgets scripts when it restarts and when another takes its place. NOSCRIPT says
@@ -27,7 +51,7 @@ impl Script {
         &self,
         connection: &mut Wire,
         keys: &[String],
-        arguments: &[u64],
+        arguments: impl ToRedisArgs + Copy,
     ) -> RedisResult<Value> {
         let by_name = command("EVALSHA", &self.sha1, keys, arguments);
         match by_name.query_async(connection).await {
@@ -41,7 +65,7 @@ impl Script {
     }
 }
 
-fn command(verb: &str, script: &str, keys: &[String], arguments: &[u64]) -> Cmd {
+fn command(verb: &str, script: &str, keys: &[String], arguments: impl ToRedisArgs + Copy) -> Cmd {
     let mut command = redis::cmd(verb);
     command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
     command
