@@ -36,7 +36,7 @@
 //!
 //! # What it is not yet
 //!
-//! - One store, [`RedisStore`], with one thing in it: [`rate_limit`]. No Tower layer stands on it yet:
+//! - One store, [`RedisStore`], with [`rate_limit`] and [`lock`] in it. No Tower layer stands on it yet:
 //!   call [`rate_limit::RateLimiter::try_take`].
 //! - A single server: no Cluster, no Sentinel.
 //! - When Redis is away the caller hears a [`StoreError`] and decides; there is no local share of the quota
@@ -46,7 +46,8 @@
 //! # What the server must allow
 //!
 //! `+eval +evalsha +time +get +set +unlink` on the keys `~resilience:*` (or your prefix), and for
-//! [`rate_limit::RateLimiter::clear_all`] also `+scan +ping +unwatch`.
+//! [`rate_limit::RateLimiter::clear_all`] also `+scan +ping +unwatch`, for [`lock`] also
+//! `+pexpire +pttl`.
 //!
 //! # What Redis itself does not promise
 //!
@@ -56,7 +57,9 @@
 
 mod connection;
 mod error;
+mod identity;
 mod key;
+pub mod lock;
 pub mod rate_limit;
 mod script;
 mod settings;

@@ -5,6 +5,7 @@ use resilience_core::InvalidPolicy;
 use crate::{
     Settings, StoreError, Target,
     connection::{Blocking, Connection},
+    lock::{self, Locks},
     rate_limit::{Policy, RateLimiter},
 };
 
@@ -54,6 +55,15 @@ impl RedisStore {
     /// Where the policy cannot work, or asks for what this store does not count.
     pub fn rate_limiter(&self, policy: &Policy) -> Result<RateLimiter, InvalidPolicy> {
         RateLimiter::new(policy, self)
+    }
+
+    /// Locks that one process of the fleet has at a time.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy cannot work.
+    pub fn locks(&self, policy: &lock::Policy) -> Result<Locks, InvalidPolicy> {
+        Locks::new(policy, self)
     }
 
     pub(crate) const fn connection(&self) -> &Connection {

@@ -1,6 +1,7 @@
 //! Everything that needs a server, held against real `redis-server` processes.
 
 mod limits;
+mod lock;
 mod outages;
 mod script;
 mod secrets;

@@ -84,6 +84,19 @@ impl RedisServer {
             .expect("the server is up")
     }
 
+    /// The URL of a new user who may do what `rules` say, on the library's keys alone.
+    pub(crate) async fn user(&self, rules: &str) -> String {
+        let mut user = redis::cmd("ACL");
+        user.arg(&["SETUSER", "user", "on", ">secret", "~resilience:*"]);
+        user.arg(rules.split_whitespace().collect::<Vec<_>>());
+        let made: String = user
+            .query_async(&mut self.raw().await)
+            .await
+            .expect("a user");
+        assert_eq!(made, "OK");
+        format!("redis://user:secret@127.0.0.1:{}", self.port)
+    }
+
     /// Kills the server and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         // It may have ended by itself.

@@ -1,0 +1,122 @@
+//! One who wants a lock, or has it.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use redis::{FromRedisValue, ToRedisArgs};
+use resilience_core::Clock;
+use tokio::runtime::Handle;
+
+use super::{Fence, Guard, locks::Shared, renewal};
+use crate::{StoreError, identity, script::Script};
+
+pub(super) struct Claim {
+    locks: Arc<Shared>,
+    /// The lock and its fence.
+    keys: [String; 2],
+    owner: String,
+}
+
+impl Claim {
+    pub(super) fn ttl(&self) -> Duration {
+        self.locks.policy.ttl
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.locks.clock
+    }
+
+    /// The fence, or zero and for how many milliseconds another has the lock.
+    async fn acquire(&self, seen: Fence) -> Result<(u64, u64), StoreError> {
+        let arguments = (&self.owner, self.ttl_millis(), seen.as_u64());
+        self.call(&self.locks.acquire, &self.keys, &arguments).await
+    }
+
+    /// Prolongs the lock; whether it is still ours.
+    pub(super) async fn renew(&self) -> Result<bool, StoreError> {
+        let arguments = (&self.owner, self.ttl_millis());
+        self.call(&self.locks.renew, &self.keys[..1], &arguments)
+            .await
+    }
+
+    /// Gives the lock back; whether it was still ours.
+    pub(super) async fn release(&self) -> Result<bool, StoreError> {
+        let arguments = (&self.owner,);
+        self.call(&self.locks.release, &self.keys[..1], &arguments)
+            .await
+    }
+
+    async fn call<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: impl ToRedisArgs + Copy,
+    ) -> Result<T, StoreError> {
+        let connection = self.locks.store.connection();
+        let deadline = connection.settings().time_to_decide();
+        script.call(connection, deadline, keys, arguments).await
+    }
+
+    fn ttl_millis(&self) -> u64 {
+        u64::try_from(self.ttl().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Tries to take a lock, and gives back what it may have taken without hearing of it.
+pub(super) struct Attempt {
+    claim: Arc<Claim>,
+    /// Whether a request is or was under way of which nobody knows the outcome.
+    in_doubt: bool,
+}
+
+/// What came of an attempt.
+pub(super) enum Acquired {
+    Taken(Guard),
+    /// Another has it, for so long at most.
+    Held(Duration),
+}
+
+impl Attempt {
+    pub(super) fn new(locks: &Arc<Shared>, keys: [String; 2]) -> Self {
+        Self {
+            claim: Arc::new(Claim {
+                locks: locks.clone(),
+                keys,
+                owner: identity::unique(),
+            }),
+            in_doubt: false,
+        }
+    }
+
+    /// Asks once; asked again after an answer that was lost, takes what it had taken by then.
+    pub(super) async fn acquire(&mut self, seen: Fence) -> Result<Acquired, StoreError> {
+        let clock = self.claim.clock();
+        let sent = clock.now();
+        let doubted = mem::replace(&mut self.in_doubt, true);
+        let answer = self.claim.acquire(seen).await;
+        self.in_doubt = match &answer {
+            Ok(_) => false,
+            Err(error) => doubted || error.may_have_run(),
+        };
+        match answer? {
+            (0, left) => Ok(Acquired::Held(Duration::from_millis(left))),
+            (fence, _) => {
+                let clock = clock.clone();
+                let (door, standing) = renewal::keep(self.claim.clone(), sent);
+                let fence = Fence::of_reply(fence);
+                Ok(Acquired::Taken(Guard::new(fence, standing, clock, door)))
+            }
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Without a runtime there is nobody to ask, and the lock ends by itself.
+        if self.in_doubt
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let claim = self.claim.clone();
+            runtime.spawn(async move { claim.release().await });
+        }
+    }
+}
