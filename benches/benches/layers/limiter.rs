@@ -1,0 +1,122 @@
+//! Rate limits.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use benches::{
+    Bare, BareHttp,
+    Expect::{Admitted, Refused},
+    MOST, Row, Subject, VALID, http, keyed,
+    keys::{index, names, page},
+    ours, tower_resilience, walk,
+};
+use criterion::Criterion;
+use governor::{Quota, RateLimiter as Governor};
+use tower::{
+    Layer as _,
+    limit::{RateLimit, rate::Rate},
+};
+use tower_governor::{
+    GovernorError, GovernorLayer, governor::GovernorConfigBuilder, key_extractor::KeyExtractor,
+};
+
+pub(crate) fn bench(criterion: &mut Criterion) {
+    unkeyed(criterion);
+    denied(criterion);
+    by_key(criterion);
+    by_request(criterion);
+}
+
+fn unkeyed(criterion: &mut Criterion) {
+    Row::ours("limiter_sliding").bench(criterion, ours::limiter_sliding);
+    Row::ours("limiter_sliding_engine").bench(criterion, ours::limiter_sliding_engine);
+    Row::of("limiter_sliding", "tower_resilience")
+        .bench(criterion, tower_resilience::limiter_sliding);
+
+    Row::ours("limiter_gcra").bench(criterion, ours::limiter_gcra);
+    Row::ours("limiter_gcra_engine").bench(criterion, ours::limiter_gcra_engine);
+    Row::of("limiter_gcra", "governor").bench(criterion, || {
+        keyed(Admitted, Governor::direct(most()), |limiter, _| {
+            limiter.check().is_ok()
+        })
+    });
+
+    Row::ours("limiter_log").bench(criterion, ours::limiter_log);
+    Row::of("limiter_log", "tower_resilience").bench(criterion, tower_resilience::limiter_log);
+
+    // Windows that start anew: twice the limit across a boundary, and nothing of ours.
+    Row::of("limiter_fixed", "tower_resilience").bench(criterion, tower_resilience::limiter_fixed);
+    Row::of("limiter_fixed", "tower").bench_alone(criterion, || Tower);
+}
+
+fn denied(criterion: &mut Criterion) {
+    Row::ours("limiter_denied").bench(criterion, ours::limiter_denied);
+    Row::ours("limiter_denied_engine").bench(criterion, ours::limiter_denied_engine);
+    Row::of("limiter_denied", "governor").bench(criterion, || {
+        let spent = Governor::direct(Quota::per_hour(NonZeroU32::MIN));
+        spent.check().expect("one is free");
+        keyed(Refused, spent, |limiter, _| limiter.check().is_ok())
+    });
+    Row::of("limiter_denied", "tower_resilience")
+        .bench(criterion, tower_resilience::limiter_denied);
+}
+
+fn by_key(criterion: &mut Criterion) {
+    Row::ours("limiter_keyed").bench(criterion, ours::limiter_keyed);
+    Row::ours("limiter_keyed_engine").bench(criterion, ours::limiter_keyed_engine);
+    Row::ours("limiter_keyed_gcra").bench(criterion, ours::limiter_keyed_gcra);
+    Row::of("limiter_keyed", "governor").bench(criterion, || {
+        keyed(Admitted, Governor::keyed(most()), |limiter, key| {
+            limiter.check_key(&key).is_ok()
+        })
+    });
+    Row::ours("limiter_keyed_string").bench(criterion, ours::limiter_keyed_string);
+    Row::ours("limiter_keyed_string_engine").bench(criterion, ours::limiter_keyed_string_engine);
+    Row::of("limiter_keyed_string", "governor").bench(criterion, || {
+        let limiter = Governor::keyed(most());
+        keyed(Admitted, (limiter, names()), |(limiter, names), key| {
+            limiter.check_key(&names[index(key)]).is_ok()
+        })
+    });
+}
+
+fn by_request(criterion: &mut Criterion) {
+    Row::ours("limiter_http").bench(criterion, ours::limiter_http);
+    Row::of("limiter_http", "tower_governor").bench(criterion, || {
+        let config = GovernorConfigBuilder::default()
+            .per_nanosecond(1)
+            .burst_size(MOST)
+            .key_extractor(Page)
+            .finish();
+        http(GovernorLayer::new(config.expect(VALID)).layer(BareHttp))
+    });
+}
+
+fn most() -> Quota {
+    Quota::per_second(NonZeroU32::new(MOST).expect("not zero"))
+}
+
+/// Not `Clone`, and shared by a buffer where it must be: each caller has one of his own.
+struct Tower;
+
+impl Subject for Tower {
+    fn calls(&self, _caller: u64, number: u64) {
+        let mut service = RateLimit::new(Bare, Rate::new(MOST.into(), SECOND));
+        walk(0, number, |request| {
+            assert!(benches::call(&mut service, request).is_ok());
+        });
+    }
+}
+
+/// Who asks for which page.
+#[derive(Clone, Debug)]
+struct Page;
+
+impl KeyExtractor for Page {
+    type Key = u64;
+
+    fn extract<T>(&self, request: &::http::Request<T>) -> Result<u64, GovernorError> {
+        page(request).ok_or(GovernorError::UnableToExtractKey)
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
