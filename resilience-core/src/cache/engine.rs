@@ -225,7 +225,9 @@ where
     {
         self.invalidate(key);
         if let Some(second) = &self.shared.second {
-            second.remove(&key.to_owned()).await?;
+            if let Some(name) = second.name(&key.to_owned()) {
+                second.remove(&name).await?;
+            }
             // What was read from there before it was gone.
             self.invalidate(key);
         }

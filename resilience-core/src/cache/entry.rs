@@ -110,6 +110,15 @@ impl Terms {
         }
     }
 
+    /// Fresh for so long, with this weight, and all else as the policy says.
+    pub(super) fn fresh(ttl: Duration, weight: u64) -> Self {
+        Self {
+            ttl: Some(ttl),
+            weight,
+            ..Self::new()
+        }
+    }
+
     /// Exactly so long, and never stale.
     pub(super) const fn only(ttl: Duration) -> Self {
         Self {
@@ -167,11 +176,8 @@ impl<V> Entry<V> {
         tags: &Tags,
         birth: Birth,
     ) -> Self {
-        let (ttl, jitter) = match &found {
-            Found::Value(_) => (terms.ttl.unwrap_or(policy.ttl), policy.jitter),
-            Found::Absent => (policy.negative_ttl, policy.negative_jitter),
-            Found::Failed(_) | Found::Private => (terms.ttl.unwrap_or_default(), 0.0),
-        };
+        let (usual, jitter) = policy.life(&found);
+        let ttl = terms.ttl.unwrap_or(usual);
         let stale = |own: Option<Duration>, usual| match &found {
             Found::Value(_) => own.unwrap_or(usual),
             Found::Absent | Found::Failed(_) | Found::Private => Duration::ZERO,

@@ -1,9 +1,10 @@
-use std::{future::Future, hash::Hash, sync::Arc};
+use std::{future::Future, hash::Hash, sync::Arc, time::Duration};
 
 use super::{
     ancestry::Ancestry,
     entry::{Entry, Found, Terms},
     flight::{ByKey, Flight, Landing, closed},
+    lease::{Advice, First, Held},
     load::{Brought, Explain, Fetched, Source, within},
     measure::Count,
     shared::Shared,
@@ -50,10 +51,15 @@ impl<K: Eq, V> Lead<K, V> {
 impl<K: Hash + Eq + Clone, V> Lead<K, V> {
     /// Ends the load with what was found; stores it, unless it has been overtaken.
     pub(super) fn found(self, found: Found<V>, terms: &Terms) -> Landing<V> {
-        let began = self.flight.began();
-        let entry = self
-            .shared
-            .entry_since(began, found, terms, self.flight.stamp);
+        let now = self.shared.environment.now();
+        let took = now.saturating_since(self.flight.began());
+        self.found_elsewhere(found, terms, took)
+    }
+
+    /// Ends the load with what was found before, in a load that took `took`.
+    fn found_elsewhere(self, found: Found<V>, terms: &Terms, took: Duration) -> Landing<V> {
+        let stamp = self.flight.stamp;
+        let entry = self.shared.entry_of(found, terms, stamp, took);
         self.land(Landing::Entry(Arc::new(entry)))
     }
 
@@ -120,9 +126,10 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// Takes what the second tier has, or what `loader` brings.
+    /// Takes what the second tier has, or what `loader` brings, as part of the loads `inside`.
     pub(super) async fn run<F, Fut, P, E>(
         self,
+        first: First,
         loader: F,
         inside: Ancestry,
         explain: Explain<E>,
@@ -131,29 +138,19 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Brought<V, P>, E>>,
     {
-        let Shared {
-            second,
-            policy,
-            tally,
-            ..
-        } = &*self.shared;
-        let key = &self.flight.key.key;
-        let remembered = match second {
-            Some(second) => second.get(key, policy.ttl, policy.jitter, tally).await,
-            None => None,
-        };
-        let Some(loaded) = remembered else {
-            return self.load(loader, inside, explain).await;
-        };
-        match self.found(Found::Value(loaded.value), &loaded.terms) {
-            Landing::Entry(entry) => Ok(Fetched::Entry(entry, Source::Loaded)),
-            Landing::Refused(rejected) => Err(Error::Rejected(rejected)),
+        match self.shared.ask(&self.flight.key.key, first).await {
+            Advice::Load(held) => self.load(held, loader, inside, explain).await,
+            Advice::Take(found, terms, took) => match self.found_elsewhere(found, &terms, took) {
+                Landing::Entry(entry) => Ok(Fetched::Entry(entry, Source::Loaded)),
+                Landing::Refused(rejected) => Err(Error::Rejected(rejected)),
+            },
         }
     }
 
-    /// Runs `loader` to its end, as part of the loads `inside`.
-    pub(super) async fn load<F, Fut, P, E>(
+    /// Runs `loader` to its end.
+    async fn load<F, Fut, P, E>(
         self,
+        held: Option<Held>,
         loader: F,
         inside: Ancestry,
         explain: Explain<E>,
@@ -173,6 +170,7 @@ where
             }
             Some(Ok(Brought::Absent)) => self.found(Found::Absent, &Terms::new()),
             Some(Ok(Brought::Private(own, alone_for))) => {
+                drop(held.map(Held::for_nobody_else));
                 self.found(Found::Private, &Terms::only(alone_for));
                 return Ok(Fetched::Private(own));
             }
@@ -186,7 +184,7 @@ where
         };
         match landing {
             Landing::Entry(entry) => {
-                shared.share(&flight.key, &entry);
+                shared.share_loaded(&flight.key, &entry, held);
                 Ok(Fetched::Entry(entry, Source::Loaded))
             }
             Landing::Refused(rejected) => Err(Error::Rejected(rejected)),

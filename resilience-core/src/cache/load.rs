@@ -9,6 +9,7 @@ use super::{
     entry::{Entry, Found, Loaded},
     flight::{Landing, closed},
     follow::News,
+    lease::First,
     measure::Count,
     shared::{Freshness, Joined, Lookup, Shared},
     state::Age,
@@ -127,7 +128,8 @@ where
                 Ok(runtime) => {
                     self.count(&entry, freshness);
                     if let Some(lead) = self.refresh(&key(), &entry) {
-                        let load = lead.in_task().load(loader, Ancestry::none(), explain);
+                        let lead = lead.in_task();
+                        let load = lead.run(First::Claim, loader, Ancestry::none(), explain);
                         runtime.spawn(load.in_current_span());
                     }
                     return AtOnce::Done(Fetched::Entry(entry, Source::Stored(freshness)));
@@ -244,7 +246,7 @@ where
         };
         match Handle::try_current() {
             Ok(runtime) if keeps => {
-                let load = lead.in_task().run(loader, here, explain);
+                let load = lead.in_task().run(First::Look, loader, here, explain);
                 let load = runtime.spawn(load.in_current_span());
                 load.await.unwrap_or_else(|gone| {
                     Err(Error::Rejected(if gone.is_panic() {
@@ -255,7 +257,7 @@ where
                 })
             }
             // Boxed, so that those who only wait do not carry the room for it.
-            Ok(_) | Err(_) => Box::pin(lead.run(loader, here, explain)).await,
+            Ok(_) | Err(_) => Box::pin(lead.run(First::Look, loader, here, explain)).await,
         }
     }
 }

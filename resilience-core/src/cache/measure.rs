@@ -17,11 +17,12 @@ pub(super) enum Count {
     TierMiss,
     TierFailure,
     TierCorrupt,
+    TierWait,
 }
 
 /// The counters of a cache.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Striped<11>);
+pub(super) struct Tally(Striped<12>);
 
 impl Tally {
     #[inline]
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub tier_failures: u64,
     /// Entries of the second tier that could not be read, and were removed.
     pub tier_corrupt: u64,
+    /// Loads that waited for the same load of another process.
+    pub tier_waits: u64,
     /// Entries that went away to make room for others.
     pub evictions: u64,
     /// Entries that are held, also such as are not served any more.
@@ -86,6 +89,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
             tier_misses: tally.read(Count::TierMiss),
             tier_failures: tally.read(Count::TierFailure),
             tier_corrupt: tally.read(Count::TierCorrupt),
+            tier_waits: tally.read(Count::TierWait),
             evictions: self.storage.evictions(),
             entries: self.storage.len(),
             weight: self.storage.weight(),
@@ -122,7 +126,7 @@ static TIER: Instrument = Instrument {
     name: "resilience.cache.tier",
     kind: InstrumentKind::Counter,
     unit: "{call}",
-    description: "Loads by what the second tier had: hit, miss, failure, corrupt.",
+    description: "Loads by what the second tier had: hit, miss, failure, corrupt; and how many waited for another process.",
     label: Some("result"),
 };
 
@@ -187,6 +191,7 @@ where
             (&TIER, Some("miss"), snapshot.tier_misses),
             (&TIER, Some("failure"), snapshot.tier_failures),
             (&TIER, Some("corrupt"), snapshot.tier_corrupt),
+            (&TIER, Some("wait"), snapshot.tier_waits),
             (&EVICTIONS, None, snapshot.evictions),
             (&ENTRIES, None, snapshot.entries as u64),
             (&WEIGHT, None, snapshot.weight),

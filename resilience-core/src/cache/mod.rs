@@ -59,12 +59,17 @@
 //! [`Cache::new_over`] puts a second [`Tier`] behind this one, which other processes share: a load
 //! asks it before it asks the loader, and what a loader brings is put there. It has a deadline and
 //! a circuit of its own, so that a tier that is down costs a decision and no wait. Whatever cannot
-//! be read there is removed and loaded again. Negative entries, and values with tags, stay in
-//! their process: nobody else would hear of their invalidation.
+//! be read there is removed and loaded again. Values with tags stay in their process, and so do
+//! negative entries: nobody else would hear of their invalidation.
 //!
 //! A tier that [hears](Tier::listen) what other processes put and remove makes void what is held of
-//! it here, and what is being loaded. While it cannot hear, whatever is held is as good as past its
-//! time to live, and what is loaded is fresh for a [short time](TierPolicy::longest_alone).
+//! it here, and what is being loaded; negative entries are shared as well. While it cannot hear,
+//! whatever is held is as good as past its time to live, and what is loaded is fresh for a
+//! [short time](TierPolicy::longest_alone).
+//!
+//! A tier may let one process [load for all](Tier::claim). The others wait for that load, as long as
+//! they have [patience](TierPolicy::patience), and take what it brings; a load that fails, or whose
+//! key is changed meanwhile, leaves nothing there.
 //!
 //! # Place in a stack
 //!
@@ -91,6 +96,7 @@ mod heard;
 pub mod http;
 mod layer;
 mod lead;
+mod lease;
 mod load;
 mod measure;
 mod once;
@@ -109,5 +115,7 @@ pub use self::{
     measure::Snapshot,
     policy::{OnLeaderGone, Policy},
     state::EarlyRefresh,
-    tier::{Codec, Hears, Listener, Notice, Remembered, Reply, Tier, TierPolicy},
+    tier::{
+        Claim, Codec, Hears, Lease, Listener, Notice, Remembered, Reply, Tier, TierPolicy, Unfilled,
+    },
 };

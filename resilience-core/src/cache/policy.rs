@@ -174,6 +174,15 @@ impl Policy {
         self
     }
 
+    /// For how long what is known of a key is fresh, and by which share of it that is moved.
+    pub(super) const fn life<V>(&self, found: &Found<V>) -> (Duration, f64) {
+        match found {
+            Found::Value(_) => (self.ttl, self.jitter),
+            Found::Absent => (self.negative_ttl, self.negative_jitter),
+            Found::Failed(_) | Found::Private => (Duration::ZERO, 0.0),
+        }
+    }
+
     /// When what is known of a key is loaded again before its end: only values are.
     pub(super) const fn early<V>(&self, found: &Found<V>) -> EarlyRefresh {
         match found {

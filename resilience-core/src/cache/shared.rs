@@ -13,7 +13,7 @@ use super::{
     storage::{Hashed, HashedRef, Storage},
     tags::{Stamp, Tags},
 };
-use crate::{CatchPanic, Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp};
+use crate::{CatchPanic, Environment, Event, InvalidPolicy, Reason, Rejected};
 
 /// What all clones of a cache share.
 pub(super) struct Shared<K, V> {
@@ -119,31 +119,29 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         });
     }
 
-    /// An entry as of now.
+    /// An entry as of now that took no load.
     pub(super) fn entry(&self, found: Found<V>, terms: &Terms, stamp: Stamp) -> Entry<V> {
-        let now = self.environment.now();
-        self.entry_since(now, found, terms, stamp)
+        self.entry_of(found, terms, stamp, Duration::ZERO)
     }
 
-    /// An entry of a load that began at `began`.
-    pub(super) fn entry_since(
+    /// An entry as of now, of a load that took `took`.
+    pub(super) fn entry_of(
         &self,
-        began: Timestamp,
         found: Found<V>,
         terms: &Terms,
         stamp: Stamp,
+        took: Duration,
     ) -> Entry<V> {
-        let now = self.environment.now();
         let longest = match &self.second {
             Some(second) if !self.tags.is_in_touch() => second.longest_alone(),
             Some(_) | None => Duration::MAX,
         };
         let birth = Birth {
-            longest,
             stamp,
-            now,
-            took: now.saturating_since(began),
+            now: self.environment.now(),
+            took,
             random: self.environment.draw(),
+            longest,
         };
         Entry::new(found, terms, &self.policy, &self.tags, birth)
     }

@@ -112,6 +112,11 @@ impl Life {
         now.saturating_since(self.expires)
     }
 
+    /// How long its load took.
+    pub(super) const fn took(&self) -> Duration {
+        self.took
+    }
+
     pub(super) const fn left(&self, now: Timestamp) -> Duration {
         self.expires.saturating_since(now)
     }

@@ -29,11 +29,81 @@ pub trait Tier: Send + Sync + 'static {
         Hears::Nothing
     }
 
+    /// Asks to load `key` for all processes, where one of them is to do so at a time.
+    ///
+    /// Whoever is granted that keeps it for at most `lease`, and ends it with [`fill`](Self::fill)
+    /// or [`release`](Self::release). While another has it the reply may wait for the end of that
+    /// load, for as long as `patience`; the cache gives it so much time more than other calls.
+    ///
+    /// By default everybody is granted what he asks.
+    fn claim<'a>(&'a self, key: &'a [u8], lease: Duration, patience: Duration) -> Reply<'a, Claim> {
+        let _ = (key, lease, patience);
+        Box::pin(async { Ok(Claim::Granted(Lease::new(0))) })
+    }
+
+    /// Remembers what was loaded under `lease`, unless that has ended: by time, or since the key
+    /// was put or removed meanwhile. By default as [`put`](Self::put).
+    fn fill<'a>(
+        &'a self,
+        key: &'a [u8],
+        lease: Lease,
+        entry: Vec<u8>,
+        ttl: Duration,
+    ) -> Reply<'a, ()> {
+        let _ = lease;
+        self.put(key, entry, ttl)
+    }
+
+    /// Ends `lease` without an entry.
+    fn release<'a>(&'a self, key: &'a [u8], lease: Lease, why: Unfilled) -> Reply<'a, ()> {
+        let _ = (key, lease, why);
+        Box::pin(async { Ok(()) })
+    }
+
     /// The number that stands for `key` in a [`Notice`]: a hash of it, the same at every call.
     fn mark(&self, key: &[u8]) -> u64 {
         let _ = key;
         0
     }
+}
+
+/// What became of a [claim](Tier::claim).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// Load, and fill the tier under this lease.
+    Granted(Lease),
+    /// Another's load is over: look again for what it brought.
+    Over,
+    /// Load, and keep what is loaded: another has been loading for too long, or brings what is not
+    /// for all.
+    Refused,
+}
+
+/// What a tier knows a granted claim by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease(u64);
+
+impl Lease {
+    /// The lease that the tier knows by `number`.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// What the tier knows it by.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Why a load under a lease brought nothing for the tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unfilled {
+    /// It failed, or nobody waits for it any more: the next may try.
+    Failed,
+    /// What it brought is not for all. Others need not wait for one another.
+    Private,
 }
 
 /// Whether a tier tells of what other processes change.
@@ -107,6 +177,7 @@ pub struct TierPolicy {
     pub(super) timeout: Duration,
     pub(super) max_entry: usize,
     pub(super) longest_alone: Duration,
+    pub(super) patience: Duration,
     pub(super) breaker: circuit_breaker::Policy,
 }
 
@@ -119,6 +190,7 @@ impl TierPolicy {
             timeout: Duration::from_millis(50),
             max_entry: 1024 * 1024,
             longest_alone: Duration::from_secs(30),
+            patience: Duration::from_secs(1),
             breaker: circuit_breaker::Policy::new(name).consecutive_failures(5),
         }
     }
@@ -134,6 +206,14 @@ impl TierPolicy {
     #[must_use]
     pub const fn max_entry(mut self, bytes: usize) -> Self {
         self.max_entry = bytes;
+        self
+    }
+
+    /// Sets how long to wait for the load of another process before loading as well, where the tier
+    /// lets [one load for all](Tier::claim). Zero is not to wait. Default 1 s.
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
