@@ -46,37 +46,48 @@ impl<const N: usize> Default for Striped<N> {
 ///
 /// A clone is one more handle. A call does not clone it, but takes a [`Hold`].
 pub(crate) enum Engine<T> {
-    /// Calls of different threads do not meet. The lanes take 2 KiB.
-    Striped(Arc<[Lane<T>; STRIPES]>),
-    /// Small: for one engine of many, such as those of keys.
-    Plain(Arc<T>),
+    /// Calls of different threads do not meet.
+    Striped(Arc<Lanes<T>>),
+    /// One hold for all: for one engine of many, such as those of keys.
+    Single(Hold<T>),
+}
+
+/// A value, and the holds for it that threads take theirs from.
+pub(crate) struct Lanes<T> {
+    value: Arc<T>,
+    holds: [Hold<T>; STRIPES],
 }
 
 /// What keeps an engine for a call, wherever that goes: a permit owns one.
-pub(crate) enum Hold<T> {
-    /// One of the owners that belong to some threads.
-    Lane(Lane<T>),
-    /// One of all owners.
-    Plain(Arc<T>),
-}
-
-/// A count of owners for some threads, on a cache line of its own.
-type Lane<T> = Arc<CachePadded<Arc<T>>>;
+///
+/// Its count of owners, on a cache line of its own, is that of some threads alone.
+pub(crate) struct Hold<T>(Arc<CachePadded<Arc<T>>>);
 
 impl<T> Engine<T> {
     pub(crate) fn striped(value: T) -> Self {
         let value = Arc::new(value);
-        let lane = |_| Arc::new(CachePadded::new(value.clone()));
-        Self::Striped(Arc::new(array::from_fn(lane)))
+        let holds = array::from_fn(|_| Hold(Arc::new(CachePadded::new(value.clone()))));
+        Self::Striped(Arc::new(Lanes { value, holds }))
     }
 
     /// Keeps the engine for a call that this thread begins.
     #[inline]
     pub(crate) fn hold(&self) -> Hold<T> {
         match self {
-            Self::Striped(lanes) => Hold::Lane(lanes[stripe()].clone()),
-            Self::Plain(value) => Hold::Plain(value.clone()),
+            Self::Striped(lanes) => lanes.holds[stripe()].clone(),
+            Self::Single(hold) => hold.clone(),
         }
+    }
+}
+
+impl<T> Hold<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Arc::new(CachePadded::new(Arc::new(value))))
+    }
+
+    /// Whether nobody else holds what an [`Engine::Single`] holds.
+    pub(crate) fn is_only(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 
@@ -86,8 +97,8 @@ impl<T> Deref for Engine<T> {
     #[inline]
     fn deref(&self) -> &T {
         match self {
-            Self::Striped(lanes) => &lanes[0],
-            Self::Plain(value) => value,
+            Self::Striped(lanes) => &lanes.value,
+            Self::Single(hold) => hold,
         }
     }
 }
@@ -97,10 +108,7 @@ impl<T> Deref for Hold<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        match self {
-            Self::Lane(lane) => lane,
-            Self::Plain(value) => value,
-        }
+        &self.0
     }
 }
 
@@ -109,8 +117,16 @@ impl<T> Clone for Engine<T> {
     fn clone(&self) -> Self {
         match self {
             Self::Striped(lanes) => Self::Striped(lanes.clone()),
-            Self::Plain(value) => Self::Plain(value.clone()),
+            Self::Single(hold) => Self::Single(hold.clone()),
         }
+    }
+}
+
+/// By hand, since the value need not be.
+impl<T> Clone for Hold<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
@@ -137,15 +153,17 @@ thread_local! {
 /// The stripe of this thread; of a thread that is going away, the first.
 #[inline]
 fn stripe() -> usize {
-    let stripe = STRIPE.try_with(|stripe| {
-        stripe.get().unwrap_or_else(|| {
-            let next = THREADS.fetch_add(1, Ordering::Relaxed);
-            stripe.set(Some(next));
-            next
-        })
-    });
+    let stripe = STRIPE.try_with(|stripe| stripe.get().unwrap_or_else(|| choose(stripe)));
     // The remainder is here so that an index by it needs no check.
     stripe.unwrap_or(0) % STRIPES
+}
+
+/// The next stripe, for a thread that comes here for the first time.
+#[cold]
+fn choose(stripe: &Cell<Option<usize>>) -> usize {
+    let next = THREADS.fetch_add(1, Ordering::Relaxed);
+    stripe.set(Some(next));
+    next
 }
 
 #[cfg(all(test, not(resilience_loom)))]
@@ -167,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_engine_goes_with_its_last_owner_on_whatever_thread() {
-        for engine in [Engine::striped, |value| Engine::Plain(Arc::new(value))] {
+        for engine in [Engine::striped, |value| Engine::Single(Hold::new(value))] {
             let value = Arc::new(());
             let engine = engine(value.clone());
             let owners: Vec<_> = thread::scope(|scope| {

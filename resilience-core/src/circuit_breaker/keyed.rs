@@ -5,7 +5,7 @@ use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
     gate::{ByKey, Gates},
     keyed::{Keyed, Retain, Retention},
-    striped::Engine,
+    striped::{Engine, Hold},
     sync::{Arc, Mutex, lock},
 };
 
@@ -25,7 +25,7 @@ pub struct CircuitBreakers<K> {
 struct Inner<K> {
     policy: Policy,
     environment: Environment,
-    circuits: Keyed<K, Arc<Shared>>,
+    circuits: Keyed<K, Hold<Shared>>,
     /// What was counted besides the circuits that are kept: by forgotten ones, and without a key.
     besides: Arc<Mutex<Figures>>,
 }
@@ -67,7 +67,7 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
     {
         let inner = &*self.inner;
         let now = inner.environment.now();
-        let make = || Arc::new(inner.make());
+        let make = || Hold::new(inner.make());
         let shared = inner.circuits.with(key, now, make, |shared| shared.clone());
         CircuitBreaker::of_key(shared)
     }
@@ -171,16 +171,16 @@ impl<K: Hash + Eq + Clone> Gates for CircuitBreakers<K> {
 }
 
 impl CircuitBreaker {
-    const fn of_key(shared: Arc<Shared>) -> Self {
-        let shared = Engine::Plain(shared);
+    const fn of_key(shared: Hold<Shared>) -> Self {
+        let shared = Engine::Single(shared);
         Self { shared }
     }
 }
 
-impl Retain for Arc<Shared> {
+impl Retain for Hold<Shared> {
     fn retention(&mut self, _now: Timestamp) -> Retention {
         // Permits and handles out there: a second circuit of the same key would not know of them.
-        if Self::strong_count(self) > 1 {
+        if !self.is_only() {
             return Retention::Pinned;
         }
         Shared::retention(self)

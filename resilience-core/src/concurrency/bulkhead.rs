@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected,
     gate::{self, Entry, Gate},
-    striped::Engine,
+    striped::{Engine, Hold},
     sync::Arc,
 };
 
@@ -43,8 +43,8 @@ impl Bulkhead {
         Ok(Self { shared })
     }
 
-    pub(super) const fn of_key(shared: Arc<Shared>) -> Self {
-        let shared = Engine::Plain(shared);
+    pub(super) const fn of_key(shared: Hold<Shared>) -> Self {
+        let shared = Engine::Single(shared);
         Self { shared }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     Environment, InvalidPolicy, Reason, Rejected, Timestamp,
     gate::{ByKey, Gates},
     keyed::{Keyed, Retain, Retention},
+    striped::Hold,
     sync::Arc,
 };
 
@@ -26,7 +27,7 @@ pub struct Bulkheads<K> {
 }
 
 struct Inner<K> {
-    keys: Keyed<K, Arc<Shared>>,
+    keys: Keyed<K, Hold<Shared>>,
     permits: AtomicU32,
     common: Arc<Common>,
 }
@@ -71,7 +72,7 @@ impl<K: Hash + Eq> Bulkheads<K> {
         let now = Timestamp::ZERO;
         let make = || {
             let permits = inner.permits.load(Relaxed);
-            Arc::new(Shared::new(permits, inner.common.clone()))
+            Hold::new(Shared::new(permits, inner.common.clone()))
         };
         let shared = inner.keys.with(key, now, make, |shared| shared.clone());
         Bulkhead::of_key(shared)
@@ -136,7 +137,7 @@ impl<K: Hash + Eq> Bulkheads<K> {
 
 impl<K: Hash + Eq> Inner<K> {
     /// The bulkheads of all keys, held so that nobody is woken while the map is locked.
-    fn all(&self) -> Vec<Arc<Shared>> {
+    fn all(&self) -> Vec<Hold<Shared>> {
         let mut all = Vec::new();
         self.keys.for_each(|shared| all.push(shared.clone()));
         all
@@ -144,9 +145,9 @@ impl<K: Hash + Eq> Inner<K> {
 }
 
 /// In use as long as anybody but the map holds it: every permit and every place in the queue does.
-impl Retain for Arc<Shared> {
+impl Retain for Hold<Shared> {
     fn retention(&mut self, _now: Timestamp) -> Retention {
-        if Self::strong_count(self) == 1 {
+        if self.is_only() {
             Retention::Idle
         } else {
             Retention::Pinned
