@@ -105,15 +105,25 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System(clock) => Timestamp(
-                clock
-                    .counter
-                    .delta_as_nanos(clock.origin, clock.counter.raw()),
-            ),
-            Source::Tokio(origin) => Timestamp(nanos(origin.elapsed())),
+            Source::System(clock) => clock.now(),
+            Source::Tokio(origin) => elapsed(origin),
             Source::Manual(clock) => clock.now(),
         }
     }
+}
+
+impl SystemClock {
+    #[inline]
+    fn now(&self) -> Timestamp {
+        let now = self.counter.raw();
+        Timestamp(self.counter.delta_as_nanos(self.origin, now))
+    }
+}
+
+/// Not inlined, since it is for tests.
+#[inline(never)]
+fn elapsed(origin: &tokio::time::Instant) -> Timestamp {
+    Timestamp(nanos(origin.elapsed()))
 }
 
 impl Default for Clock {

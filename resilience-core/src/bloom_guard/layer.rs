@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Classifier, KeyExtractor, Outcome, Rejectable, Results, Settle,
-    classify::FailOnUnwind,
+    classify::fail_on_unwind,
     gate::{self, Entry, Immediate, Never},
     sync::Arc,
 };
@@ -154,9 +154,7 @@ where
 
     fn watch<T: Settle>(&self, result: Result<Res, Err>, permit: T) -> Result<Res, Err> {
         let mut permit = Some(permit);
-        let guard = FailOnUnwind(&mut permit);
-        let missed = (self.0)(&result);
-        drop(guard);
+        let missed = fail_on_unwind(&mut permit, || (self.0)(&result));
         let Some(mut permit) = permit else {
             return result;
         };

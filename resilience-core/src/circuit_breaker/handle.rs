@@ -3,10 +3,10 @@ use std::{fmt, future::Future, time::Duration};
 use super::{
     IllegalTransition, Layer, Permit, Phase, Policy, Snapshot,
     shared::Shared,
-    terms::{Answer, Refusal, Vote},
+    terms::{Answer, Vote},
 };
 use crate::{
-    Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected,
+    Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected, Timestamp,
     gate::{self, Entry, Gate, Never},
     striped::Engine,
 };
@@ -204,14 +204,14 @@ impl<Req> Gate<Req> for CircuitBreaker {
             .map_or_else(Entry::Refused, Entry::Admitted)
     }
 
-    fn refuses_all(&self) -> bool {
-        self.shared.refusal_of_all().is_some()
+    #[inline]
+    fn refuses_all(&self) -> Option<Timestamp> {
+        self.shared.refuses_all()
     }
 
     /// Where the wait has ended since, the next `poll_ready` is the one to ask for a probe.
-    fn refuse(&self) -> Rejected {
-        let refusal = self.shared.refusal_of_all();
-        self.shared.refuse(refusal.unwrap_or(Refusal::Probing))
+    fn refuse(&self, asked: Timestamp) -> Rejected {
+        self.shared.refuse_as_of(asked)
     }
 
     /// A failed call, which takes a permit like any other. A refusal here is nobody's.

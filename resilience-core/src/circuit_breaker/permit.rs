@@ -8,65 +8,49 @@ use crate::{Outcome, Settle, Timestamp, striped::Hold};
 /// entered another one meanwhile, the call has no vote either.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a canceled call"]
-pub struct Permit(Option<Call>);
-
-/// A call under way.
-#[derive(Debug)]
-struct Call {
+pub struct Permit {
     shared: Hold<Shared>,
     ticket: Ticket,
-    pace: Pace,
-    begun: Timestamp,
-}
-
-/// What is known of how long a call takes.
-#[derive(Clone, Copy, Debug)]
-enum Pace {
-    /// Nobody asks.
-    Untimed,
-    /// It depends on when the answer comes.
-    Open,
-    /// The answer was there in time.
-    Quick,
-    /// It was not.
-    Slow,
+    stopwatch: Stopwatch,
 }
 
 impl Permit {
     #[inline]
     pub(super) fn new(shared: Hold<Shared>, ticket: Ticket) -> Self {
-        let begun = shared.start();
-        let pace = begun.map_or(Pace::Untimed, |_| Pace::Open);
-        Self(Some(Call {
+        let start = shared.start();
+        Self {
             shared,
             ticket,
-            pace,
-            begun: begun.unwrap_or_default(),
-        }))
+            stopwatch: start.map_or(Stopwatch::OFF, Stopwatch::started),
+        }
     }
 
     /// The call is over. It took as long as until now, or until
     /// [`answered`](Settle::answered).
     #[inline]
     pub fn settle(mut self, outcome: Outcome) {
-        self.finish(outcome);
-    }
-
-    #[inline]
-    fn finish(&mut self, outcome: Outcome) {
-        if let Some(call) = self.0.take() {
-            call.shared.settle(call.ticket, outcome, call.is_slow());
+        let quick = matches!(self.stopwatch, Stopwatch::OFF | Stopwatch::QUICK);
+        let success = quick && outcome == Outcome::Success;
+        if success && self.shared.keep_back(self.ticket) {
+            self.stopwatch = Stopwatch::SETTLED;
+        } else {
+            self.tell(outcome);
         }
     }
-}
 
-impl Call {
-    #[inline]
+    /// Not inlined, since most calls are settled without.
+    #[inline(never)]
+    fn tell(&mut self, outcome: Outcome) {
+        let slow = self.is_slow();
+        self.stopwatch = Stopwatch::SETTLED;
+        self.shared.settle(self.ticket, outcome, slow);
+    }
+
     fn is_slow(&self) -> bool {
-        match self.pace {
-            Pace::Untimed | Pace::Quick => false,
-            Pace::Open => self.shared.is_slow(self.begun),
-            Pace::Slow => true,
+        match self.stopwatch {
+            Stopwatch::OFF | Stopwatch::QUICK | Stopwatch::SETTLED => false,
+            Stopwatch::SLOW => true,
+            Stopwatch(start) => self.shared.is_slow(Timestamp::from_nanos(start)),
         }
     }
 }
@@ -79,11 +63,13 @@ impl Settle for Permit {
 
     /// Stops the time: what the body or a slow reader takes is not the dependency's.
     fn answered(&mut self) {
-        if let Some(call) = &mut self.0
-            && matches!(call.pace, Pace::Open)
-        {
-            let slow = call.is_slow();
-            call.pace = if slow { Pace::Slow } else { Pace::Quick };
+        if self.stopwatch != Stopwatch::OFF {
+            let slow = self.is_slow();
+            self.stopwatch = if slow {
+                Stopwatch::SLOW
+            } else {
+                Stopwatch::QUICK
+            };
         }
     }
 }
@@ -91,6 +77,29 @@ impl Settle for Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        self.finish(Outcome::Canceled);
+        if self.stopwatch != Stopwatch::SETTLED {
+            self.tell(Outcome::Canceled);
+        }
+    }
+}
+
+/// When the call began, or what is known besides: one word, since a permit is moved with the
+/// future that it stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stopwatch(u64);
+
+impl Stopwatch {
+    /// Nobody asks how long the call takes.
+    const OFF: Self = Self(u64::MAX);
+    /// The answer was there in time.
+    const QUICK: Self = Self(u64::MAX - 1);
+    /// The answer was there too late.
+    const SLOW: Self = Self(u64::MAX - 2);
+    /// The call is over.
+    const SETTLED: Self = Self(u64::MAX - 3);
+
+    /// The last four nanoseconds of time are left out.
+    fn started(start: Timestamp) -> Self {
+        Self(start.as_nanos().min(Self::SETTLED.0 - 1))
     }
 }

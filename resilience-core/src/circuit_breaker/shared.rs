@@ -83,7 +83,13 @@ impl Shared {
     /// When a call that is admitted now begins, where calls are timed.
     #[inline]
     pub(super) fn start(&self) -> Option<Timestamp> {
-        self.limits.are_calls_timed().then(|| self.now())
+        self.limits.are_calls_timed().then(|| self.start_time())
+    }
+
+    /// Not inlined, since few circuits time their calls.
+    #[inline(never)]
+    fn start_time(&self) -> Timestamp {
+        self.now()
     }
 
     /// Asks for admission.
@@ -92,37 +98,53 @@ impl Shared {
         let word = self.word.load();
         match word.sign() {
             Sign::Admit | Sign::Bypass => Ok(word.ticket()),
-            Sign::Ask | Sign::Open | Sign::Probing | Sign::ForcedOpen => {
-                self.refusal(word.sign()).map_or_else(|| self.ask(), Err)
-            }
+            sign @ (Sign::Ask | Sign::Open | Sign::Probing | Sign::ForcedOpen) => self.ask(sign),
+        }
+    }
+
+    /// Not inlined, since a healthy circuit is seldom asked.
+    #[inline(never)]
+    fn ask(&self, sign: Sign) -> Result<Ticket, Refusal> {
+        match self.refusal(sign, || self.now()) {
+            Some(refusal) => Err(refusal),
+            None => self.with(|state, moment| state.ask(moment)),
         }
     }
 
     /// The refusal that `sign` allows to give without asking the machine.
-    fn refusal(&self, sign: Sign) -> Option<Refusal> {
+    fn refusal(&self, sign: Sign, now: impl FnOnce() -> Timestamp) -> Option<Refusal> {
+        let time_left = || self.limits.time_left(now());
         match sign {
             Sign::ForcedOpen => Some(Refusal::ForcedOpen),
-            Sign::Open => self
-                .limits
-                .time_left(self.now())
-                .map(|retry_after| Refusal::Open { retry_after }),
-            Sign::Probing => self.limits.time_left(self.now()).map(|_| Refusal::Probing),
+            Sign::Open => time_left().map(|retry_after| Refusal::Open { retry_after }),
+            Sign::Probing => time_left().map(|_| Refusal::Probing),
             Sign::Admit | Sign::Ask | Sign::Bypass => None,
         }
     }
 
-    #[cold]
-    fn ask(&self) -> Result<Ticket, Refusal> {
-        self.with(|state, moment| state.ask(moment))
+    /// The time now, where every call would be refused.
+    #[inline]
+    pub(super) fn refuses_all(&self) -> Option<Timestamp> {
+        match self.word.load().sign() {
+            Sign::Admit | Sign::Ask | Sign::Bypass => None,
+            sign @ (Sign::Open | Sign::Probing | Sign::ForcedOpen) => self.refuses_by(sign),
+        }
     }
 
-    /// The refusal that every call would get now.
-    pub(super) fn refusal_of_all(&self) -> Option<Refusal> {
-        self.refusal(self.word.load().sign())
+    #[inline(never)]
+    fn refuses_by(&self, sign: Sign) -> Option<Timestamp> {
+        let now = self.now();
+        self.refusal(sign, || now).map(|_| now)
+    }
+
+    /// Refuses a call as of then. Where the wait has ended meanwhile, as one beside the probes.
+    pub(super) fn refuse_as_of(&self, then: Timestamp) -> Rejected {
+        let refusal = self.refusal(self.word.load().sign(), || then);
+        self.refuse(refusal.unwrap_or(Refusal::Probing))
     }
 
     /// Counts and announces a refusal.
-    #[cold]
+    #[inline(never)]
     pub(super) fn refuse(&self, refusal: Refusal) -> Rejected {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let rejected = match refusal {
@@ -142,7 +164,6 @@ impl Shared {
     }
 
     /// An admitted call is over.
-    #[inline]
     pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome, slow: bool) {
         let answer = match outcome {
             Outcome::Success if !slow && self.keep_back(ticket) => return,
@@ -156,8 +177,9 @@ impl Shared {
         self.vote(ticket, Vote { answer, slow });
     }
 
+    /// Keeps back the success of a call that was not slow, where that is allowed.
     #[inline]
-    fn keep_back(&self, ticket: Ticket) -> bool {
+    pub(super) fn keep_back(&self, ticket: Ticket) -> bool {
         // Read before the word: an older end is an earlier one, and errs towards telling.
         self.limits.is_stable(|| self.now()) && self.word.keep_back(ticket)
     }
@@ -325,7 +347,7 @@ mod tests {
         let shared = shared(Policy::tripping_after("p", 1));
         let refuses = |refusal: Refusal| {
             let _guard = lock(&shared.core);
-            assert_eq!(shared.refusal_of_all(), Some(refusal));
+            assert_eq!(shared.refuses_all(), Some(Timestamp::ZERO));
             assert_eq!(shared.admit(), Err(refusal));
             shared.refuse(refusal);
         };

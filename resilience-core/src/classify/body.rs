@@ -10,7 +10,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::{FailOnUnwind, Settle};
+use super::{Settle, fail_on_unwind};
 use crate::{Outcome, protocol::Protocol};
 
 /// The body of an answer whose permit is settled at its end, at its trailers, or when it is
@@ -104,10 +104,10 @@ impl<B: Body, P: Settle> Body for WatchedBody<B, P> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let guard = FailOnUnwind(&mut this.watch.permit);
-        let frame = ready!(this.body.as_mut().poll_frame(cx));
-        let ended = this.body.is_end_stream();
-        drop(guard);
+        let (frame, ended) = ready!(fail_on_unwind(&mut this.watch.permit, || {
+            let frame = this.body.as_mut().poll_frame(cx);
+            frame.map(|frame| (frame, this.body.is_end_stream()))
+        }));
         let watch = this.watch;
         match &frame {
             None => watch.settle(watch.protocol.without_trailers(true)),

@@ -8,6 +8,8 @@ mod http;
 #[cfg(feature = "http")]
 pub use self::{body::WatchedBody, http::Http};
 
+use std::mem;
+
 use crate::{Outcome, Rejectable};
 
 /// An admitted call on its way: told once what became of it.
@@ -60,9 +62,7 @@ where
 
     fn watch<P: Settle>(&self, result: Result<Res, Err>, permit: P) -> Result<Res, Err> {
         let mut permit = Some(permit);
-        let guard = FailOnUnwind(&mut permit);
-        let outcome = self(&result);
-        drop(guard);
+        let outcome = fail_on_unwind(&mut permit, || self(&result));
         if let Some(permit) = permit {
             permit.settle(outcome);
         }
@@ -94,17 +94,25 @@ pub(crate) fn outcome_of_error(error: &impl Rejectable) -> Outcome {
         .map_or(Outcome::Failure, crate::Rejected::outcome)
 }
 
-/// Settles the permit inside as a failure when the code it stands beside panics.
+/// Runs `act`, whose panic settles the permit as a failure on its way out.
 ///
 /// A future that panicked is dropped later, when nobody can tell any more that it did; only the
 /// frame that unwinds knows.
-pub(crate) struct FailOnUnwind<'a, P: Settle>(pub(crate) &'a mut Option<P>);
+#[inline]
+pub(crate) fn fail_on_unwind<P: Settle, R>(permit: &mut Option<P>, act: impl FnOnce() -> R) -> R {
+    let guard = FailOnUnwind(permit);
+    let result = act();
+    mem::forget(guard);
+    result
+}
+
+/// Dropped by unwinding alone.
+struct FailOnUnwind<'a, P: Settle>(&'a mut Option<P>);
 
 impl<P: Settle> Drop for FailOnUnwind<'_, P> {
+    #[cold]
     fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(permit) = self.0.take()
-        {
+        if let Some(permit) = self.0.take() {
             permit.settle(Outcome::Failure);
         }
     }

@@ -32,8 +32,8 @@ where
     type Future = ResponseFuture<S::Future, G::Permit, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.gate.refuses_all() {
-            self.readiness = Readiness::Refused;
+        if let Some(asked) = self.gate.refuses_all() {
+            self.readiness = Readiness::Refused { asked };
             return Poll::Ready(Ok(()));
         }
         self.poll_inner(cx)
@@ -42,7 +42,9 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         match mem::take(&mut self.readiness) {
             Readiness::Unknown => return ResponseFuture::refused(not_ready()),
-            Readiness::Refused => return ResponseFuture::refused(self.gate.refuse()),
+            Readiness::Refused { asked } => {
+                return ResponseFuture::refused(self.gate.refuse(asked));
+            }
             Readiness::Proven => {}
         }
         let permit = match self.gate.enter(&request) {

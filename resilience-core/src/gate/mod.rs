@@ -31,8 +31,8 @@ use std::{
 };
 
 use crate::{
-    Error, Rejectable, Rejected, Results,
-    classify::{Classifier, FailOnUnwind, Settle},
+    Error, Rejectable, Rejected, Results, Timestamp,
+    classify::{Classifier, Settle, fail_on_unwind},
 };
 
 /// Decides about calls, one at a time.
@@ -46,15 +46,16 @@ pub trait Gate<Req>: Clone {
     /// Asks for admission.
     fn enter(&self, request: &Req) -> Entry<Self::Permit, Self::Wait>;
 
-    /// Whether every request would be refused now, so that nobody need wait until the inner
-    /// service is ready.
-    fn refuses_all(&self) -> bool {
-        false
+    /// The time now, where every request would be refused, so that nobody need wait until the
+    /// inner service is ready.
+    #[inline]
+    fn refuses_all(&self) -> Option<Timestamp> {
+        None
     }
 
-    /// Refuses the request that came after [`refuses_all`](Self::refuses_all) was true. It may be
-    /// true no more, but the inner service was not asked whether it is ready.
-    fn refuse(&self) -> Rejected {
+    /// Refuses the request that came after [`refuses_all`](Self::refuses_all) had said `asked`.
+    /// It may say so no more, but the inner service was not asked whether it is ready.
+    fn refuse(&self, _asked: Timestamp) -> Rejected {
         not_ready()
     }
 
@@ -136,8 +137,6 @@ where
         Entry::Wait(wait) => wait.await,
     };
     let mut permit = Some(permit.map_err(E::from_rejected)?);
-    let guard = FailOnUnwind(&mut permit);
-    let future = operation();
-    drop(guard);
+    let future = fail_on_unwind(&mut permit, operation);
     Watched::new(future, permit, classifier).await
 }

@@ -5,8 +5,8 @@ use std::{
 
 use super::{Gate, Watched};
 use crate::{
-    Reason, Rejected,
-    classify::{FailOnUnwind, Settle},
+    Reason, Rejected, Timestamp,
+    classify::{Settle, fail_on_unwind},
 };
 
 /// Puts a gate in front of a service. Every service it makes shares the gate.
@@ -77,7 +77,10 @@ pub(super) enum Readiness {
     /// The inner service can take a call.
     Proven,
     /// No matter: the call will be refused.
-    Refused,
+    Refused {
+        /// When that was found.
+        asked: Timestamp,
+    },
 }
 
 /// By hand, since a clone is not ready: readiness was proven for one instance alone.
@@ -121,9 +124,7 @@ where
     P: Settle,
 {
     let mut permit = Some(permit);
-    let guard = FailOnUnwind(&mut permit);
-    let future = inner.call(request);
-    drop(guard);
+    let future = fail_on_unwind(&mut permit, || inner.call(request));
     Watched::new(future, permit, classifier)
 }
 

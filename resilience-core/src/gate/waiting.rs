@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Rejectable, Rejected,
-    classify::{Classifier, FailOnUnwind, Settle, outcome_of_error},
+    classify::{Classifier, Settle, fail_on_unwind, outcome_of_error},
 };
 
 /// The mode of gates that may make a caller wait.
@@ -157,10 +157,8 @@ where
                     },
                 },
                 StateProj::Readying { permit, call } => {
-                    let guard = FailOnUnwind(permit);
                     let inner = &mut call.as_mut().expect("taken once").inner;
-                    let readiness = ready!(inner.poll_ready(cx));
-                    drop(guard);
+                    let readiness = ready!(fail_on_unwind(permit, || inner.poll_ready(cx)));
                     let permit = permit.take().expect("taken once");
                     if let Err(error) = readiness {
                         permit.settle(outcome_of_error(&error));

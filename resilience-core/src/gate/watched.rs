@@ -6,7 +6,7 @@ use std::{
 
 use pin_project::pin_project;
 
-use crate::classify::{Classifier, FailOnUnwind, Settle};
+use crate::classify::{Classifier, Settle, fail_on_unwind};
 
 /// A call under way, whose permit a classifier settles.
 #[derive(Debug)]
@@ -39,9 +39,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let guard = FailOnUnwind(this.permit);
-        let result = ready!(this.inner.poll(cx));
-        drop(guard);
+        let result = ready!(fail_on_unwind(this.permit, || this.inner.poll(cx)));
         let permit = this.permit.take().expect("polled after it was ready");
         Poll::Ready(this.classifier.watch(result, permit))
     }
