@@ -36,8 +36,8 @@
 //!
 //! # What it is not yet
 //!
-//! - One store, [`RedisStore`], with [`rate_limit`] and [`lock`] in it. No Tower layer stands on it yet:
-//!   call [`rate_limit::RateLimiter::try_take`].
+//! - One store, [`RedisStore`], with [`rate_limit`], [`lock`] and [`stock`] in it. No Tower layer stands on
+//!   it yet: call [`rate_limit::RateLimiter::try_take`].
 //! - A single server: no Cluster, no Sentinel.
 //! - When Redis is away the caller hears a [`StoreError`] and decides; there is no local share of the quota
 //!   to fall back on.
@@ -47,7 +47,8 @@
 //!
 //! `+eval +evalsha +time +get +set +unlink` on the keys `~resilience:*` (or your prefix), and for
 //! [`rate_limit::RateLimiter::clear_all`] also `+scan +ping +unwatch`, for [`lock`] also
-//! `+pexpire +pttl`.
+//! `+pexpire +pttl`, for [`stock`] also `+pexpire +del +hdel +hexists +hget +hset +zadd
+//! +zrangebyscore +zrem`.
 //!
 //! # What Redis itself does not promise
 //!
@@ -63,6 +64,7 @@ pub mod lock;
 pub mod rate_limit;
 mod script;
 mod settings;
+pub mod stock;
 mod store;
 mod target;
 

@@ -7,6 +7,7 @@ use crate::{
     connection::{Blocking, Connection},
     lock::{self, Locks},
     rate_limit::{Policy, RateLimiter},
+    stock::{self, Stocks},
 };
 
 /// A single Redis server that processes share their state through.
@@ -64,6 +65,15 @@ impl RedisStore {
     /// Where the policy cannot work.
     pub fn locks(&self, policy: &lock::Policy) -> Result<Locks, InvalidPolicy> {
         Locks::new(policy, self)
+    }
+
+    /// Units that the fleet reserves and sells, counted ahead of the database.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy cannot work.
+    pub fn stocks(&self, policy: &stock::Policy) -> Result<Stocks, InvalidPolicy> {
+        Stocks::new(policy, self)
     }
 
     pub(crate) const fn connection(&self) -> &Connection {

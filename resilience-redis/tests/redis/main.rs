@@ -5,4 +5,5 @@ mod lock;
 mod outages;
 mod script;
 mod secrets;
+mod stock;
 mod support;

@@ -1,5 +1,6 @@
 //! Starts real `redis-server` processes, each for one test.
 
+mod history;
 mod proxy;
 
 use std::{
@@ -17,7 +18,10 @@ use resilience_redis::{
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-pub(crate) use self::proxy::Proxy;
+pub(crate) use self::{
+    history::{History, Sequential},
+    proxy::Proxy,
+};
 
 /// A server on a free port of the loopback, without persistence, killed when dropped.
 pub(crate) struct RedisServer {

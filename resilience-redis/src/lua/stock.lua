@@ -1,0 +1,67 @@
+-- What the scripts of a stock have in common; it stands in front of each of them.
+--
+-- KEYS[1]   counts: a hash of the units left of each item, and in the field '#' the generation:
+--           microseconds since 1970 at which the counts were written
+-- KEYS[2]   orders: a hash of "STATE GENERATION ITEM UNITS ITEM UNITS ..." of each order, where STATE
+--           is R (reserved), C (confirmed), B (given back) or X (expired)
+-- KEYS[3]   due: a sorted set of orders by the millisecond at which they expire or are forgotten
+--
+-- All KEYS share one hash tag. KEYS[1] lives for as long as it was given when it was written, and
+-- is not prolonged: it is believed no longer without a word from whoever knows. KEYS[2] and
+-- KEYS[3] outlive it, so that no reservation is forgotten whose units a count still lacks.
+--
+-- Numbers of units are 0 to 2^53 - 1, so Lua's doubles hold them and their differences exactly.
+
+local COUNTS, ORDERS, DUE = KEYS[1], KEYS[2], KEYS[3]
+local MOST = 9007199254740991
+
+local function milliseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The state, generation and items of an order; nothing where there is none.
+local function read(order)
+  local record = redis.call('HGET', ORDERS, order)
+  if record then
+    return string.match(record, '^(%u) (%d+) (.+)$')
+  end
+end
+
+local function write(order, state, generation, items, due)
+  redis.call('HSET', ORDERS, order, state .. ' ' .. generation .. ' ' .. items)
+  redis.call('ZADD', DUE, due, order)
+end
+
+-- Changes the counts by the units of items, in one direction, within their bounds. Counts that
+-- were written anew since then have these units already, or never missed them.
+local function change(sign, generation, items)
+  if redis.call('HGET', COUNTS, '#') ~= generation then
+    return
+  end
+  for item, units in string.gmatch(items, '(%S+) (%d+)') do
+    local left = redis.call('HGET', COUNTS, item)
+    if left then
+      left = math.max(0, math.min(MOST, left + sign * units))
+      redis.call('HSET', COUNTS, item, string.format('%.0f', left))
+    end
+  end
+end
+
+-- Looks after up to `steps` orders that are due: reservations expire, and what is over for long
+-- enough is forgotten. Returns how many expired.
+local function reap(now, steps, remember)
+  local expired = 0
+  for _, order in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, steps)) do
+    local state, generation, items = read(order)
+    if state == 'R' then
+      change(1, generation, items)
+      write(order, 'X', generation, items, now + remember)
+      expired = expired + 1
+    else
+      redis.call('HDEL', ORDERS, order)
+      redis.call('ZREM', DUE, order)
+    end
+  end
+  return expired
+end

@@ -1,0 +1,407 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{FromRedisValue, ToRedisArgs};
+use resilience_core::InvalidPolicy;
+
+use super::{
+    Confirmed, Error, Filled, Once, Policy, Reaped,
+    reply::{Finished, Reserved},
+};
+use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
+
+/// Stocks in a [`RedisStore`], one for each key. Clones share them.
+#[derive(Clone)]
+pub struct Stocks(Arc<Shared>);
+
+struct Shared {
+    policy: Policy,
+    store: RedisStore,
+    scripts: Scripts,
+    /// What all keys of this policy begin with, the name included.
+    key_start: String,
+}
+
+struct Scripts {
+    reserve: Script,
+    confirm: Script,
+    release: Script,
+    reap: Script,
+    fill: Script,
+    count: Script,
+}
+
+/// The units of some items that are sold together, and the orders they are reserved for.
+///
+/// Clones are the same stock.
+#[derive(Clone)]
+pub struct Stock {
+    shared: Arc<Shared>,
+    /// Counts, orders, and what is due.
+    keys: Arc<[String; 3]>,
+}
+
+impl Stocks {
+    pub(crate) fn new(policy: &Policy, store: &RedisStore) -> Result<Self, InvalidPolicy> {
+        policy.check()?;
+        let prefix = store.connection().settings().key_prefix();
+        Ok(Self(Arc::new(Shared {
+            policy: *policy,
+            store: store.clone(),
+            scripts: Scripts::new(),
+            key_start: key::start(prefix, "stock", policy.name)?,
+        })))
+    }
+
+    /// The stock of `key`: of a kitchen, or of whatever sells its items together.
+    #[must_use]
+    pub fn stock<K: StoreKey + ?Sized>(&self, key: &K) -> Stock {
+        let mut counts = self.0.key_start.clone();
+        key::push_parts(&mut counts, key);
+        counts.push('}');
+        let (orders, due) = (format!("{counts}:orders"), format!("{counts}:due"));
+        Stock {
+            shared: self.0.clone(),
+            keys: Arc::new([counts, orders, due]),
+        }
+    }
+}
+
+impl Stock {
+    /// Reserves units of each of `items` for `order`, or of none of them.
+    ///
+    /// Called again with the same order and items it reserves nothing more, and the time until the
+    /// reservation expires begins anew. `order` may be any id that is used for nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Any but [`Error::NotReserved`]. An order has 1 to 100 items, each of them once, with 1 to
+    /// 2^53 - 1 units.
+    pub async fn reserve<O, I>(&self, order: &O, items: &[(I, u64)]) -> Result<Once, Error>
+    where
+        O: StoreKey + ?Sized,
+        I: StoreKey,
+    {
+        let Items { order_of, encoded } = Items::of_order(items)?;
+        let policy = &self.shared.policy;
+        let outlive = policy.life + policy.reservation + policy.remember;
+        let arguments = (
+            encoded_key(order),
+            millis(policy.reservation),
+            millis(policy.remember),
+            millis(outlive),
+            encoded,
+        );
+        let Reserved(outcome) = self.call(&self.shared.scripts.reserve, &arguments).await?;
+        let place = |sorted: usize| order_of.get(sorted).copied().unwrap_or(sorted);
+        outcome.map_err(|error| match error {
+            Error::SoldOut { item, left } => Error::SoldOut {
+                item: place(item),
+                left,
+            },
+            Error::Unknown { item } => Error::Unknown {
+                item: item.map(place),
+            },
+            other => other,
+        })
+    }
+
+    /// Says that the units of `order` are sold.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotReserved`], [`Error::Over`] where the order was released, [`Error::Store`].
+    pub async fn confirm<O: StoreKey + ?Sized>(&self, order: &O) -> Result<Confirmed, Error> {
+        let arguments = (encoded_key(order), millis(self.shared.policy.remember));
+        match self.call(&self.shared.scripts.confirm, &arguments).await? {
+            Finished::Now => Ok(Confirmed::Now),
+            Finished::Before => Ok(Confirmed::Before),
+            Finished::Late => Ok(Confirmed::Late),
+            Finished::Not(error) => Err(error),
+        }
+    }
+
+    /// Gives the units of `order` back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotReserved`], [`Error::Over`] where the order was confirmed, [`Error::Store`].
+    pub async fn release<O: StoreKey + ?Sized>(&self, order: &O) -> Result<Once, Error> {
+        let arguments = (encoded_key(order), millis(self.shared.policy.remember));
+        match self.call(&self.shared.scripts.release, &arguments).await? {
+            Finished::Now => Ok(Once::Now),
+            Finished::Before => Ok(Once::Before),
+            Finished::Late => Err(StoreError::Protocol.into()),
+            Finished::Not(error) => Err(error),
+        }
+    }
+
+    /// Ends up to `orders` reservations whose time is over, and forgets what is over for long
+    /// enough. Any process may, at any time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`]; [`Error::Invalid`] where `orders` is not 1 to 1000.
+    pub async fn reap(&self, orders: u32) -> Result<Reaped, Error> {
+        if !(1..=MOST_REAPED).contains(&orders) {
+            return Err(Error::Invalid("1 to 1000 orders are looked at in one step"));
+        }
+        let arguments = (orders, millis(self.shared.policy.remember));
+        let (expired, more) = self.call(&self.shared.scripts.reap, &arguments).await?;
+        Ok(Reaped { expired, more })
+    }
+
+    /// Writes how many units of each item there are, unless they are counted already.
+    ///
+    /// The numbers are what the database says now. Of many processes that find the counts missing
+    /// the first one to write wins. More than 500 items are written in steps, between which the rest
+    /// is unknown.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] where a number is more than 2^53 - 1; [`Error::Store`], after which only
+    /// [`refill`](Self::refill) adds items that are still missing.
+    pub async fn fill<I: StoreKey>(
+        &self,
+        items: impl IntoIterator<Item = (I, u64)>,
+    ) -> Result<Filled, Error> {
+        self.write_counts("absent", items).await
+    }
+
+    /// Writes how many units of each item there are in place of all earlier counts, before they are
+    /// too old to be believed.
+    ///
+    /// # Errors
+    ///
+    /// As [`fill`](Self::fill).
+    pub async fn refill<I: StoreKey>(
+        &self,
+        items: impl IntoIterator<Item = (I, u64)>,
+    ) -> Result<Filled, Error> {
+        self.write_counts("anew", items).await
+    }
+
+    /// Says that the database has so many units of `item` more. Answers how many are left, or
+    /// `None` where they are not counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`fill`](Self::fill).
+    pub async fn add<I: StoreKey + ?Sized>(
+        &self,
+        item: &I,
+        units: u64,
+    ) -> Result<Option<u64>, Error> {
+        self.count("add", item, units).await
+    }
+
+    /// Says that the database has no more than so many units of `item`, which it does when it refuses
+    /// what was let through here. Answers how many are left, or `None` where they are not counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`fill`](Self::fill).
+    pub async fn cap<I: StoreKey + ?Sized>(
+        &self,
+        item: &I,
+        units: u64,
+    ) -> Result<Option<u64>, Error> {
+        self.count("cap", item, units).await
+    }
+
+    /// Says that the database has so many units of `item`, which may be new. Answers `None` where
+    /// nothing at all is counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`fill`](Self::fill).
+    pub async fn set<I: StoreKey + ?Sized>(
+        &self,
+        item: &I,
+        units: u64,
+    ) -> Result<Option<u64>, Error> {
+        self.count("set", item, units).await
+    }
+
+    /// Units left of `item`; `None` where they are not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub async fn left<I: StoreKey + ?Sized>(&self, item: &I) -> Result<Option<u64>, Error> {
+        let connection = self.shared.store.connection();
+        let deadline = connection.settings().time_to_decide();
+        let [counts, ..] = &*self.keys;
+        let mut get = redis::cmd("HGET");
+        get.arg(counts).arg(encoded_key(item));
+        let left = connection
+            .run(counts, deadline, async |mut wire| {
+                get.query_async(&mut wire).await
+            })
+            .await?;
+        Ok(left)
+    }
+
+    async fn write_counts<I: StoreKey>(
+        &self,
+        mode: &str,
+        items: impl IntoIterator<Item = (I, u64)>,
+    ) -> Result<Filled, Error> {
+        let mut encoded = Vec::new();
+        for (item, units) in items {
+            encoded.push((encoded_key(&item), bounded(units)?));
+        }
+        // No items at all are a stock of which nothing is known, and that is known to be filled.
+        let mut steps = encoded.chunks(ITEMS_A_STEP);
+        let mut generation = mode.to_owned();
+        let mut step: &[_] = steps.next().unwrap_or_default();
+        loop {
+            let arguments = (&generation, millis(self.shared.policy.life), step);
+            generation = self.call(&self.shared.scripts.fill, &arguments).await?;
+            if generation.is_empty() {
+                return Ok(Filled::ByOthers);
+            }
+            match steps.next() {
+                Some(next) => step = next,
+                None => return Ok(Filled::Now),
+            }
+        }
+    }
+
+    async fn count<I: StoreKey + ?Sized>(
+        &self,
+        verb: &str,
+        item: &I,
+        units: u64,
+    ) -> Result<Option<u64>, Error> {
+        let arguments = (verb, encoded_key(item), bounded(units)?);
+        let left: i64 = self.call(&self.shared.scripts.count, &arguments).await?;
+        Ok(u64::try_from(left).ok())
+    }
+
+    async fn call<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        arguments: &impl ToRedisArgs,
+    ) -> Result<T, StoreError> {
+        let connection = self.shared.store.connection();
+        let deadline = connection.settings().time_to_decide();
+        script
+            .call(connection, deadline, &*self.keys, arguments)
+            .await
+    }
+}
+
+impl fmt::Debug for Stocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stocks")
+            .field("policy", &self.0.policy)
+            .field("store", &self.0.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Stock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stock")
+            .field("policy", &self.shared.policy)
+            .field("store", &self.shared.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            reserve: Script::new(concat!(
+                include_str!("../lua/stock.lua"),
+                include_str!("../lua/stock_reserve.lua")
+            )),
+            confirm: Script::new(concat!(
+                include_str!("../lua/stock.lua"),
+                include_str!("../lua/stock_confirm.lua")
+            )),
+            release: Script::new(concat!(
+                include_str!("../lua/stock.lua"),
+                include_str!("../lua/stock_release.lua")
+            )),
+            reap: Script::new(concat!(
+                include_str!("../lua/stock.lua"),
+                include_str!("../lua/stock_reap.lua")
+            )),
+            fill: Script::new(concat!(
+                include_str!("../lua/stock.lua"),
+                include_str!("../lua/stock_fill.lua")
+            )),
+            count: Script::new(concat!(
+                include_str!("../lua/stock.lua"),
+                include_str!("../lua/stock_count.lua")
+            )),
+        }
+    }
+}
+
+/// The items of an order as the script wants them: two orders for the same are written alike.
+struct Items {
+    /// In ascending order of their names.
+    encoded: Vec<(String, u64)>,
+    /// The place of each of them in the order.
+    order_of: Vec<usize>,
+}
+
+impl Items {
+    fn of_order<I: StoreKey>(items: &[(I, u64)]) -> Result<Self, Error> {
+        if !(1..=MOST_ITEMS).contains(&items.len()) {
+            return Err(Error::Invalid("an order has 1 to 100 items"));
+        }
+        let mut sorted = Vec::with_capacity(items.len());
+        for (place, (item, units)) in items.iter().enumerate() {
+            if *units == 0 {
+                return Err(Error::Invalid(
+                    "an order has at least one unit of each item",
+                ));
+            }
+            sorted.push((encoded_key(item), bounded(*units)?, place));
+        }
+        sorted.sort_unstable();
+        if sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(Error::Invalid("an order names each item once"));
+        }
+        Ok(Self {
+            order_of: sorted.iter().map(|(.., place)| *place).collect(),
+            encoded: sorted
+                .into_iter()
+                .map(|(item, units, _)| (item, units))
+                .collect(),
+        })
+    }
+}
+
+fn encoded_key<K: StoreKey + ?Sized>(key: &K) -> String {
+    let mut encoded = String::new();
+    key::push_parts(&mut encoded, key);
+    if encoded.is_empty() {
+        // The key without parts has a name as well, and no other key has this one.
+        encoded.push_str("()");
+    }
+    encoded
+}
+
+fn bounded(units: u64) -> Result<u64, Error> {
+    if units > MOST_UNITS {
+        return Err(Error::Invalid("units are counted up to 2^53 - 1"));
+    }
+    Ok(units)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Lua counts in doubles, which are exact to here.
+const MOST_UNITS: u64 = (1 << 53) - 1;
+/// About 0.2 ms of the server's time.
+const MOST_ITEMS: usize = 100;
+/// About 0.5 ms of the server's time.
+const ITEMS_A_STEP: usize = 500;
+/// About 3 ms of the server's time.
+const MOST_REAPED: u32 = 1000;
