@@ -43,7 +43,7 @@ impl fmt::Display for Failure {
 }
 
 /// A command, run at the root of the workspace with nothing on its standard input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Invocation {
     program: String,
     arguments: Vec<String>,

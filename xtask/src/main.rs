@@ -42,8 +42,9 @@ const COMMANDS: [Command; 5] = [
     },
     Command {
         name: "bench",
-        arguments: "[ARGUMENTS]",
-        about: "runs the benchmarks; arguments go to `cargo bench`",
+        arguments: "[--quick] [GROUP]... [--filter PATTERN]",
+        about: "measures the layers beside their peers, reports in target/bench, and, where \
+                nothing is left out, writes the README's table",
         run: bench::run,
     },
     Command {
