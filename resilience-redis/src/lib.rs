@@ -38,7 +38,6 @@
 //!
 //! - One store, [`RedisStore`], with [`rate_limit`], [`lock`] and [`stock`] in it. No Tower layer stands on
 //!   it yet: call [`rate_limit::RateLimiter::try_take`].
-//! - A single server: no Cluster, no Sentinel.
 //! - When Redis is away the caller hears a [`StoreError`] and decides; there is no local share of the quota
 //!   to fall back on.
 //! - Decisions are not batched, and a key known to be exhausted is still asked for.

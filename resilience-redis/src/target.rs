@@ -39,7 +39,6 @@ pub struct Target {
 #[derive(Clone)]
 pub(crate) enum Kind {
     Single,
-    #[allow(dead_code, reason = "for those who ask sentinels")]
     Sentinel {
         service: String,
         login: RedisConnectionInfo,

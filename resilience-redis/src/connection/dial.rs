@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{Settings, StoreError, Target};
 
 /// Where one server listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Address {
     Tcp { host: Arc<str>, port: u16 },
     Unix(PathBuf),
@@ -98,6 +98,17 @@ impl Dialer {
             Ok::<_, ()>(())
         });
         self.connect(info, &config).await
+    }
+
+    /// A connection for a question or two.
+    pub(super) async fn visit(
+        &self,
+        address: &Address,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(Some(self.settings.time_to_connect()));
+        self.connect(self.info(address)?, &config).await
     }
 
     /// All that the client needs to know to connect.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{RedisError, ServerError, aio::MultiplexedConnection};
+use redis::{RedisError, aio::MultiplexedConnection};
 use resilience_core::{
     InvalidPolicy, Outcome,
     circuit_breaker::{CircuitBreaker, OpenWait, Permit, Phase, Policy},
@@ -62,7 +62,6 @@ impl Flow {
     }
 
     /// Whether nothing speaks against the server behind this connection.
-    #[allow(dead_code, reason = "for those who follow a cluster")]
     pub(super) fn is_well(&self) -> bool {
         !self.suspected.load(Ordering::Relaxed) && self.circuit.phase() == Phase::Closed
     }
@@ -95,12 +94,6 @@ pub(super) fn outcome<T>(answer: &Result<T, StoreError>) -> Outcome {
 pub(super) fn ends_connection(error: &RedisError) -> bool {
     // The client takes a socket's own timeout for passing.
     error.is_unrecoverable_error() || error.is_io_error()
-}
-
-/// Whether the server is not the one to ask any more, or has forgotten who we are. It would say
-/// so for ever: a new connection resolves the name anew, and logs in.
-pub(super) fn is_out_of_place(error: &ServerError) -> bool {
-    matches!(error.code(), "READONLY" | "NOAUTH")
 }
 
 /// A hanging server costs this many callers their deadline, each time that it is tried anew one.

@@ -1,10 +1,14 @@
 //! Ways to the servers: which one owns a key, and how it is asked.
 
 mod blocking;
+mod cluster;
 mod dial;
 mod flow;
 mod maker;
 mod node;
+mod redirect;
+mod sentinel;
+mod slots;
 mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -15,9 +19,11 @@ use tokio::sync::watch;
 pub(crate) use self::{blocking::Blocking, dial::Address, node::Node, wire::Wire};
 
 use self::{
+    cluster::Cluster,
     dial::Dialer,
     maker::{Maker, Place},
     node::Watchers,
+    sentinel::Sentinels,
 };
 use crate::{Settings, StoreError, Target, target::Kind};
 
@@ -27,9 +33,14 @@ pub(crate) struct Connection(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
-    node: Node,
-    #[allow(dead_code, reason = "read through `changes`")]
+    servers: Servers,
     changes: watch::Sender<u64>,
+}
+
+enum Servers {
+    /// One, or the one that sentinels name at a time.
+    One(Node),
+    Cluster(Cluster),
 }
 
 impl Connection {
@@ -41,38 +52,44 @@ impl Connection {
         if target.tls.is_some() {
             dial::prepare_tls();
         }
-        let watchers = Watchers {
-            changes: watch::Sender::new(0),
-            alarm: Arc::default(),
-        };
-        let changes = watchers.changes.clone();
+        let changes = watch::Sender::new(0);
         let dialer = Dialer::new(target, &target.login, &settings);
-        let node = match (&target.kind, &target.addresses[..]) {
-            (Kind::Single, [address]) => {
-                Node::open(Maker::new(dialer, Place::At(address.clone())), watchers).await?
+        let addresses = target.addresses.clone();
+        let servers = match &target.kind {
+            Kind::Single => {
+                let [address] = &addresses[..] else {
+                    return Err(StoreError::InvalidTarget("a single server has one address"));
+                };
+                let maker = Maker::new(dialer, Place::At(address.clone()));
+                Servers::One(Node::open(maker, Watchers::of(&changes)).await?)
             }
-            _ => {
-                return Err(StoreError::InvalidTarget(
-                    "sentinels and clusters cannot be asked yet",
-                ));
+            Kind::Sentinel { service, login } => {
+                let sentinels = Dialer::new(target, login, &settings);
+                let sentinels = Sentinels::new(sentinels, addresses, service.clone());
+                let maker = Maker::new(dialer, Place::Named(Arc::clone(&sentinels)));
+                let node = Node::open(maker, Watchers::of(&changes)).await?;
+                sentinel::follow(&sentinels, &node);
+                Servers::One(node)
+            }
+            Kind::Cluster => {
+                Servers::Cluster(Cluster::open(dialer, addresses, changes.clone()).await?)
             }
         };
         Ok(Self(Arc::new(Shared {
             settings,
-            node,
+            servers,
             changes,
         })))
     }
 
     /// Runs `request` on the server that owns `key`, and ends by `deadline`, whatever happens.
     ///
-    /// Every key that the request names must have the hash tag of `key`. Where a server answers
-    /// that the key has moved, and so did nothing, `request` is called again with the one it names.
+    /// Every key that the request names must have the hash tag of `key`.
     pub(crate) async fn run<T, F>(
         &self,
         key: &str,
         deadline: Duration,
-        request: impl Fn(Wire) -> F,
+        request: impl FnOnce(Wire) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = RedisResult<T>>,
@@ -81,14 +98,19 @@ impl Connection {
     }
 
     /// The server that owns the slot of `key`: that of its hash tag, where it has one.
-    #[allow(clippy::unnecessary_wraps, reason = "a slot can be nobody's")]
-    pub(crate) fn node_of(&self, _key: &str) -> Result<Node, StoreError> {
-        Ok(self.0.node.clone())
+    pub(crate) fn node_of(&self, key: &str) -> Result<Node, StoreError> {
+        match &self.0.servers {
+            Servers::One(node) => Ok(node.clone()),
+            Servers::Cluster(cluster) => cluster.node_of(key),
+        }
     }
 
     /// Every server that owns slots.
     pub(crate) fn nodes(&self) -> Vec<Node> {
-        vec![self.0.node.clone()]
+        match &self.0.servers {
+            Servers::One(node) => vec![node.clone()],
+            Servers::Cluster(cluster) => cluster.nodes(),
+        }
     }
 
     /// A number that grows when a connection is lost or made, and when a slot changes hands.

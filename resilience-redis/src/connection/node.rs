@@ -21,12 +21,13 @@ use resilience_core::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{
     Wire,
     blocking::NodePool,
+    cluster::Guide,
     flow::{self, Flow},
     maker::Maker,
 };
@@ -53,6 +54,24 @@ pub(super) struct Watchers {
     pub(super) changes: watch::Sender<u64>,
     /// Whoever knows where servers are: this one may not be the one to ask any more.
     pub(super) alarm: Arc<Notify>,
+    /// Who knows the servers that this one may send us to.
+    pub(super) guide: Option<Guide>,
+}
+
+impl Watchers {
+    /// Of a server that sends us nowhere else.
+    pub(super) fn of(changes: &watch::Sender<u64>) -> Self {
+        Self {
+            changes: changes.clone(),
+            alarm: Arc::default(),
+            guide: None,
+        }
+    }
+
+    pub(super) fn changed(&self) {
+        self.changes
+            .send_modify(|number| *number = number.wrapping_add(1));
+    }
 }
 
 /// What stands between us and the server.
@@ -76,6 +95,13 @@ impl Node {
         let flow = connect(&node.0.maker, Arc::downgrade(&node.0)).await?;
         node.0.bring_up(flow);
         Ok(node)
+    }
+
+    /// The server before a first connection stands, which is being made.
+    pub(super) fn begin(maker: Arc<Maker>, watchers: Watchers) -> Self {
+        let node = Self::new(maker, watchers);
+        tokio::spawn(reconnect(Arc::downgrade(&node.0), 0));
+        node
     }
 
     fn new(maker: Arc<Maker>, watchers: Watchers) -> Self {
@@ -105,7 +131,7 @@ impl Node {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let flow = self.0.current()?;
+        let flow = self.flow()?;
         let permit = flow.admit()?;
         let wire = Wire::new(self.clone(), Arc::clone(&flow));
         let answer = match timeout(deadline, request(wire)).await {
@@ -126,14 +152,66 @@ impl Node {
         answer
     }
 
-    /// Looks at what the server says of itself with a reply to `flow`.
+    /// Looks at what the server says of itself with a reply over `flow`.
     pub(super) fn hear(&self, flow: &Flow, reply: &Value) {
         let Value::ServerError(error) = reply else {
             return;
         };
-        if flow::is_out_of_place(error) {
-            self.0.replace(flow.number, &StoreError::from(error));
+        match error.code() {
+            // The server is not the one to ask any more, or has forgotten who we are. It would say
+            // so for ever: a new connection resolves the name anew, and logs in.
+            "READONLY" | "NOAUTH" => self.0.replace(flow.number, &StoreError::from(error)),
+            "MOVED" | "CLUSTERDOWN" => self.0.watchers.alarm.notify_one(),
+            _ => {}
         }
+    }
+
+    pub(super) fn guide(&self) -> Option<&Guide> {
+        self.0.watchers.guide.as_ref()
+    }
+
+    /// The connection that stands now.
+    pub(super) fn flow(&self) -> Result<Arc<Flow>, StoreError> {
+        self.0.current()
+    }
+
+    /// Goes over to where the server is by now, if that is elsewhere: calls under way end where
+    /// they began, and none fails for it.
+    pub(super) async fn seek(&self) {
+        let Ok(flow) = self.flow() else {
+            // The next connection is being made already.
+            return;
+        };
+        let maker = &self.0.maker;
+        if maker
+            .locate()
+            .await
+            .is_ok_and(|address| address != flow.address)
+            && let Ok(flow) = connect(maker, Arc::downgrade(&self.0)).await
+        {
+            self.0.bring_up(flow);
+        }
+    }
+
+    pub(super) fn downgrade(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.0))
+    }
+
+    /// The next connection that stands.
+    pub(super) async fn connected(&self) -> Arc<Flow> {
+        let mut changes = self.0.watchers.changes.subscribe();
+        loop {
+            if let Ok(flow) = self.0.current() {
+                return flow;
+            }
+            // It cannot fail: we hold the other end.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Whether nothing speaks against this server.
+    pub(super) fn is_well(&self) -> bool {
+        self.0.current().is_ok_and(|flow| flow.is_well())
     }
 
     /// A connection apart from the shared one, to where the server is now.
@@ -141,12 +219,12 @@ impl Node {
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, StoreError> {
-        let address = self.0.current()?.address.clone();
+        let address = self.flow()?.address.clone();
         self.0.maker.dialer().dedicate(&address, on_push).await
     }
 
     pub(super) fn pool(&self) -> Result<NodePool, StoreError> {
-        let address = self.0.current()?.address.clone();
+        let address = self.flow()?.address.clone();
         let mut pool = lock(&self.0.pool);
         match &*pool {
             Some(pool) if *pool.address() == address => Ok(pool.clone()),
@@ -155,6 +233,15 @@ impl Node {
                 Ok(pool.insert(made).clone())
             }
         }
+    }
+}
+
+/// A node as long as somebody uses it.
+pub(super) struct WeakNode(Weak<Shared>);
+
+impl WeakNode {
+    pub(super) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
     }
 }
 
@@ -201,7 +288,7 @@ impl Shared {
             return;
         };
         tracing::warn!(%reason, "gave up the connection to a redis server");
-        self.changed();
+        self.watchers.changed();
         self.watchers.alarm.notify_one();
         tokio::spawn(reconnect(Arc::downgrade(self), short_lived));
     }
@@ -240,12 +327,7 @@ impl Shared {
             link.since = self.clock.now();
         }
         tracing::debug!("connected to a redis server");
-        self.changed();
-    }
-
-    fn changed(&self) {
-        let changes = &self.watchers.changes;
-        changes.send_modify(|number| *number = number.wrapping_add(1));
+        self.watchers.changed();
     }
 }
 
@@ -256,21 +338,33 @@ async fn reconnect(this: Weak<Shared>, short_lived: u32) {
     let pauses = Backoff::exponential(SHORTEST_PAUSE)
         .max(LONGEST_PAUSE)
         .jitter(Jitter::Equal);
+    let Some(maker) = this.upgrade().map(|this| Arc::clone(&this.maker)) else {
+        return;
+    };
+    let mut news = maker.news();
     // A server that lets us in and then fails us must not be asked again and again without end.
-    for attempt in short_lived.. {
+    let mut attempt = short_lived;
+    loop {
         if attempt > 0 {
-            sleep(pauses.delay(attempt - 1, random.unit())).await;
+            // Either way it is time to go on.
+            let pause = pauses.delay(attempt - 1, random.unit());
+            let _ = timeout(pause, news.changed()).await;
         }
-        let Some(maker) = this.upgrade().map(|this| Arc::clone(&this.maker)) else {
-            return;
+        let outcome = tokio::select! {
+            outcome = connect(&maker, this.clone()) => Some(outcome),
+            // We may be waiting for one that hangs while another has taken its place.
+            _ = news.changed() => None,
         };
-        let outcome = connect(&maker, this.clone()).await;
         let Some(this) = this.upgrade() else {
             return;
         };
         match outcome {
-            Ok(flow) => return this.bring_up(flow),
-            Err(reason) => this.stay_down(reason),
+            Some(Ok(flow)) => return this.bring_up(flow),
+            Some(Err(reason)) => {
+                this.stay_down(reason);
+                attempt = attempt.saturating_add(1);
+            }
+            None => attempt = 0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a request speaks over.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
 
@@ -11,9 +11,12 @@ use super::{Node, flow::Flow};
 /// Commands of all requests go out together and are answered in order, so none may block or change
 /// what the connection is (`SELECT`, `SUBSCRIBE`, `CLIENT TRACKING`): see
 /// [`Blocking`](super::Blocking).
+///
+/// In a cluster, a command that a server refuses because its key is elsewhere is sent on to there,
+/// each of a pipeline by itself; a transaction is not.
 pub(crate) struct Wire {
-    node: Node,
-    flow: Arc<Flow>,
+    pub(super) node: Node,
+    pub(super) flow: Arc<Flow>,
 }
 
 impl Wire {
@@ -26,8 +29,11 @@ impl ConnectionLike for Wire {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let mut connection = self.flow.connection.clone();
-            let reply = connection.send_packed_command(command).await?;
-            self.node.hear(&self.flow, &reply);
+            let mut reply = connection.send_packed_command(command).await?;
+            if matches!(reply, Value::ServerError(_)) {
+                self.node.hear(&self.flow, &reply);
+                self.follow(&[command], slice::from_mut(&mut reply)).await?;
+            }
             Ok(reply)
         })
     }
@@ -40,11 +46,21 @@ impl ConnectionLike for Wire {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let mut connection = self.flow.connection.clone();
-            let replies = connection
+            let mut replies = connection
                 .send_packed_commands(pipeline, offset, count)
                 .await?;
-            for reply in &replies {
-                self.node.hear(&self.flow, reply);
+            if replies
+                .iter()
+                .any(|reply| matches!(reply, Value::ServerError(_)))
+            {
+                for reply in &replies {
+                    self.node.hear(&self.flow, reply);
+                }
+                // Of a transaction there is one reply, to no single command.
+                if !pipeline.is_transaction() {
+                    let commands: Vec<_> = pipeline.cmd_iter().collect();
+                    self.follow(&commands, &mut replies).await?;
+                }
             }
             Ok(replies)
         })

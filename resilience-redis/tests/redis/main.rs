@@ -1,5 +1,6 @@
 //! Everything that needs a server, held against real `redis-server` processes.
 
+mod failover;
 mod limits;
 mod lock;
 mod outages;
@@ -7,3 +8,4 @@ mod script;
 mod secrets;
 mod stock;
 mod support;
+mod targets;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use resilience_core::{Clock, Error};
 use resilience_redis::{
-    RedisStore, StoreError,
+    RedisStore, Settings, StoreError,
     rate_limit::{Policy, Quota, RateLimiter},
 };
 
@@ -18,12 +18,23 @@ const SLACK: Duration = Duration::from_millis(450);
 async fn hasty_limiter(url: &str) -> RateLimiter {
     let settings = patient()
         .decision_timeout(DEADLINE)
+        .connect_timeout(Duration::from_secs(1))
         .dead_after(Duration::from_millis(200));
+    limiter(url, settings).await
+}
+
+async fn limiter(url: &str, settings: Settings) -> RateLimiter {
     let store = RedisStore::connect(url, settings).await.expect("a store");
     let policy = Policy::new("test", Quota::new(1000, MINUTE));
     let limiter = store.rate_limiter(&policy).expect("a valid policy");
     eventually(async || limiter.try_take("key").await.ok()).await;
     limiter
+}
+
+async fn remaining(limiter: &RateLimiter) -> u64 {
+    eventually(async || limiter.try_take_n("key", 0).await.ok())
+        .await
+        .remaining
 }
 
 async fn error_in_time(limiter: &RateLimiter) -> StoreError {
@@ -87,6 +98,25 @@ async fn a_server_that_hangs_costs_a_caller_no_more_than_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_costs_a_few_callers_their_deadline_and_then_nobody() {
+    let server = RedisServer::start().await;
+    let limiter = limiter(&server.url(), patient().decision_timeout(DEADLINE)).await;
+    server.freeze();
+    let mut waited = 0;
+    for _ in 0..200 {
+        match error_in_time(&limiter).await {
+            StoreError::Timeout(_) => waited += 1,
+            StoreError::Unavailable => {}
+            other => panic!("{other}"),
+        }
+    }
+    // Five until the circuit opens, and one probe or another if this took long.
+    assert!((5..=8).contains(&waited), "{waited}");
+    server.thaw();
+    heals(&limiter).await;
+}
+
+#[tokio::test]
 async fn a_connection_whose_packets_vanish_is_replaced() {
     let server = RedisServer::start().await;
     let proxy = Proxy::before(server.port()).await;
@@ -94,6 +124,141 @@ async fn a_connection_whose_packets_vanish_is_replaced() {
     proxy.lose_connections();
     assert_eq!(error_in_time(&limiter).await, StoreError::Timeout(DEADLINE));
     heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_no_refusal_and_the_call_is_not_made_again() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let limiter = hasty_limiter(&proxy.url()).await;
+    let before = remaining(&limiter).await;
+    proxy.lose_replies();
+    let error = error_in_time(&limiter).await;
+    assert_eq!(error, StoreError::Timeout(DEADLINE));
+    assert!(error.may_have_run());
+    proxy.heal();
+    // All requests arrive, so each call has run for which that is possible.
+    let mut run = 1;
+    eventually(async || match limiter.try_take("key").await {
+        Ok(_) => {
+            run += 1;
+            Some(())
+        }
+        Err(Error::Inner(error)) => {
+            run += u64::from(error.may_have_run());
+            None
+        }
+        Err(Error::Rejected(rejected)) => panic!("{rejected}"),
+    })
+    .await;
+    assert_eq!(before - remaining(&limiter).await, run);
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_is_left_when_it_heals() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let limiter = hasty_limiter(&proxy.url()).await;
+    proxy.lose_everything();
+    eventually(async || (error_in_time(&limiter).await == StoreError::Unavailable).then_some(()))
+        .await;
+    proxy.heal();
+    heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_slower_than_the_deadline_is_not_burdened_with_new_connections() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let limiter = limiter(&proxy.url(), patient().decision_timeout(DEADLINE)).await;
+    let mut raw = server.raw().await;
+    let mut connections = async || {
+        let info: String = redis::cmd("INFO")
+            .arg("stats")
+            .query_async(&mut raw)
+            .await
+            .expect("stats");
+        let line = info
+            .lines()
+            .find(|line| line.starts_with("total_connections"));
+        line.expect("a count").to_owned()
+    };
+    let before = connections().await;
+    proxy.delay_replies(2 * DEADLINE);
+    for _ in 0..20 {
+        error_in_time(&limiter).await;
+    }
+    proxy.heal();
+    heals(&limiter).await;
+    assert_eq!(connections().await, before);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_is_made_anew() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let limiter = hasty_limiter(&proxy.url()).await;
+    for _ in 0..3 {
+        proxy.reset_connections();
+        eventually(async || match limiter.try_take("key").await {
+            Err(Error::Inner(error)) => {
+                let expected = [StoreError::Disconnected, StoreError::Unavailable];
+                assert!(expected.contains(&error), "{error}");
+                Some(())
+            }
+            _ => None,
+        })
+        .await;
+        heals(&limiter).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_our_login_is_logged_in_to_again() {
+    let server = RedisServer::start().await;
+    let limiter = hasty_limiter(&server.url()).await;
+    server.tell("CONFIG SET requirepass another").await;
+    let mut raw = redis::Client::open(format!("redis://:another@127.0.0.1:{}", server.port()))
+        .expect("a valid URL")
+        .get_multiplexed_async_connection()
+        .await
+        .expect("the right password");
+    let _: u64 = redis::cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal"])
+        .query_async(&mut raw)
+        .await
+        .expect("done");
+    eventually(async || match error_in_time(&limiter).await {
+        StoreError::Unauthorized(code) => (code.as_str() == "NOAUTH").then_some(()),
+        _ => None,
+    })
+    .await;
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", ""])
+        .query_async(&mut raw)
+        .await
+        .expect("done");
+    heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_pause_of_the_server_is_waited_for_by_nobody() {
+    let server = RedisServer::start().await;
+    let limiter = hasty_limiter(&server.url()).await;
+    server.tell("CLIENT PAUSE 150 WRITE").await;
+    assert_eq!(error_in_time(&limiter).await, StoreError::Timeout(DEADLINE));
+    heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_its_scripts_costs_no_error() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(1000, MINUTE).await;
+    for taken in 1..=50 {
+        server.tell("SCRIPT FLUSH").await;
+        let quota = limiter.try_take("key").await.expect("no error");
+        assert_eq!(quota.remaining, 1000 - taken);
+    }
 }
 
 #[tokio::test]

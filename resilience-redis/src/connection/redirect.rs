@@ -1,0 +1,159 @@
+//! Following a server that says that a command belongs elsewhere, and so did not run it.
+
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, RedisResult, ServerError, ServerErrorKind, Value};
+use tokio::time::sleep;
+
+use super::{Address, Wire, flow::Flow, slots::named};
+
+/// Where a command belongs that was not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Redirection {
+    /// There, from now on.
+    Moved(Address),
+    /// There, this once: the slot is being moved.
+    Ask(Address),
+    /// Here, when the keys of the command are together again.
+    TryAgain,
+}
+
+impl Redirection {
+    fn of(reply: &Value, asked: &Address) -> Option<Self> {
+        let Value::ServerError(error) = reply else {
+            return None;
+        };
+        match error.kind()? {
+            ServerErrorKind::Moved => target(error, asked).map(Self::Moved),
+            ServerErrorKind::Ask => target(error, asked).map(Self::Ask),
+            ServerErrorKind::TryAgain => Some(Self::TryAgain),
+            _ => None,
+        }
+    }
+}
+
+impl Wire {
+    /// Sends each of `commands` that was not run to where it belongs, and puts the reply in place
+    /// of the refusal.
+    ///
+    /// It ends with the deadline of the request. What goes round in circles keeps its refusal.
+    pub(super) async fn follow(&self, commands: &[&Cmd], replies: &mut [Value]) -> RedisResult<()> {
+        let Some(guide) = self.node.guide() else {
+            return Ok(());
+        };
+        let misplaced = |(index, reply)| Some((index, Redirection::of(reply, &self.flow.address)?));
+        let mut misplaced: Vec<_> = replies.iter().enumerate().filter_map(misplaced).collect();
+        for _ in 0..MOST_ROUNDS {
+            let Some((_, redirection)) = misplaced.first().cloned() else {
+                break;
+            };
+            let node = match &redirection {
+                Redirection::Moved(address) | Redirection::Ask(address) => guide.node_at(address),
+                Redirection::TryAgain => {
+                    sleep(PAUSE).await;
+                    Some(self.node.clone())
+                }
+            };
+            let Some(node) = node else {
+                break;
+            };
+            let flow = node.connected().await;
+            let together: Vec<_> = misplaced
+                .extract_if(.., |(_, other)| *other == redirection)
+                .map(|(index, _)| index)
+                .collect();
+            let resent = together.iter().map(|index| commands[*index]);
+            let answers = send(&flow, resent, matches!(redirection, Redirection::Ask(_))).await?;
+            for (index, answer) in together.into_iter().zip(answers) {
+                node.hear(&flow, &answer);
+                if let Some(further) = Redirection::of(&answer, &flow.address) {
+                    misplaced.push((index, further));
+                }
+                replies[index] = answer;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn send(
+    flow: &Flow,
+    commands: impl Iterator<Item = &Cmd>,
+    asking: bool,
+) -> RedisResult<Vec<Value>> {
+    let mut pipeline = Pipeline::new();
+    for command in commands {
+        if asking {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(command.clone());
+    }
+    let mut connection = flow.connection.clone();
+    let replies = connection
+        .send_packed_commands(&pipeline, 0, pipeline.len())
+        .await?
+        .into_iter();
+    Ok(if asking {
+        replies.skip(1).step_by(2).collect()
+    } else {
+        replies.collect()
+    })
+}
+
+fn target(error: &ServerError, asked: &Address) -> Option<Address> {
+    // As in `MOVED 3999 127.0.0.1:6381`; an IPv6 address has colons of its own.
+    let (_slot, address) = error.details()?.split_once(' ')?;
+    let (host, port) = address.rsplit_once(':')?;
+    named(host, port.parse().ok()?, asked)
+}
+
+/// A batch can be scattered over a few servers, and each redirected once more; where it takes more
+/// they do not agree yet.
+const MOST_ROUNDS: usize = 16;
+const PAUSE: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redirection(error: &str) -> Option<Redirection> {
+        let reply = redis::parse_redis_value(format!("-{error}\r\n").as_bytes());
+        Redirection::of(&reply.expect("a reply"), &Address::tcp("asked", 1))
+    }
+
+    #[test]
+    fn a_refusal_says_where_a_command_belongs() {
+        for (error, expected) in [
+            (
+                "MOVED 3999 10.0.0.1:7",
+                Some(Redirection::Moved(Address::tcp("10.0.0.1", 7))),
+            ),
+            (
+                "MOVED 3999 ::1:7",
+                Some(Redirection::Moved(Address::tcp("::1", 7))),
+            ),
+            (
+                "MOVED 3999 :7",
+                Some(Redirection::Moved(Address::tcp("asked", 7))),
+            ),
+            (
+                "ASK 3999 host:65535",
+                Some(Redirection::Ask(Address::tcp("host", 65535))),
+            ),
+            (
+                "TRYAGAIN Multiple keys request",
+                Some(Redirection::TryAgain),
+            ),
+            ("MOVED 3999 host:65536", None),
+            ("MOVED 3999 host", None),
+            ("MOVED", None),
+            ("ERR MOVED 3999 host:1", None),
+        ] {
+            assert_eq!(redirection(error), expected, "{error}");
+        }
+        assert_eq!(
+            Redirection::of(&Value::Nil, &Address::tcp("asked", 1)),
+            None
+        );
+    }
+}

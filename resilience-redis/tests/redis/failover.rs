@@ -1,0 +1,179 @@
+//! What callers hear while a server is lost and another takes its place.
+
+use std::{env, time::Duration};
+
+use resilience_core::{Clock, Error};
+use resilience_redis::{
+    RedisStore, StoreError,
+    rate_limit::{Policy, Quota, RateLimiter},
+};
+use tokio::time::sleep;
+
+use crate::support::{POLL, RedisCluster, RedisSentinels, RedisServer, eventually, patient};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_millis(50);
+/// Enough that every owner of a cluster has some.
+const KEYS: u64 = 24;
+
+/// `bar` where the machine is ours alone, as `STRICT_TIMES` says; else far above it, since a loaded
+/// machine wakes us, and the servers, when it likes.
+fn within(bar: Duration) -> Duration {
+    if env::var_os("STRICT_TIMES").is_some() {
+        bar
+    } else {
+        bar * 3
+    }
+}
+
+/// How much later than its deadline a call may end.
+fn slack() -> Duration {
+    if env::var_os("STRICT_TIMES").is_some() {
+        Duration::from_millis(5)
+    } else {
+        Duration::from_millis(450)
+    }
+}
+
+async fn limiter(url: &str, deadline: Duration) -> RateLimiter {
+    let settings = patient()
+        .decision_timeout(deadline)
+        .connect_timeout(Duration::from_secs(1));
+    let store = RedisStore::connect(url, settings).await.expect("a store");
+    let policy = Policy::new("test", Quota::new(1 << 40, MINUTE));
+    store.rate_limiter(&policy).expect("a valid policy")
+}
+
+async fn take(limiter: &RateLimiter, key: u64) -> Result<(), StoreError> {
+    match limiter.try_take(&key).await {
+        Ok(_) => Ok(()),
+        Err(Error::Inner(error)) => Err(error),
+        Err(Error::Rejected(rejected)) => panic!("{rejected}"),
+    }
+}
+
+/// How long it takes until every key is decided again, each decision in time.
+async fn recovery(limiter: &RateLimiter) -> Duration {
+    let clock = Clock::system();
+    let start = clock.now();
+    eventually(async || {
+        let mut all = Some(());
+        for key in 0..KEYS {
+            let asked = clock.now();
+            if take(limiter, key).await.is_err() {
+                all = None;
+            }
+            let waited = clock.now().saturating_since(asked);
+            assert!(waited <= DEADLINE + slack(), "{waited:?}");
+        }
+        all
+    })
+    .await;
+    clock.now().saturating_since(start)
+}
+
+/// Takes from every key, again and again, until `done`; no call may fail.
+async fn takes_without_error(limiter: &RateLimiter, mut done: impl AsyncFnMut() -> bool) {
+    let mut rounds_after = 0;
+    while rounds_after < 20 {
+        for key in 0..KEYS {
+            take(limiter, key).await.expect("no error");
+        }
+        if rounds_after > 0 || done().await {
+            rounds_after += 1;
+        }
+        sleep(POLL).await;
+    }
+}
+
+async fn role(server: &RedisServer) -> String {
+    let role: Vec<redis::Value> = server.ask("ROLE").await;
+    redis::from_redis_value(role[0].clone()).expect("a word")
+}
+
+#[tokio::test]
+async fn a_cluster_decides_again_soon_after_an_owner_was_killed() {
+    let mut cluster = RedisCluster::start().await;
+    let limiter = limiter(&cluster.url(), DEADLINE).await;
+    recovery(&limiter).await;
+    for owner in cluster.owners() {
+        assert!(owner.ask::<u64>("DBSIZE").await > 0);
+    }
+    cluster.members[0].kill();
+    let outage = recovery(&limiter).await;
+    println!("decided again after {outage:?}");
+    assert!(outage < within(Duration::from_secs(6)), "{outage:?}");
+    // It comes back with nothing, thinks for a moment that it owns what it owned, and is told.
+    cluster.members[0].start_again().await;
+    eventually(async || (role(&cluster.members[0]).await == "slave").then_some(())).await;
+    recovery(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_cluster_decides_again_soon_after_an_owner_froze() {
+    let cluster = RedisCluster::start().await;
+    let limiter = limiter(&cluster.url(), DEADLINE).await;
+    recovery(&limiter).await;
+    cluster.members[1].freeze();
+    let outage = recovery(&limiter).await;
+    println!("decided again after {outage:?}");
+    assert!(outage < within(Duration::from_secs(6)), "{outage:?}");
+    cluster.members[1].thaw();
+    eventually(async || (role(&cluster.members[1]).await == "slave").then_some(())).await;
+    recovery(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_graceful_failover_of_a_cluster_costs_no_error() {
+    let cluster = RedisCluster::start().await;
+    let limiter = limiter(&cluster.url(), Duration::from_secs(10)).await;
+    let replica = cluster.replica_of(2);
+    replica.tell("CLUSTER FAILOVER").await;
+    takes_without_error(&limiter, async || role(replica).await == "master").await;
+}
+
+#[tokio::test]
+async fn sentinels_lead_to_the_new_primary_soon_after_the_old_was_killed() {
+    let mut servers = RedisSentinels::start().await;
+    let limiter = limiter(&servers.url(), DEADLINE).await;
+    recovery(&limiter).await;
+    servers.primary.kill();
+    let outage = recovery(&limiter).await;
+    println!("decided again after {outage:?}");
+    assert!(outage < within(Duration::from_secs(4)), "{outage:?}");
+    assert!(servers.replica.ask::<u64>("DBSIZE").await > 0);
+}
+
+#[tokio::test]
+async fn sentinels_lead_to_the_new_primary_soon_after_the_old_froze() {
+    let servers = RedisSentinels::start().await;
+    let limiter = limiter(&servers.url(), DEADLINE).await;
+    recovery(&limiter).await;
+    // One of those that watch may be gone as well.
+    servers.sentinels[0].freeze();
+    servers.primary.freeze();
+    let outage = recovery(&limiter).await;
+    println!("decided again after {outage:?}");
+    assert!(outage < within(Duration::from_secs(4)), "{outage:?}");
+    assert!(servers.replica.ask::<u64>("DBSIZE").await > 0);
+}
+
+#[tokio::test]
+async fn a_graceful_failover_by_sentinels_costs_no_error() {
+    let servers = RedisSentinels::start().await;
+    let limiter = limiter(&servers.url(), Duration::from_secs(10)).await;
+    take(&limiter, 0).await.expect("the primary is up");
+    servers.sentinels[1].tell("SENTINEL FAILOVER dishes").await;
+    let mut fresh = KEYS;
+    takes_without_error(&limiter, async || {
+        if role(&servers.replica).await != "master" {
+            return false;
+        }
+        // The old primary serves on for seconds: who still writes to it writes in vain.
+        let before: u64 = servers.replica.ask("DBSIZE").await;
+        fresh += 1;
+        take(&limiter, fresh).await.expect("no error");
+        servers.replica.ask::<u64>("DBSIZE").await > before
+    })
+    .await;
+}

@@ -1,0 +1,104 @@
+//! A cluster of three owners with a replica each.
+
+use super::{RedisServer, eventually};
+
+/// Six servers: three owners of a third of the slots each, then a replica of each.
+pub(crate) struct RedisCluster {
+    pub(crate) members: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    /// A cluster in which everybody knows everybody.
+    pub(crate) async fn start() -> Self {
+        let mut members = Vec::new();
+        for _ in 0..2 * OWNERS {
+            members.push(RedisServer::start_with(&ARGUMENTS).await);
+        }
+        let cluster = Self { members };
+        for (index, owner) in cluster.owners().iter().enumerate() {
+            let first = index * SLOTS / OWNERS;
+            let last = (index + 1) * SLOTS / OWNERS;
+            let slots: Vec<String> = (first..last).map(|slot| slot.to_string()).collect();
+            owner
+                .tell(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")))
+                .await;
+        }
+        for (index, member) in cluster.members.iter().enumerate() {
+            member
+                .tell(&format!("CLUSTER SET-CONFIG-EPOCH {}", index + 1))
+                .await;
+        }
+        let first = &cluster.members[0];
+        for other in &cluster.members[1..] {
+            other
+                .tell(&format!("CLUSTER MEET 127.0.0.1 {}", first.port()))
+                .await;
+        }
+        for member in &cluster.members {
+            eventually(async || {
+                let nodes: String = member.ask("CLUSTER NODES").await;
+                let known = nodes.lines().filter(|line| !line.contains("handshake"));
+                (known.count() == 2 * OWNERS).then_some(())
+            })
+            .await;
+        }
+        for (owner, replica) in cluster.owners().iter().zip(&cluster.members[OWNERS..]) {
+            let id: String = owner.ask("CLUSTER MYID").await;
+            replica.tell(&format!("CLUSTER REPLICATE {id}")).await;
+        }
+        cluster.settles().await;
+        cluster
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<_> = self.members[..2]
+            .iter()
+            .map(|member| format!("127.0.0.1:{}", member.port()))
+            .collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
+
+    /// Those who own slots as the cluster begins.
+    pub(crate) fn owners(&self) -> &[RedisServer] {
+        &self.members[..OWNERS]
+    }
+
+    /// The replica of one of [`owners`](Self::owners).
+    pub(crate) fn replica_of(&self, owner: usize) -> &RedisServer {
+        &self.members[OWNERS + owner]
+    }
+
+    /// Waits until all members serve and every replica has its owner's data.
+    async fn settles(&self) {
+        for member in &self.members {
+            eventually(async || {
+                let info: String = member.ask("CLUSTER INFO").await;
+                let nodes: String = member.ask("CLUSTER NODES").await;
+                let replicas = nodes.lines().filter(|line| line.contains("slave"));
+                (info.contains("cluster_state:ok") && replicas.count() == OWNERS).then_some(())
+            })
+            .await;
+        }
+        for replica in &self.members[OWNERS..] {
+            eventually(async || {
+                let info: String = replica.ask("INFO replication").await;
+                info.contains("master_link_status:up").then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+const OWNERS: usize = 3;
+const SLOTS: usize = 16384;
+const ARGUMENTS: [&str; 8] = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "2000",
+    // Else a replica that has just begun is not good enough to take over.
+    "--cluster-replica-validity-factor",
+    "0",
+    "--repl-diskless-sync-delay",
+    "0",
+];

@@ -1,0 +1,187 @@
+//! One `redis-server`.
+
+use std::{env, fs, io::ErrorKind, net::TcpListener, process::Command, time::Duration};
+
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+use resilience_redis::{
+    RedisStore,
+    rate_limit::{Policy, Quota, RateLimiter},
+};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use super::{PATIENCE, POLL, Process, patient};
+
+/// A server on a free port of the loopback, without persistence, killed when dropped.
+pub(crate) struct RedisServer {
+    process: Process,
+    port: u16,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// `arguments` come last, as on the command line.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        Self::start_as("save \"\"\nappendonly no\n", arguments).await
+    }
+
+    /// `configuration` is what stands in the file that the server reads, and may write.
+    pub(crate) async fn start_as(configuration: &str, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        for _ in 0..PORTS_TO_TRY {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let port = Self::free_port();
+            let file = directory.path().join(CONFIGURATION);
+            let text = format!("port {port}\nbind 127.0.0.1\n{configuration}");
+            fs::write(file, text).expect("our own directory");
+            let mut server = Self {
+                process: spawn(&arguments, &directory),
+                port,
+                arguments: arguments.clone(),
+                directory,
+            };
+            // Else somebody took the port between our look and the server's bind.
+            if server.is_ready().await {
+                return server;
+            }
+        }
+        panic!("redis-server did not come up on any of {PORTS_TO_TRY} free ports");
+    }
+
+    /// A port that nobody listens on, nor on the one that the bus of a cluster has beside it. Below
+    /// those that systems give to connections, so that it stays free while its server is away.
+    pub(crate) fn free_port() -> u16 {
+        let is_free = |port: &u16| {
+            let bind = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+            bind(*port) && bind(*port + BUS)
+        };
+        let mut ports = std::iter::repeat_with(|| fastrand::u16(PORTS)).take(1000);
+        ports.find(is_free).expect("a free port")
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A store with time enough for a loaded machine; only tests of deadlines use less.
+    pub(crate) async fn store(&self) -> RedisStore {
+        RedisStore::connect(&self.url(), patient())
+            .await
+            .expect("the server is up")
+    }
+
+    pub(crate) async fn limiter(&self, limit: u64, per: Duration) -> RateLimiter {
+        let policy = Policy::new("test", Quota::new(limit, per));
+        self.store()
+            .await
+            .rate_limiter(&policy)
+            .expect("a valid policy")
+    }
+
+    /// A connection past the library, to look behind its back.
+    pub(crate) async fn raw(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("a valid URL");
+        client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("the server is up")
+    }
+
+    /// What the server answers to `command`, whose words stand between spaces.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        let mut words = redis::Cmd::new();
+        words.arg(command.split_whitespace().collect::<Vec<_>>());
+        let answer = words.query_async(&mut self.raw().await).await;
+        answer.unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// Has the server do `command`.
+    pub(crate) async fn tell(&self, command: &str) {
+        let _: redis::Value = self.ask(command).await;
+    }
+
+    /// The URL of a new user who may do what `rules` say, on the library's keys alone.
+    pub(crate) async fn user(&self, rules: &str) -> String {
+        self.tell(&format!(
+            "ACL SETUSER user on >secret ~resilience:* {rules}"
+        ))
+        .await;
+        format!("redis://user:secret@127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts the server again, empty, on the same port.
+    pub(crate) async fn start_again(&mut self) {
+        self.process = spawn(&self.arguments, &self.directory);
+        assert!(self.is_ready().await, "the port is taken");
+    }
+
+    /// Stops the process where it stands: its sockets stay open and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// Waits until this very process answers on the port; `false` where it ended instead.
+    async fn is_ready(&mut self) -> bool {
+        let ours = format!("process_id:{}\r\n", self.process.id());
+        let client = redis::Client::open(self.url()).expect("a valid URL");
+        let poll = async {
+            while !self.process.has_ended() {
+                if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+                    let info = redis::cmd("INFO").arg("server").to_owned();
+                    match info.query_async::<String>(&mut connection).await {
+                        Ok(info) => return info.contains(&ours),
+                        // A server with a password is up as well, and nobody else's has ours.
+                        Err(error) if error.code() == Some("NOAUTH") => return true,
+                        Err(_) => {}
+                    }
+                }
+                sleep(POLL).await;
+            }
+            false
+        };
+        timeout(PATIENCE, poll).await.unwrap_or(false)
+    }
+}
+
+fn spawn(arguments: &[String], directory: &TempDir) -> Process {
+    let program = env::var_os(PROGRAM).unwrap_or_else(|| "redis-server".into());
+    let mut command = Command::new(&program);
+    command
+        .arg(CONFIGURATION)
+        .args(arguments)
+        .current_dir(directory.path());
+    match Process::start(&mut command) {
+        Err(error) if error.kind() == ErrorKind::NotFound => panic!(
+            "these tests need `redis-server` on the PATH (Debian: apt-get install redis-server), \
+             or {PROGRAM} to name another binary of a server"
+        ),
+        process => process.expect("redis-server starts"),
+    }
+}
+
+/// Names the binary of the server, where it is not the `redis-server` on the PATH.
+const PROGRAM: &str = "REDIS_SERVER";
+const CONFIGURATION: &str = "redis.conf";
+/// With the bus of each they end at 30000.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
+/// Where the bus of a cluster listens, above the port.
+const BUS: u16 = 10_000;
+const PORTS_TO_TRY: usize = 10;

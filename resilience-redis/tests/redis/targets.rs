@@ -1,0 +1,98 @@
+//! The ways in: by TLS and by a local socket, with the logins that each server asks for.
+
+use std::time::Duration;
+
+use resilience_redis::{
+    RedisStore, StoreError, Target,
+    rate_limit::{Policy, Quota},
+};
+
+use crate::support::{Certificates, RedisServer, patient};
+
+async fn serves(target: impl Into<Target>) -> Result<(), StoreError> {
+    let store = RedisStore::connect(target.into(), patient()).await?;
+    let policy = Policy::new("test", Quota::new(5, Duration::from_secs(60)));
+    let limiter = store.rate_limiter(&policy).expect("a valid policy");
+    limiter
+        .try_take("key")
+        .await
+        .map(drop)
+        .map_err(|error| error.into_inner().expect("no refusal"))
+}
+
+fn target(url: &str) -> Target {
+    Target::parse(url).expect("a valid URL")
+}
+
+#[tokio::test]
+async fn over_tls_both_sides_prove_who_they_are() {
+    let certificates = Certificates::make();
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let port = RedisServer::free_port().to_string();
+    let mut options = certificates.options(folder.path());
+    options.extend(["--tls-port", &port].map(str::to_owned));
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let _server = RedisServer::start_with(&options).await;
+
+    let stranger = target(&format!("rediss://localhost:{port}"));
+    let known = stranger.clone().root_certificate(certificates.authority);
+    let (certificate, key) = certificates.client;
+    let ours = known.clone().client_certificate(certificate, key);
+    serves(ours.clone()).await.expect("both are known");
+    assert_eq!(serves(known).await, Err(StoreError::Untrusted));
+    assert_eq!(serves(stranger).await, Err(StoreError::Untrusted));
+    let broken = ours.root_certificate("-----BEGIN CERTIFICATE-----");
+    let error = serves(broken).await;
+    assert!(
+        matches!(error, Err(StoreError::InvalidTarget(_))),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_not_believed() {
+    let certificates = Certificates::make();
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let port = RedisServer::free_port().to_string();
+    let mut options = certificates.options(folder.path());
+    options.extend(["--tls-auth-clients", "no", "--tls-port", &port].map(str::to_owned));
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let _server = RedisServer::start_with(&options).await;
+
+    for (host, expected) in [
+        ("127.0.0.1", Ok(())),
+        ("localhost", Ok(())),
+        ("127.0.0.2", Err(StoreError::Unavailable)),
+        ("[::ffff:127.0.0.1]", Err(StoreError::Untrusted)),
+    ] {
+        let target = target(&format!("rediss://{host}:{port}"));
+        let target = target.root_certificate(certificates.authority.as_str());
+        assert_eq!(serves(target).await, expected, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_local_socket_is_a_way_in() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let socket = folder.path().join("redis.sock");
+    let socket = socket.to_str().expect("a plain path");
+    let server = RedisServer::start_with(&["--unixsocket", socket]).await;
+    serves(target(&format!("unix://{socket}?db=2")))
+        .await
+        .expect("the socket is there");
+    let keyspace: String = server.ask("INFO keyspace").await;
+    assert!(keyspace.contains("db2:keys=1"), "{keyspace}");
+    assert_eq!(
+        serves(target(&format!("unix://{socket}x"))).await,
+        Err(StoreError::Unavailable)
+    );
+}
+
+#[tokio::test]
+async fn a_server_without_resp3_is_spoken_to_in_resp2() {
+    let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]).await;
+    assert!(serves(target(&server.url())).await.is_err());
+    serves(target(&format!("{}?protocol=resp2", server.url())))
+        .await
+        .expect("it is understood");
+}
