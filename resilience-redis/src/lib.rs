@@ -44,10 +44,17 @@
 //!
 //! # What the server must allow
 //!
-//! `+eval +evalsha +time +get +set +unlink` on the keys `~resilience:*` (or your prefix), and for
-//! [`rate_limit::RateLimiter::clear_all`] also `+scan +ping +unwatch`, for [`lock`] also
-//! `+pexpire +pttl`, for [`stock`] also `+pexpire +del +hdel +hexists +hget +hset +zadd
-//! +zrangebyscore +zrem`.
+//! To the user that a store logs in as, on the keys `~resilience:*` (or your prefix):
+//!
+//! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
+//! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink`, and for
+//!   [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
+//! - For [`lock`] `+eval +evalsha +time +get +set +unlink +pexpire +pttl`.
+//! - For [`stock`] `+eval +evalsha +time +pexpire +del +hdel +hexists +hget +hset +zadd
+//!   +zrangebyscore +zrem`.
+//!
+//! To the user of the sentinels, where they ask for one, `+sentinel|master +subscribe +ping` and the
+//! channel `&+switch-master`.
 //!
 //! # What Redis itself does not promise
 //!

@@ -133,7 +133,7 @@ async fn a_server_without_answers_ends_the_work_before_another_can_begin() {
 async fn a_process_that_stood_still_takes_no_further_step() {
     let server = RedisServer::start().await;
     let guard = take(&server.locks(SHORT).await).await;
-    let mut raw = redis::Client::open(server.url())
+    let mut raw = redis::Client::open(server.open_url())
         .expect("a valid URL")
         .get_connection()
         .expect("the server is up");

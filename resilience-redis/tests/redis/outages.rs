@@ -216,7 +216,7 @@ async fn a_connection_that_is_reset_is_made_anew() {
 #[tokio::test]
 async fn a_server_that_forgot_our_login_is_logged_in_to_again() {
     let server = RedisServer::start().await;
-    let limiter = hasty_limiter(&server.url()).await;
+    let limiter = hasty_limiter(&server.open_url()).await;
     server.tell("CONFIG SET requirepass another").await;
     let mut raw = redis::Client::open(format!("redis://:another@127.0.0.1:{}", server.port()))
         .expect("a valid URL")

@@ -1,6 +1,6 @@
 //! A cluster of three owners with a replica each.
 
-use super::{RedisServer, eventually};
+use super::{RedisServer, eventually, server::USER};
 
 /// Six servers: three owners of a third of the slots each, then a replica of each.
 pub(crate) struct RedisCluster {
@@ -55,7 +55,7 @@ impl RedisCluster {
             .iter()
             .map(|member| format!("127.0.0.1:{}", member.port()))
             .collect();
-        format!("redis-cluster://{}", hosts.join(","))
+        format!("redis-cluster://{USER}:{USER}@{}", hosts.join(","))
     }
 
     /// Those who own slots as the cluster begins.

@@ -14,6 +14,8 @@ use tokio::{
     time::sleep,
 };
 
+use super::server::USER;
+
 /// Hands connections on to a server, as well as it is told to.
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -62,7 +64,7 @@ impl Proxy {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://{}", self.address)
+        format!("redis://{USER}:{USER}@{}", self.address)
     }
 
     /// Carries nothing more over the connections that stand now, without closing them, as a

@@ -1,6 +1,6 @@
 //! A server with a replica, and three sentinels that watch it.
 
-use super::{RedisServer, eventually};
+use super::{RedisServer, eventually, server::USER};
 
 /// A primary and its replica, watched by three sentinels under the name `dishes`.
 pub(crate) struct RedisSentinels {
@@ -56,6 +56,9 @@ impl RedisSentinels {
             .iter()
             .map(|sentinel| format!("127.0.0.1:{}", sentinel.port()))
             .collect();
-        format!("redis-sentinel://{}?service=dishes", hosts.join(","))
+        format!(
+            "redis-sentinel://{USER}:{USER}@{}?service=dishes",
+            hosts.join(",")
+        )
     }
 }

@@ -27,7 +27,8 @@ impl RedisServer {
 
     /// `arguments` come last, as on the command line.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
-        Self::start_as("save \"\"\nappendonly no\n", arguments).await
+        let user = format!("user {USER} on >{USER} {}", documented_permissions());
+        Self::start_as(&format!("save \"\"\nappendonly no\n{user}\n"), arguments).await
     }
 
     /// `configuration` is what stands in the file that the server reads, and may write.
@@ -68,7 +69,14 @@ impl RedisServer {
         self.port
     }
 
+    /// The way in for the library, as a user who may do what its documentation asks for and
+    /// nothing else: whatever passes the tests passes them under these permissions.
     pub(crate) fn url(&self) -> String {
+        format!("redis://{USER}:{USER}@127.0.0.1:{}", self.port)
+    }
+
+    /// The way in for a test itself, which may do everything.
+    pub(crate) fn open_url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
@@ -89,7 +97,7 @@ impl RedisServer {
 
     /// A connection past the library, to look behind its back.
     pub(crate) async fn raw(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(self.url()).expect("a valid URL");
+        let client = redis::Client::open(self.open_url()).expect("a valid URL");
         client
             .get_multiplexed_async_connection()
             .await
@@ -141,7 +149,7 @@ impl RedisServer {
     /// Waits until this very process answers on the port; `false` where it ended instead.
     async fn is_ready(&mut self) -> bool {
         let ours = format!("process_id:{}\r\n", self.process.id());
-        let client = redis::Client::open(self.url()).expect("a valid URL");
+        let client = redis::Client::open(self.open_url()).expect("a valid URL");
         let poll = async {
             while !self.process.has_ended() {
                 if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
@@ -159,6 +167,23 @@ impl RedisServer {
         };
         timeout(PATIENCE, poll).await.unwrap_or(false)
     }
+}
+
+/// The permissions that the library's documentation asks for, as an ACL has them, with the keys of
+/// other prefixes that tests use.
+fn documented_permissions() -> String {
+    let text = include_str!("../../../src/lib.rs");
+    let (_, section) = text
+        .split_once("//! # What the server must allow")
+        .expect("the section");
+    let (section, _) = section
+        .split_once("To the user of the sentinels")
+        .expect("its end");
+    let words = section.split(|mark: char| mark.is_whitespace() || mark == '`');
+    let rules: Vec<_> = words
+        .filter(|word| word.starts_with(['+', '~', '&']))
+        .collect();
+    format!("~p:* {}", rules.join(" "))
 }
 
 fn spawn(arguments: &[String], directory: &TempDir) -> Process {
@@ -179,6 +204,8 @@ fn spawn(arguments: &[String], directory: &TempDir) -> Process {
 
 /// Names the binary of the server, where it is not the `redis-server` on the PATH.
 const PROGRAM: &str = "REDIS_SERVER";
+/// The name and the password of the user that the library logs in as.
+pub(super) const USER: &str = "library";
 const CONFIGURATION: &str = "redis.conf";
 /// With the bus of each they end at 30000.
 const PORTS: std::ops::Range<u16> = 10_000..20_000;
