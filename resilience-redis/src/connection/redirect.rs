@@ -43,14 +43,18 @@ impl Wire {
         };
         let misplaced = |(index, reply)| Some((index, Redirection::of(reply, &self.flow.address)?));
         let mut misplaced: Vec<_> = replies.iter().enumerate().filter_map(misplaced).collect();
-        for _ in 0..MOST_ROUNDS {
-            let Some((_, redirection)) = misplaced.first().cloned() else {
-                break;
-            };
+        let (mut hops, mut pause) = (0, SHORTEST_PAUSE);
+        while let Some((_, redirection)) = misplaced.first().cloned()
+            && hops < MOST_HOPS
+        {
             let node = match &redirection {
-                Redirection::Moved(address) | Redirection::Ask(address) => guide.node_at(address),
+                Redirection::Moved(address) | Redirection::Ask(address) => {
+                    hops += 1;
+                    guide.node_at(address)
+                }
                 Redirection::TryAgain => {
-                    sleep(PAUSE).await;
+                    sleep(pause).await;
+                    pause = LONGEST_PAUSE.min(2 * pause);
                     Some(self.node.clone())
                 }
             };
@@ -109,8 +113,10 @@ fn target(error: &ServerError, asked: &Address) -> Option<Address> {
 
 /// A batch can be scattered over a few servers, and each redirected once more; where it takes more
 /// they do not agree yet.
-const MOST_ROUNDS: usize = 16;
-const PAUSE: Duration = Duration::from_millis(2);
+const MOST_HOPS: u32 = 16;
+/// Between attempts, while keys are on their way: they arrive one by one.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

@@ -177,3 +177,75 @@ async fn a_graceful_failover_by_sentinels_costs_no_error() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_slot_that_moves_costs_no_error_and_no_count() {
+    let cluster = RedisCluster::start().await;
+    let store = RedisStore::connect(&cluster.url(), patient()).await;
+    // Two quotas are two keys of one slot, so that one can be here and one there.
+    let policy = Policy::new("test", Quota::new(100, MINUTE)).and(Quota::new(200, 2 * MINUTE));
+    let limiter = store
+        .expect("a store")
+        .rate_limiter(&policy)
+        .expect("a valid policy");
+    let mut taken = 0;
+    let mut takes = async || {
+        taken += 1;
+        let quota = limiter.try_take("key").await.expect("no error");
+        assert_eq!(quota.remaining, 100 - taken);
+    };
+    takes().await;
+    let mut from = 0;
+    let mut keys: Vec<String> = Vec::new();
+    for (index, owner) in cluster.owners().iter().enumerate() {
+        let found: Vec<String> = owner.ask("KEYS *").await;
+        if !found.is_empty() {
+            (from, keys) = (index, found);
+        }
+    }
+    let to = (from + 1) % cluster.owners().len();
+    let [one, other] = &keys[..] else {
+        panic!("{keys:?}");
+    };
+
+    cluster.begin_to_move(one, from, to).await;
+    takes().await;
+    cluster.move_key(one, from, to).await;
+    // Neither has both by now: the call waits until one has.
+    let move_other = async {
+        sleep(Duration::from_millis(20)).await;
+        cluster.move_key(other, from, to).await;
+    };
+    tokio::join!(takes(), move_other);
+    takes().await;
+    cluster.end_move(one, from, to).await;
+    takes().await;
+
+    // Once it is known who owns the slot, the old owner is asked no more.
+    let refusals = async || {
+        let info: String = cluster.members[from].ask("INFO errorstats").await;
+        let line = info
+            .lines()
+            .find(|line| line.starts_with("errorstat_MOVED"));
+        line.map(str::to_owned)
+    };
+    eventually(async || {
+        let before = refusals().await;
+        takes().await;
+        (refusals().await == before).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_stands_on_all_owners_is_found_and_deleted() {
+    let cluster = RedisCluster::start().await;
+    let limiter = limiter(&cluster.url(), Duration::from_secs(10)).await;
+    for key in 0..KEYS {
+        take(&limiter, key).await.expect("no error");
+    }
+    assert_eq!(limiter.clear_all().await, Ok(KEYS));
+    for owner in cluster.owners() {
+        assert_eq!(owner.ask::<u64>("DBSIZE").await, 0);
+    }
+}

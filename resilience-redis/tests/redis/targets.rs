@@ -7,7 +7,7 @@ use resilience_redis::{
     rate_limit::{Policy, Quota},
 };
 
-use crate::support::{Certificates, RedisServer, patient};
+use crate::support::{Certificates, RedisServer, eventually, patient};
 
 async fn serves(target: impl Into<Target>) -> Result<(), StoreError> {
     let store = RedisStore::connect(target.into(), patient()).await?;
@@ -95,4 +95,52 @@ async fn a_server_without_resp3_is_spoken_to_in_resp2() {
     serves(target(&format!("{}?protocol=resp2", server.url())))
         .await
         .expect("it is understood");
+}
+
+#[tokio::test]
+async fn a_cluster_is_reached_over_tls() {
+    let certificates = Certificates::make();
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let port = RedisServer::free_port().to_string();
+    let mut options = certificates.options(folder.path());
+    options.extend(["--tls-auth-clients", "no", "--tls-port", &port].map(str::to_owned));
+    options.extend(["--cluster-enabled", "yes", "--tls-cluster", "yes"].map(str::to_owned));
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let server = RedisServer::start_with(&options).await;
+    let slots: Vec<_> = (0..16384).map(|slot| slot.to_string()).collect();
+    server
+        .tell(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")))
+        .await;
+    let target = target(&format!("rediss-cluster://localhost:{port}"));
+    let target = target.root_certificate(certificates.authority);
+    eventually(async || serves(target.clone()).await.ok()).await;
+}
+
+#[tokio::test]
+async fn sentinels_and_servers_have_logins_of_their_own() {
+    let server = RedisServer::start_with(&["--requirepass", "for-servers"]).await;
+    let watch = format!(
+        "requirepass for-sentinels\n\
+         sentinel monitor dishes 127.0.0.1 {} 1\n\
+         sentinel auth-pass dishes for-servers\n",
+        server.port()
+    );
+    let sentinel = RedisServer::start_as(&watch, &["--sentinel"]).await;
+    let host = format!("127.0.0.1:{}", sentinel.port());
+    for (login, service, ours, expected) in [
+        (":for-servers@", "dishes", "for-sentinels", Ok(())),
+        (":for-servers@", "dishes", "wrong", Err("WRONGPASS")),
+        (":wrong@", "dishes", "for-sentinels", Err("WRONGPASS")),
+        (":for-servers@", "unknown", "for-sentinels", Err("ERR")),
+    ] {
+        let url =
+            format!("redis-sentinel://{login}{host}?service={service}&sentinel_password={ours}");
+        match (serves(target(&url)).await, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(StoreError::Unauthorized(code) | StoreError::Server(code)), Err(expected)) => {
+                assert_eq!(code.as_str(), expected, "{url}");
+            }
+            (answer, expected) => panic!("{url}: {answer:?}, not {expected:?}"),
+        }
+    }
 }

@@ -68,6 +68,45 @@ impl RedisCluster {
         &self.members[OWNERS + owner]
     }
 
+    /// Begins to move the slot of `key` from one member to another: keys that are not there any
+    /// more are asked for at the other.
+    pub(crate) async fn begin_to_move(&self, key: &str, from: usize, to: usize) {
+        let (from, to) = (&self.members[from], &self.members[to]);
+        let slot: u16 = from.ask(&format!("CLUSTER KEYSLOT {key}")).await;
+        let id = async |member: &RedisServer| member.ask::<String>("CLUSTER MYID").await;
+        to.tell(&format!(
+            "CLUSTER SETSLOT {slot} IMPORTING {}",
+            id(from).await
+        ))
+        .await;
+        from.tell(&format!(
+            "CLUSTER SETSLOT {slot} MIGRATING {}",
+            id(to).await
+        ))
+        .await;
+    }
+
+    /// Moves one key of a slot that is being moved.
+    pub(crate) async fn move_key(&self, key: &str, from: usize, to: usize) {
+        let port = self.members[to].port();
+        self.members[from]
+            .tell(&format!("MIGRATE 127.0.0.1 {port} {key} 0 5000"))
+            .await;
+    }
+
+    /// Ends the move of the slot of `key`, all of whose keys have been moved.
+    pub(crate) async fn end_move(&self, key: &str, from: usize, to: usize) {
+        let slot: u16 = self.members[to]
+            .ask(&format!("CLUSTER KEYSLOT {key}"))
+            .await;
+        let id: String = self.members[to].ask("CLUSTER MYID").await;
+        for member in [to, from] {
+            self.members[member]
+                .tell(&format!("CLUSTER SETSLOT {slot} NODE {id}"))
+                .await;
+        }
+    }
+
     /// Waits until all members serve and every replica has its owner's data.
     async fn settles(&self) {
         for member in &self.members {
