@@ -15,8 +15,7 @@
 //!
 //! match orders.try_take("user 42").await {
 //!     Ok(quota) => println!("{} more", quota.remaining),
-//!     Err(resilience_core::Error::Rejected(no)) => println!("wait {:?}", no.retry_after()),
-//!     Err(resilience_core::Error::Inner(away)) => println!("nobody counts: {away}"),
+//!     Err(no) => println!("wait {:?}", no.retry_after()),
 //! }
 //! # Ok(())
 //! # }
@@ -38,16 +37,16 @@
 //!
 //! - One store, [`RedisStore`], with [`rate_limit`], [`lock`] and [`stock`] in it. No Tower layer stands on
 //!   it yet: call [`rate_limit::RateLimiter::try_take`].
-//! - When Redis is away the caller hears a [`StoreError`] and decides; there is no local share of the quota
-//!   to fall back on.
-//! - Decisions are not batched, and a key known to be exhausted is still asked for.
+//! - When Redis is away a limit refuses, as [`StoreUnavailable`](resilience_core::Reason); there is no
+//!   local share of the quota to fall back on.
 //!
 //! # What the server must allow
 //!
 //! To the user that a store logs in as, on the keys `~resilience:*` (or your prefix):
 //!
 //! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
-//! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink`, and for
+//! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +decr +incrby +decrby +mget
+//!   +pexpire +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush`, and for
 //!   [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
 //! - For [`lock`] `+eval +evalsha +time +get +set +unlink +pexpire +pttl`.
 //! - For [`stock`] `+eval +evalsha +time +pexpire +del +hdel +hexists +hget +hset +zadd

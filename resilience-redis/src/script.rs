@@ -53,20 +53,32 @@ impl Script {
         keys: &[String],
         arguments: impl ToRedisArgs + Copy,
     ) -> RedisResult<Value> {
-        let by_name = command("EVALSHA", &self.sha1, keys, arguments);
+        let write = |command: &mut Cmd| {
+            command.arg(keys.len()).arg(keys).arg(arguments);
+        };
+        self.run_with(connection, write).await
+    }
+
+    /// Runs the script as [`run`](Self::run) does, with what `write` adds to the command: the number
+    /// of keys, the keys and the arguments.
+    pub(crate) async fn run_with(
+        &self,
+        connection: &mut Wire,
+        write: impl Fn(&mut Cmd),
+    ) -> RedisResult<Value> {
+        let command = |verb, script: &str| {
+            let mut command = redis::cmd(verb);
+            command.arg(script);
+            write(&mut command);
+            command
+        };
+        let by_name = command("EVALSHA", &self.sha1);
         match by_name.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                command("EVAL", self.text, keys, arguments)
-                    .query_async(connection)
-                    .await
+                let by_text = command("EVAL", self.text);
+                by_text.query_async(connection).await
             }
             answer => answer,
         }
     }
-}
-
-fn command(verb: &str, script: &str, keys: &[String], arguments: impl ToRedisArgs + Copy) -> Cmd {
-    let mut command = redis::cmd(verb);
-    command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
-    command
 }

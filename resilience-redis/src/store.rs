@@ -1,12 +1,13 @@
 //! A Redis server as the place where a fleet keeps its counts.
 
 use resilience_core::InvalidPolicy;
+use tokio::runtime::Handle;
 
 use crate::{
     Settings, StoreError, Target,
     connection::{Blocking, Connection},
     lock::{self, Locks},
-    rate_limit::{Policy, RateLimiter},
+    rate_limit::{self, Policy, RateLimiter},
     stock::{self, Stocks},
 };
 
@@ -20,6 +21,7 @@ use crate::{
 pub struct RedisStore {
     connection: Connection,
     blocking: Blocking,
+    runtime: Handle,
 }
 
 impl RedisStore {
@@ -44,6 +46,7 @@ impl RedisStore {
         Ok(Self {
             connection,
             blocking,
+            runtime: Handle::current(),
         })
     }
 
@@ -55,7 +58,20 @@ impl RedisStore {
     ///
     /// Where the policy cannot work, or asks for what this store does not count.
     pub fn rate_limiter(&self, policy: &Policy) -> Result<RateLimiter, InvalidPolicy> {
-        RateLimiter::new(policy, self)
+        RateLimiter::new(policy, self, &rate_limit::Options::new())
+    }
+
+    /// A limiter as [`rate_limiter`](Self::rate_limiter) makes it, with settings of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`rate_limiter`](Self::rate_limiter).
+    pub fn rate_limiter_with(
+        &self,
+        policy: &Policy,
+        options: &rate_limit::Options,
+    ) -> Result<RateLimiter, InvalidPolicy> {
+        RateLimiter::new(policy, self, options)
     }
 
     /// Locks that one process of the fleet has at a time.
@@ -78,6 +94,11 @@ impl RedisStore {
 
     pub(crate) const fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// The runtime on which all that belongs to no caller runs.
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(crate) const fn blocking(&self) -> &Blocking {

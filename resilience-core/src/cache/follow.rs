@@ -2,12 +2,10 @@ use std::sync::Arc;
 
 use super::{
     ancestry::Ancestry,
-    entry::Entry,
-    flight::{self, Flight, Landing, Own},
+    flight::{self, ByKey, Flight, Landing},
     lead::Lead,
     shared::Shared,
 };
-use crate::Rejected;
 
 /// One who waits for another's load. Dropped, it waits no more.
 #[derive(Debug)]
@@ -22,14 +20,11 @@ pub(super) struct Follow<K: Eq, V> {
 /// What one who waits is told.
 #[derive(Debug)]
 pub(super) enum News<K: Eq, V> {
-    /// The load is over, and brought this.
-    Landed(Arc<Entry<V>>),
-    /// The load is over, and brought nothing.
-    Refused(Rejected),
+    /// The load is over.
+    Landed(Landing<V>),
     /// The leader is gone, and this one leads.
     Lead(Lead<K, V>),
-    /// What was loaded has been invalidated since, and before this one began to wait; or there is
-    /// something newer.
+    /// What was loaded has been invalidated since, and before this one began to wait.
     Outdated,
 }
 
@@ -54,9 +49,7 @@ impl<K: Eq, V> Follow<K, V> {
             {
                 News::Outdated
             }
-            flight::News::Landed(Landing::Entry(entry)) => News::Landed(entry),
-            flight::News::Landed(Landing::Refused(rejected)) => News::Refused(rejected),
-            flight::News::Landed(Landing::Overtaken) => News::Outdated,
+            flight::News::Landed(landing) => News::Landed(landing),
             flight::News::Lead => {
                 let lead = Lead::new(self.shared.clone(), self.flight.clone());
                 // The leader counts no more as one who waits.
@@ -78,10 +71,17 @@ impl<K: Eq, V> Drop for Follow<K, V> {
         if !self.waits || !self.flight.quit() {
             return;
         }
-        let mut shard = self.shared.flights.shard(self.flight.key.hash);
+        let key = self.flight.key.of();
+        let mut shard = self.shared.flights.shard(key.hash);
         // Looked at once more: with the shard locked nobody joins.
-        let deserted = self.flight.is_deserted();
-        let removed = deserted.then(|| shard.swap_take(&Own(&self.flight)));
+        let mine = shard.get(&key);
+        let removed = if mine.is_some_and(|ByKey(it)| Arc::ptr_eq(it, &self.flight))
+            && self.flight.is_deserted()
+        {
+            shard.swap_take(&key)
+        } else {
+            None
+        };
         drop(shard);
         drop(removed);
     }

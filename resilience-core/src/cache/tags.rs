@@ -3,7 +3,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 
@@ -25,8 +24,7 @@ pub(super) struct Tags {
     /// When all was invalidated for the last time.
     all: AtomicU64,
     heard: Heard,
-    /// Apart from what every hit reads.
-    table: CachePadded<Mutex<Table>>,
+    table: Mutex<Table>,
 }
 
 /// What had been invalidated when a load began, and where others' changes of its key are noted.
@@ -59,12 +57,11 @@ impl Tags {
             epoch: AtomicU64::new(0),
             all: AtomicU64::new(0),
             heard,
-            table: CachePadded::default(),
+            table: Mutex::default(),
         }
     }
 
     /// What has been invalidated so far.
-    #[inline]
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }

@@ -105,6 +105,11 @@ impl Connection {
         }
     }
 
+    /// Whether keys of different hash tags may be on different servers.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.0.servers, Servers::Cluster(_))
+    }
+
     /// Every server that owns slots.
     pub(crate) fn nodes(&self) -> Vec<Node> {
         match &self.0.servers {

@@ -11,7 +11,7 @@
 pub(super) const PAST: usize = 10;
 
 /// What a process knows of one window of one key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
     /// The step that was the present one when the server was last heard. Its number is the time
     /// at its start in steps since 1970.
@@ -25,15 +25,15 @@ pub(super) struct Window {
 
 impl Window {
     /// How many steps before `step` the server must be asked for: the youngest so many.
-    pub(super) const fn missing(&self, step: u64) -> usize {
+    pub(super) fn missing(&self, step: u64) -> usize {
         if !self.known {
             return PAST;
         }
-        match step.checked_sub(self.step) {
-            Some(age) if age < PAST as u64 => age as usize,
-            // A server whose clock was set back writes to steps that were over.
-            Some(_) | None => PAST,
-        }
+        // A server whose clock was set back writes to steps that were over.
+        let age = step
+            .checked_sub(self.step)
+            .and_then(|age| usize::try_from(age).ok());
+        age.map_or(PAST, |age| age.min(PAST))
     }
 
     /// Units in the steps before `step` for which the server need not be asked.
@@ -49,6 +49,13 @@ impl Window {
         self.past.copy_within(..ours, missing.len());
         self.past[..missing.len()].copy_from_slice(missing);
         (self.step, self.present, self.known) = (step, present, true);
+    }
+
+    /// The same with `units` more in the present step.
+    pub(super) const fn with(&self, units: u64) -> Self {
+        let mut window = *self;
+        window.present += units;
+        window
     }
 
     /// Forgets the past, so that the server will be asked for all of it.
@@ -152,8 +159,8 @@ mod tests {
                         let now = model.used(step) + cost <= limit;
                         assert_eq!(window.room(cost, limit), if now { None } else { room });
                         let used = model.used(step);
-                        let relief = later(&|it| model.used(it) < used);
-                        assert_eq!(window.relief(), if used > 0 { relief } else { None });
+                        let relief = (used > 0).then(|| later(&|it| model.used(it) < used));
+                        assert_eq!(window.relief(), relief.flatten());
                     } else {
                         model.0.retain(|it, _| *it <= step);
                         window.doubt();

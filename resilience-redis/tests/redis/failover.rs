@@ -2,7 +2,7 @@
 
 use std::{env, time::Duration};
 
-use resilience_core::{Clock, Error};
+use resilience_core::Clock;
 use resilience_redis::{
     RedisStore, StoreError,
     rate_limit::{Policy, Quota, RateLimiter},
@@ -45,10 +45,10 @@ async fn limiter(url: &str, deadline: Duration) -> RateLimiter {
 }
 
 async fn take(limiter: &RateLimiter, key: u64) -> Result<(), StoreError> {
-    match limiter.try_take(&key).await {
-        Ok(_) => Ok(()),
-        Err(Error::Inner(error)) => Err(error),
-        Err(Error::Rejected(rejected)) => panic!("{rejected}"),
+    let decision = limiter.decide(&key, 1).await;
+    match (decision.error, decision.outcome) {
+        (Some(error), _) => Err(error),
+        (None, outcome) => outcome.map(|_| ()).map_err(|rejected| panic!("{rejected}")),
     }
 }
 

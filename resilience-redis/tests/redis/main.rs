@@ -1,11 +1,14 @@
 //! Everything that needs a server, held against real `redis-server` processes.
 
+mod differential;
 mod failover;
+mod fleet;
 mod limits;
 mod lock;
 mod outages;
 mod script;
 mod secrets;
+mod sharing;
 mod stock;
 mod support;
 mod targets;

@@ -1,190 +1,598 @@
-//! The script as a pure machine: on a real server, under a clock moved by hand, beside a model.
+//! The scripts as pure machines: on a real server, under a clock moved by hand, beside models.
 
-use redis::aio::MultiplexedConnection;
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "numbers of callers and units are small here"
+)]
+
+use redis::{Value, aio::MultiplexedConnection};
 
 use crate::support::RedisServer;
 
-const SCRIPT: &str = include_str!("../../src/lua/sliding_window.lua");
-const CLOCK: &str = "redis.call('TIME')";
-const EXPIRY: &str = "'PX', ttl";
+const WINDOW: &str = include_str!("../../src/lua/take_window.lua");
+const QUOTAS: &str = include_str!("../../src/lua/take_quotas.lua");
+const REFUND: &str = include_str!("../../src/lua/refund.lua");
 /// A day in November 2025, in microseconds: the size that real times have.
 const TODAY: u64 = 1_763_800_000_000_000;
+const MOST: u64 = 1 << 52;
 
-#[derive(Debug, PartialEq)]
-struct Reply {
-    wait: u64,
-    refusing: u64,
-    used: Vec<u64>,
-}
-
-/// The script with its clock in the test's hand, on a server of its own.
+/// A server whose scripts are told the time by the test.
 struct Machine {
     connection: MultiplexedConnection,
-    text: String,
-    /// Limit and step of each quota.
-    quotas: Vec<(u64, u64)>,
     _server: RedisServer,
 }
 
 impl Machine {
-    async fn with(quotas: &[(u64, u64)]) -> Self {
-        assert_eq!(SCRIPT.matches(CLOCK).count(), 1);
-        assert_eq!(SCRIPT.matches(EXPIRY).count(), 1);
+    async fn start() -> Self {
         let server = RedisServer::start().await;
         Self {
             connection: server.raw().await,
-            // Keys expire by the server's clock, which no hand moves: here they stay.
-            text: SCRIPT
-                .replace(CLOCK, "{ ARGV[#ARGV - 1], ARGV[#ARGV] }")
-                .replace(EXPIRY, "'KEEPTTL'"),
-            quotas: quotas.to_vec(),
             _server: server,
         }
     }
 
-    async fn take(&mut self, now: u64, cost: u64) -> Reply {
+    async fn run(
+        &mut self,
+        script: &str,
+        now: u64,
+        keys: &[String],
+        arguments: &[String],
+    ) -> Value {
+        assert_eq!(script.matches("call('TIME')").count(), 1);
+        // Keys expire by the server's clock, which no hand moves: here they stay.
+        let script = script
+            .replace("call('TIME')", "{ SECONDS, MICROS }")
+            .replace("'PEXPIRE'", "'EXISTS'")
+            .replace("'PX', integer(lives)", "'KEEPTTL'")
+            .replace("'PX', lives", "'KEEPTTL'")
+            .replace("and call('PTTL', key)", "and 1");
+        let script = format!(
+            "local SECONDS, MICROS = ARGV[1], ARGV[2] local ARGV = {{ unpack(ARGV, 3) }} {script}"
+        );
         let mut call = redis::cmd("EVAL");
-        call.arg(&self.text).arg(self.quotas.len());
-        for index in 0..self.quotas.len() {
-            call.arg(format!("{{key}}:{index}"));
+        call.arg(script).arg(keys.len()).arg(keys);
+        call.arg(now / 1_000_000)
+            .arg(now % 1_000_000)
+            .arg(arguments);
+        call.query_async(&mut self.connection)
+            .await
+            .expect("a reply")
+    }
+
+    /// One call of `take_window`, which asks for the whole past.
+    async fn window(&mut self, now: u64, (limit, step): (u64, u64), runs: &[(u64, u64)]) -> Value {
+        let present = now / step;
+        let keys: Vec<_> = (0..=10)
+            .map(|age| name("w", present.saturating_sub(age)))
+            .collect();
+        let mut words = vec![step, present, 1000, 0, 10, limit, runs.len() as u64];
+        words.extend(runs.iter().flat_map(|(cost, callers)| [cost, callers]));
+        self.run(WINDOW, now, &keys, &texts(&words)).await
+    }
+
+    /// One call of `take_quotas`, which asks for the whole past of windows.
+    async fn quotas(&mut self, now: u64, quotas: &[Quota], runs: &[(u64, u64)]) -> Value {
+        let (mut keys, mut words) = (Vec::new(), vec![quotas.len().to_string()]);
+        let mut asked = Vec::new();
+        for (index, quota) in quotas.iter().enumerate() {
+            let [third, lives] = match quota.kind {
+                "window" => {
+                    let present = now / quota.length;
+                    keys.extend(
+                        (0..=10).map(|age| name(&index.to_string(), present.saturating_sub(age))),
+                    );
+                    asked.extend([10, 0]);
+                    [present, 1000]
+                }
+                _ => {
+                    keys.push(name(&index.to_string(), 0));
+                    [quota.burst, 1000]
+                }
+            };
+            words.push(quota.kind.to_owned());
+            words.extend(texts(&[quota.limit, quota.length, third, lives]));
         }
-        call.arg(cost);
-        for (limit, step) in &self.quotas {
-            call.arg(limit).arg(step);
+        asked.push(runs.len() as u64);
+        asked.extend(runs.iter().flat_map(|(cost, callers)| [cost, callers]));
+        words.extend(texts(&asked));
+        self.run(QUOTAS, now, &keys, &words).await
+    }
+
+    async fn refund(&mut self, now: u64, quotas: &[Quota], units: u64) {
+        let (mut keys, mut words) = (Vec::new(), vec![quotas.len().to_string()]);
+        for quota in quotas {
+            words.extend([quota.kind.to_owned(), quota.length.to_string()]);
         }
-        call.arg(now / 1_000_000).arg(now % 1_000_000);
-        let reply: Vec<u64> = call.query_async(&mut self.connection).await.expect("reply");
-        assert_eq!(reply[0], now);
-        Reply {
-            wait: reply[1],
-            refusing: reply[2],
-            used: reply[3..].to_vec(),
+        words.extend(texts(&[units, 0]));
+        for (index, quota) in quotas.iter().enumerate() {
+            let steps = match quota.kind {
+                "window" => (now / quota.length).saturating_sub(10)..=now / quota.length,
+                _ => 0..=0,
+            };
+            words.push((steps.end() - steps.start() + 1).to_string());
+            keys.extend(steps.map(|step| name(&index.to_string(), step)));
         }
+        let reply = self.run(REFUND, now, &keys, &words).await;
+        assert_eq!(reply, Value::Int(1));
+    }
+
+    async fn command(&mut self, words: &[&str]) -> Value {
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        command
+            .query_async(&mut self.connection)
+            .await
+            .expect("done")
     }
 }
 
-/// Remembers every admission, and counts them all again at each question.
+fn name(quota: &str, step: u64) -> String {
+    format!("{{key}}{quota}.{step}")
+}
+
+fn texts(numbers: &[u64]) -> Vec<String> {
+    numbers.iter().map(ToString::to_string).collect()
+}
+
+fn ints(reply: Value) -> Vec<u64> {
+    let Value::Array(items) = reply else {
+        panic!("no list: {reply:?}")
+    };
+    let number = |item| match item {
+        Value::Int(number) => u64::try_from(number).expect("not less than zero"),
+        other => panic!("no number: {other:?}"),
+    };
+    items.into_iter().map(number).collect()
+}
+
+/// `length` of a window is that of its steps.
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    kind: &'static str,
+    limit: u64,
+    length: u64,
+    burst: u64,
+}
+
+const fn quota(kind: &'static str, limit: u64, length: u64, burst: u64) -> Quota {
+    Quota {
+        kind,
+        limit,
+        length,
+        burst,
+    }
+}
+
+/// Remembers every unit, and counts them all again at each question.
 struct Model {
-    quotas: Vec<(u64, u64)>,
-    taken: Vec<(u64, u64)>,
+    quotas: Vec<Quota>,
+    /// When each unit was taken that was not given back, for each quota.
+    taken: Vec<Vec<u64>>,
+    /// For cells: the level, and when.
+    level: Vec<(u64, u64)>,
 }
 
 impl Model {
-    fn used(&self, step: u64, now: u64) -> u64 {
-        let counts = |&&(at, _): &&(u64, u64)| now / step - at / step <= 10;
-        self.taken.iter().filter(counts).map(|(_, cost)| cost).sum()
-    }
-
-    fn take(&mut self, now: u64, cost: u64) -> Reply {
-        let wait = |&(limit, step): &(u64, u64)| {
-            let fits = |&at: &u64| self.used(step, at) + cost <= limit;
-            let steps = (1..).map(|ahead| (now / step + ahead) * step);
-            std::iter::once(now)
-                .chain(steps)
-                .find(fits)
-                .expect("cost fits")
-                - now
-        };
-        let waits: Vec<u64> = self.quotas.iter().map(wait).collect();
-        let longest = waits.iter().copied().max().expect("a quota");
-        if longest == 0 && cost > 0 {
-            self.taken.push((now, cost));
-        }
-        let first = waits.iter().position(|&wait| wait == longest).expect("it");
-        Reply {
-            wait: longest,
-            refusing: if longest == 0 { 0 } else { first as u64 + 1 },
-            used: self
-                .quotas
-                .iter()
-                .map(|(_, step)| self.used(*step, now))
-                .collect(),
+    fn new(quotas: &[Quota]) -> Self {
+        Self {
+            quotas: quotas.to_vec(),
+            taken: vec![Vec::new(); quotas.len()],
+            level: vec![(0, 0); quotas.len()],
         }
     }
 
-    /// The most units in any window of ten steps of this quota.
-    fn fullest_window(&self, step: u64) -> u64 {
-        let window = |&(end, _): &(u64, u64)| {
-            let inside = |&&(at, _): &&(u64, u64)| at <= end && end - at < 10 * step;
-            self.taken.iter().filter(inside).map(|(_, cost)| cost).sum()
+    fn counts(quota: Quota, at: u64, now: u64) -> bool {
+        match quota.kind {
+            "window" => now / quota.length - at / quota.length <= 10,
+            _ => now - at < quota.length,
+        }
+    }
+
+    fn used(&self, index: usize, now: u64) -> u64 {
+        let counts = |at: &&u64| Self::counts(self.quotas[index], **at, now);
+        self.taken[index].iter().filter(counts).count() as u64
+    }
+
+    fn level(&self, index: usize, now: u64) -> u64 {
+        let (level, since) = self.level[index];
+        level.saturating_sub((now - since) * self.quotas[index].limit)
+    }
+
+    fn has_room(&self, cost: u64, now: u64) -> bool {
+        let all = self.quotas.iter().enumerate();
+        all.into_iter().all(|(index, quota)| match quota.kind {
+            "cells" => self.level(index, now) + cost * quota.length <= quota.burst * quota.length,
+            _ => self.used(index, now) + cost <= quota.limit,
+        })
+    }
+
+    fn take(&mut self, cost: u64, now: u64) -> bool {
+        let granted = self.has_room(cost, now);
+        if granted {
+            for (index, quota) in self.quotas.iter().enumerate() {
+                self.taken[index].extend((0..cost).map(|_| now));
+                self.level[index] = (self.level(index, now) + cost * quota.length, now);
+            }
+        }
+        granted
+    }
+
+    fn refund(&mut self, units: u64, now: u64) {
+        for (index, quota) in self.quotas.iter().enumerate() {
+            let quota = *quota;
+            self.taken[index].retain(|at| Self::counts(quota, *at, now));
+            let back = self.taken[index].len().min(units as usize);
+            self.taken[index].drain(..back);
+            // What drained meanwhile is not known to whoever gives back: the level then is meant.
+            let (level, since) = self.level[index];
+            self.level[index] = (level.saturating_sub(units * quota.length), since);
+        }
+    }
+
+    /// What stands now, as the scripts tell it.
+    fn before(&self, now: u64) -> Vec<Vec<u64>> {
+        let all = self.quotas.iter().enumerate();
+        let tell = |(index, quota): (usize, &Quota)| match quota.kind {
+            "window" => {
+                let step = now / quota.length;
+                let count = |age| {
+                    let inside = |at: &&u64| **at / quota.length == step - age;
+                    self.taken[index].iter().filter(inside).count() as u64
+                };
+                (0..=10).map(count).collect()
+            }
+            "log" => {
+                let mut counting = self.taken[index].iter();
+                let oldest = counting.find(|at| Self::counts(*quota, **at, now));
+                vec![self.used(index, now), oldest.copied().unwrap_or(0)]
+            }
+            _ => vec![self.level(index, now)],
         };
-        self.taken.iter().map(window).max().unwrap_or(0)
+        all.map(tell).collect()
+    }
+
+    /// The most units in any window of a quota.
+    fn fullest_window(&self, index: usize) -> u64 {
+        let quota = self.quotas[index];
+        let length = if quota.kind == "window" {
+            10 * quota.length
+        } else {
+            quota.length
+        };
+        let window = |&end: &u64| {
+            let inside = |&&at: &&u64| at <= end && end - at < length;
+            self.taken[index].iter().filter(inside).count() as u64
+        };
+        self.taken[index].iter().map(window).max().unwrap_or(0)
     }
 }
 
 #[tokio::test]
-async fn no_window_ever_holds_more_than_the_limit_and_every_wait_is_exact() {
+async fn scripts_decide_as_a_model_that_forgets_nothing() {
+    let mut machine = Machine::start().await;
     for (seed, quotas) in [
-        &[(20, 100)][..],
-        &[(1, 1)],
-        &[(7, 30), (12, 100)],
-        &[(5, 10), (9, 33), (30, 1000)],
+        &[quota("window", 20, 100, 0)][..],
+        &[quota("window", 1, 1, 0)],
+        &[quota("log", 9, 500, 0)],
+        &[quota("cells", 3, 1000, 5)],
+        &[quota("window", 7, 30, 0), quota("window", 12, 100, 0)],
+        &[
+            quota("window", 9, 33, 0),
+            quota("log", 12, 1000, 0),
+            quota("cells", 5, 700, 8),
+        ],
     ]
     .into_iter()
     .enumerate()
     {
+        machine.command(&["FLUSHALL"]).await;
         let mut random = fastrand::Rng::with_seed(seed as u64);
-        let smallest = quotas
-            .iter()
-            .map(|(limit, _)| *limit)
-            .min()
-            .expect("a quota");
-        let longest = quotas.iter().map(|(_, step)| *step).max().expect("a quota");
-        let mut machine = Machine::with(quotas).await;
-        let mut model = Model {
-            quotas: quotas.to_vec(),
-            taken: Vec::new(),
-        };
-        let mut now = TODAY;
-        for _ in 0..1500 {
-            let cost = random.u64(0..=smallest);
-            let reply = machine.take(now, cost).await;
-            assert_eq!(
-                reply,
-                model.take(now, cost),
-                "seed {seed}, now {now}, cost {cost}"
-            );
+        let (mut model, mut now) = (Model::new(quotas), TODAY);
+        let (mut granted, mut cut) = (0, 0);
+        for _ in 0..1200 {
+            let runs: Vec<(u64, u64)> = (0..random.usize(1..4))
+                .map(|_| (random.u64(0..4), random.u64(1..5)))
+                .collect();
+            let mut expected = model.before(now);
+            let mut short = vec![Vec::new(); quotas.len()];
+            for (cost, callers) in &runs {
+                let fits = (0..*callers).filter(|_| model.take(*cost, now)).count();
+                granted += fits;
+                if fits < *callers as usize {
+                    cut += 1;
+                    for (index, quota) in quotas.iter().enumerate() {
+                        let excess = (model.used(index, now) + cost).saturating_sub(quota.limit);
+                        let mut counting = model.taken[index].iter();
+                        counting.find(|at| Model::counts(*quota, **at, now));
+                        let counting = model.taken[index].iter();
+                        let counting = counting.filter(|at| Model::counts(*quota, **at, now));
+                        let last = counting.take(excess as usize).last();
+                        short[index].push(last.copied().unwrap_or(0));
+                    }
+                }
+            }
+            for ((told, quota), short) in expected.iter_mut().zip(quotas).zip(short) {
+                if quota.kind == "log" {
+                    told.push(short.len() as u64);
+                    told.extend(short);
+                }
+            }
+            let expected: Vec<u64> = [now].into_iter().chain(expected.concat()).collect();
+            let reply = machine.quotas(now, quotas, &runs).await;
+            assert_eq!(ints(reply), expected, "seed {seed}, now {now}, {runs:?}");
+            if random.u8(..10) == 0 {
+                let units = random.u64(1..6);
+                machine.refund(now, quotas, units).await;
+                model.refund(units, now);
+            }
             now += match random.u8(0..4) {
                 0 => 0,
-                // The last moment of a refusal, then its end.
-                1 if reply.wait > 0 => reply.wait - 1,
-                2 if reply.wait > 0 => reply.wait,
-                3 => random.u64(0..=longest * 3),
-                _ => random.u64(0..=longest / 2),
+                1 => random.u64(0..=1000),
+                _ => random.u64(0..=60),
             };
         }
-        for (limit, step) in quotas {
-            assert!(model.fullest_window(*step) <= *limit, "seed {seed}");
-        }
-        assert!(model.taken.len() > 100);
+        assert!(granted > 300 && cut > 100, "{granted} {cut}");
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_forgets_nothing_and_holds_nobody_for_longer_than_a_window() {
-    let mut machine = Machine::with(&[(5, 1000)]).await;
-    assert_eq!(machine.take(TODAY, 5).await.wait, 0);
-    let earlier = TODAY - 3_600_000_000;
-    let refused = machine.take(earlier, 1).await;
-    assert_eq!((refused.wait, &refused.used[..]), (11_000, &[5][..]));
-    let still = machine.take(earlier + refused.wait - 1, 1).await;
-    assert_eq!((still.wait, &still.used[..]), (1, &[5][..]));
-    let free = machine.take(earlier + refused.wait, 1).await;
-    assert_eq!((free.wait, &free.used[..]), (0, &[1][..]));
+async fn the_script_for_one_window_decides_as_the_one_for_all() {
+    let mut machine = Machine::start().await;
+    let mut random = fastrand::Rng::with_seed(3);
+    let window = quota("window", 25, 100, 0);
+    let (mut model, mut now) = (Model::new(&[window]), TODAY);
+    for _ in 0..3000 {
+        let expected = [now].into_iter().chain(model.before(now).concat());
+        let expected: Vec<u64> = expected.collect();
+        if random.bool() {
+            let past: u64 = expected[2..].iter().sum();
+            let bound = window.limit as i64 - past as i64;
+            let words = [window.length, now / window.length, 1000, 1].map(|it| it.to_string());
+            let words = [&words[..], &[bound.to_string()]].concat();
+            let keys = [name("w", now / window.length)];
+            let reply = ints(machine.run(WINDOW, now, &keys, &words).await);
+            assert_eq!(reply, [now, expected[1] + 1], "now {now}");
+            assert_eq!(model.take(1, now), (expected[1] as i64) < bound);
+        } else {
+            let run = (random.u64(0..4), random.u64(1..5));
+            let limits = (window.limit, window.length);
+            let reply = machine.window(now, limits, &[run, (1, 1)]).await;
+            assert_eq!(ints(reply), expected, "now {now}, {run:?}");
+            for cost in std::iter::repeat_n(run.0, run.1 as usize).chain([1]) {
+                model.take(cost, now);
+            }
+        }
+        now += random.u64(0..=90);
+    }
+    assert_eq!(model.fullest_window(0), 25);
+}
+
+#[tokio::test]
+async fn a_counter_per_second_admits_twice_its_limit_and_a_window_does_not() {
+    // As it is often written: a key for each second, that goes away with it.
+    const PER_SECOND: &str = "local time = call('TIME') \
+        local key = KEYS[1] .. time[1] \
+        local count = call('INCR', key) \
+        if count == 1 then call('PEXPIRE', key, 1000) end \
+        return count <= tonumber(ARGV[1]) and 1 or 0";
+    let per_second = format!("local call = redis.call {PER_SECOND}");
+    let mut machine = Machine::start().await;
+    let boundary = TODAY + 1_000_000;
+    let mut admitted = [0, 0];
+    for now in [boundary - 1, boundary] {
+        for _ in 0..10 {
+            let (keys, limit) = (["naive".to_owned()], ["10".to_owned()]);
+            let naive = machine.run(&per_second, now, &keys, &limit).await;
+            admitted[0] += u64::from(naive == Value::Int(1));
+            let reply = ints(machine.window(now, (10, 100_000), &[(1, 1)]).await);
+            admitted[1] += u64::from(reply[1..].iter().sum::<u64>() < 10);
+        }
+    }
+    assert_eq!(admitted, [20, 10], "within a microsecond");
+}
+
+#[tokio::test]
+async fn a_question_about_another_step_is_answered_with_the_time_alone() {
+    let mut machine = Machine::start().await;
+    for guess in [0, TODAY / 100 - 1, TODAY / 100 + 1, MOST] {
+        let keys = [name("w", guess)];
+        let words = texts(&[100, guess, 1000, 1, 5]);
+        let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
+        assert_eq!(ints(reply), [TODAY]);
+        let words = [
+            "1",
+            "window",
+            "5",
+            "100",
+            &guess.to_string(),
+            "9",
+            "0",
+            "0",
+            "1",
+            "1",
+            "1",
+        ];
+        let words = words.map(str::to_owned);
+        let reply = machine.run(QUOTAS, TODAY, &keys, &words).await;
+        assert_eq!(ints(reply), [TODAY]);
+    }
+    assert_eq!(machine.command(&["DBSIZE"]).await, Value::Int(0));
 }
 
 #[tokio::test]
 async fn numbers_stay_exact_at_their_largest() {
+    let mut machine = Machine::start().await;
     let century = 100 * 31_557_600 * 1_000_000 / 10;
-    let mut machine = Machine::with(&[(1 << 53, century)]).await;
-    let most = (1 << 53) - 1;
-    assert_eq!(machine.take(TODAY, most).await.used, [most]);
-    assert_eq!(machine.take(TODAY, 1).await.used, [1 << 53]);
-    let refused = machine.take(TODAY, 1 << 53).await;
-    assert_eq!(
-        (refused.refusing, &refused.used[..]),
-        (1, &[1_u64 << 53][..])
-    );
-    assert_eq!(refused.wait, (TODAY / century + 11) * century - TODAY);
-    assert_eq!(machine.take(TODAY + refused.wait, 1 << 53).await.wait, 0);
+    let run = |cost, callers| [(cost, callers)];
+    for window in [(MOST, century), (MOST, 1)] {
+        machine.command(&["FLUSHALL"]).await;
+        let all = [quota("window", MOST, window.1, 0)];
+        for (runs, before) in [
+            (run(MOST - 1, 3), 0),
+            (run(MOST, 1), MOST - 1),
+            (run(1, 1), MOST - 1),
+            (run(1, u64::MAX), MOST),
+            (run(0, 1), MOST),
+        ] {
+            let reply = machine.window(TODAY, window, &runs).await;
+            assert_eq!(ints(reply)[..2], [TODAY, before], "{runs:?}");
+            let reply = machine.quotas(TODAY, &all, &runs).await;
+            assert_eq!(ints(reply)[..2], [TODAY, before], "{runs:?}");
+        }
+        machine.refund(TODAY, &all, MOST - 1).await;
+        let reply = machine.quotas(TODAY, &all, &run(0, 1)).await;
+        assert_eq!(ints(reply)[..2], [TODAY, 1]);
+    }
+    for (limit, length, burst) in [(1, MOST, 1), (MOST, 1, MOST), (7, MOST / 9, 9)] {
+        machine.command(&["FLUSHALL"]).await;
+        let all = [quota("cells", limit, length, burst)];
+        machine.quotas(TODAY, &all, &run(burst, 5)).await;
+        let reply = ints(machine.quotas(TODAY, &all, &run(1, 1)).await);
+        assert_eq!(reply, [TODAY, burst * length]);
+        machine.refund(TODAY, &all, MOST).await;
+        let reply = ints(machine.quotas(TODAY, &all, &run(1, 1)).await);
+        assert_eq!(reply, [TODAY, 0]);
+    }
+}
+
+#[tokio::test]
+async fn bounds_costs_and_keys_at_every_edge_take_what_they_say() {
+    let mut machine = Machine::start().await;
+    let step = (TODAY / 100).to_string();
+    let long = format!("{{{}}}", "k".repeat(510));
+    for key in ["", "{}", &long] {
+        for (bound, granted) in [
+            (i64::MIN, 0),
+            (-1, 0),
+            (0, 0),
+            (1, 1),
+            (MOST as i64, 1),
+            (i64::MAX, 1),
+        ] {
+            machine.command(&["FLUSHALL"]).await;
+            let keys = [key.to_owned()];
+            let words = ["100", &step, "1000", "1", &bound.to_string()].map(str::to_owned);
+            let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
+            assert_eq!(ints(reply), [TODAY, 1]);
+            let words = [
+                "100",
+                &step,
+                "1000",
+                "0",
+                "0",
+                &bound.to_string(),
+                "2",
+                "0",
+                "1",
+                "1",
+                "1",
+            ];
+            let words = words.map(str::to_owned);
+            let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
+            assert_eq!(ints(reply), [TODAY, granted], "{bound}");
+        }
+    }
+    // No callers, no runs, no calls.
+    for words in [
+        &["100", &step, "1000", "0", "0", "5", "1", "1", "0"][..],
+        &["100", &step, "1000", "0", "0", "5", "0"],
+        &["100", &step, "1000", "0"],
+    ] {
+        machine.command(&["FLUSHALL"]).await;
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        let keys = [name("w", 0)];
+        let keys = &keys[..usize::from(words.len() > 4)];
+        machine.run(WINDOW, TODAY, keys, &words).await;
+        assert_eq!(machine.command(&["DBSIZE"]).await, Value::Int(0));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_holds_something_else_spoils_its_own_call_alone() {
+    let mut machine = Machine::start().await;
+    let spoilt: [&[&str]; 5] = [
+        &["SET", "{b}", "not ours"],
+        &["SET", "{b}", "9223372036854775807"],
+        &["SET", "{b}", ""],
+        &["LPUSH", "{b}", "x"],
+        &["HSET", "{b}", "x", "y"],
+    ];
+    let step = (TODAY / 100).to_string();
+    for spoil in spoilt {
+        machine.command(&["FLUSHALL"]).await;
+        machine.command(spoil).await;
+        let keys = ["{a}", "{b}", "{c}", "{d}", "{b}", "{e}"].map(str::to_owned);
+        let words = [
+            "100", &step, "1000", "3", "5", "5", "5", "0", "5", "1", "2", "1", "0", "5", "1", "1",
+            "2", "0", "5", "1", "1", "1",
+        ];
+        let words = words.map(str::to_owned);
+        let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
+        let Value::Array(items) = reply else {
+            panic!("{reply:?}")
+        };
+        let ours = |index: usize| matches!(items[index], Value::Int(_));
+        let all: Vec<bool> = (0..7).map(ours).collect();
+        // A count is huge, and so has no room, before it is foreign.
+        let full = spoil[2].starts_with('9');
+        assert_eq!(
+            all,
+            [true, true, false, true, true, full, true],
+            "{spoil:?}"
+        );
+        for (key, count) in [("{a}", 1), ("{c}", 1), ("{d}", 2), ("{e}", 1)] {
+            let held = machine.command(&["GET", key]).await;
+            assert_eq!(held, Value::BulkString(count.to_string().into()), "{key}");
+        }
+    }
+    for kind in ["window", "log", "cells"] {
+        let keys = ["{a}", "{b}"].map(str::to_owned);
+        for spoil in ["not ours", "1 x"] {
+            machine.command(&["FLUSHALL"]).await;
+            machine.command(&["HSET", "{a}", "x", "y"]).await;
+            machine.command(&["SET", "{b}", spoil]).await;
+            for key in ["{a}", "{b}"] {
+                let third = if kind == "window" { step.as_str() } else { "5" };
+                let mut words = vec!["1", kind, "5", "100", third, "9"];
+                if kind == "window" {
+                    words.extend(["0", "0"]);
+                }
+                words.extend(["1", "1", "1"]);
+                let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+                let reply = machine.run(QUOTAS, TODAY, &[key.to_owned()], &words).await;
+                assert_eq!(
+                    reply,
+                    Value::Array(vec![Value::Int(TODAY as i64), Value::Nil])
+                );
+            }
+        }
+        let words = ["1", kind, "100", "3", "0", "1", "3", "0", "1"].map(str::to_owned);
+        let reply = machine.run(REFUND, TODAY, &keys, &words).await;
+        assert_eq!(reply, Value::Int(2));
+        assert_eq!(machine.command(&["HLEN", "{a}"]).await, Value::Int(1));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_holds_nobody_for_longer_than_a_window() {
+    let mut machine = Machine::start().await;
+    let earlier = TODAY - 3_600_000_000;
+    let quotas = [
+        (quota("log", 5, 1000, 0), 1000),
+        (quota("cells", 1, 1000, 5), 5000),
+        (quota("window", 5, 1000, 0), 11_000),
+    ];
+    for (quota, longest) in quotas {
+        machine.command(&["FLUSHALL"]).await;
+        for (now, limit_reached) in [(TODAY, true), (earlier, quota.kind != "window")] {
+            let reply = ints(machine.quotas(now, &[quota], &[(5, 2)]).await);
+            let reply_after = ints(machine.quotas(now, &[quota], &[(1, 1)]).await);
+            let used = |reply: &[u64]| reply[1] > 0;
+            assert!(used(&reply_after), "{quota:?}");
+            // Counts of steps to come are not seen: the quota is granted once more.
+            assert_eq!(used(&reply), limit_reached && now == earlier, "{quota:?}");
+        }
+        let reply = ints(machine.quotas(earlier + longest, &[quota], &[(5, 1)]).await);
+        assert_eq!(reply[1], 0, "{quota:?}");
+    }
 }

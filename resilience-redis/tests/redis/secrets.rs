@@ -4,7 +4,7 @@ use std::{error::Error as _, time::Duration};
 
 use resilience_redis::{
     RedisStore, StoreError,
-    rate_limit::{Policy, Quota},
+    rate_limit::{Algorithm, Policy, Quota},
 };
 
 use crate::support::{RedisServer, patient};
@@ -68,15 +68,12 @@ async fn a_missing_login_is_told_from_a_server_that_is_away() {
         Ok(store) => {
             let policy = Policy::new("test", Quota::new(5, MINUTE));
             let limiter = store.rate_limiter(&policy).expect("a valid policy");
-            limiter
-                .try_take("key")
-                .await
-                .map_err(|error| error.into_inner())
+            limiter.decide("key", 1).await.error.map_or(Ok(()), Err)
         }
-        Err(error) => Err(Some(error)),
+        Err(error) => Err(error),
     };
     assert!(
-        matches!(outcome, Err(Some(StoreError::Unauthorized(_)))),
+        matches!(outcome, Err(StoreError::Unauthorized(_))),
         "{outcome:?}"
     );
 }
@@ -84,11 +81,23 @@ async fn a_missing_login_is_told_from_a_server_that_is_away() {
 #[tokio::test]
 async fn what_the_documentation_does_not_ask_for_is_refused_to_tests_as_well() {
     let server = RedisServer::start().await;
-    let limiter = server.limiter(5, MINUTE).await;
-    limiter.try_take("key").await.expect("allowed");
-    limiter.clear("key").await.expect("allowed");
-    limiter.try_take("key").await.expect("allowed");
-    assert_eq!(limiter.clear_all().await, Ok(1));
+    let store = server.store().await;
+    let log = Quota::new(5, MINUTE).algorithm(Algorithm::SlidingLog);
+    let cells = Quota::new(5, MINUTE).algorithm(Algorithm::Gcra);
+    let one = Policy::new("one", Quota::new(5, MINUTE));
+    let all = Policy::new("all", Quota::new(5, MINUTE))
+        .and(log)
+        .and(cells);
+    for (policy, counts) in [(one, 1), (all, 3)] {
+        let limiter = store.rate_limiter(&policy).expect("a valid policy");
+        for cost in [1, 0, 3, 5] {
+            assert_eq!(limiter.decide("key", cost).await.error, None);
+        }
+        limiter.refund("key", 2).await.expect("allowed");
+        limiter.clear("key").await.expect("allowed");
+        limiter.try_take("key").await.expect("allowed");
+        assert_eq!(limiter.clear_all().await, Ok(counts));
+    }
 
     let client = redis::Client::open(server.url()).expect("a valid URL");
     let mut connection = client

@@ -13,11 +13,7 @@ async fn serves(target: impl Into<Target>) -> Result<(), StoreError> {
     let store = RedisStore::connect(target.into(), patient()).await?;
     let policy = Policy::new("test", Quota::new(5, Duration::from_secs(60)));
     let limiter = store.rate_limiter(&policy).expect("a valid policy");
-    limiter
-        .try_take("key")
-        .await
-        .map(drop)
-        .map_err(|error| error.into_inner().expect("no refusal"))
+    limiter.decide("key", 1).await.error.map_or(Ok(()), Err)
 }
 
 fn target(url: &str) -> Target {

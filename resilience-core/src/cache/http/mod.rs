@@ -53,7 +53,6 @@
 
 mod body;
 mod directives;
-mod future;
 mod layer;
 mod load;
 mod page;
@@ -64,10 +63,9 @@ mod service;
 
 pub use self::{
     body::CacheBody,
-    future::ResponseFuture,
     layer::{By, Identity, Layer, Nobody},
     page::Page,
-    service::Service,
+    service::{ResponseFuture, Service},
 };
 
 use std::borrow::Cow;

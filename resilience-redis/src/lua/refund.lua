@@ -1,0 +1,82 @@
+-- Gives units back for many callers at once, to each quota of a key: never more than stand there, and
+-- nothing that is over comes to life again.
+--
+-- KEYS       for each call and quota its keys: of a window the counts to take from, in this order.
+--            All KEYS of a call have one hash tag
+-- ARGV[1]    number of quotas, then for each its kind and its length in microseconds
+-- ARGV       then for each call: units, 1 to 2^52; the time when they were taken in microseconds, 0
+--            where nobody knows, and then the oldest are meant; and for each quota how many keys
+--
+-- Kinds and what their keys hold: see take_quotas.lua. A key that holds something else is left.
+--
+-- Reply      number of calls
+
+local argv, keys, call = ARGV, KEYS, redis.call
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+local function from_window(units, first, last)
+  for i = first, last do
+    local count = redis.pcall('GET', keys[i])
+    count = type(count) ~= 'table' and tonumber(count or 0) or 0
+    local back = math.min(units, count)
+    if back > 0 then
+      call('DECRBY', keys[i], integer(back))
+      units = units - back
+    end
+  end
+end
+
+local function from_log(units, taken, key, length)
+  local used = redis.pcall('LLEN', key)
+  if type(used) == 'table' then
+    return
+  elseif taken ~= '0' then
+    call('LREM', key, '-' .. units, taken)
+    return
+  end
+  local gone = 0
+  while gone < used and tonumber(call('LINDEX', key, gone)) <= now - length do
+    gone = gone + 1
+  end
+  call('LTRIM', key, integer(gone + units), -1)
+end
+
+local function from_cells(units, key, length)
+  local text = redis.pcall('GET', key)
+  local since, level = string.match(type(text) == 'string' and text or '', '^(%d+) (%d+)$')
+  local lives = since and call('PTTL', key) or 0
+  if lives > 0 then
+    level = math.max(0, level - units * length)
+    call('SET', key, since .. ' ' .. integer(level), 'PX', lives)
+  end
+end
+
+local quotas, at = {}, 2
+for i = 1, tonumber(argv[1]) do
+  quotas[i] = { kind = argv[at], length = tonumber(argv[at + 1]) }
+  at = at + 2
+end
+
+local calls, index = 0, 1
+while at <= #argv do
+  local units, taken = tonumber(argv[at]), argv[at + 1]
+  at = at + 2
+  for _, quota in ipairs(quotas) do
+    local last = index + argv[at] - 1
+    if quota.kind == 'window' then
+      from_window(units, index, last)
+    elseif quota.kind == 'log' then
+      from_log(units, taken, keys[index], quota.length)
+    else
+      from_cells(units, keys[index], quota.length)
+    end
+    index, at = last + 1, at + 1
+  end
+  calls = calls + 1
+end
+return calls

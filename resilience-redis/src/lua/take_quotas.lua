@@ -1,0 +1,214 @@
+-- Takes units for many callers at once, each from all quotas of one key or from none of them.
+--
+-- A quota is of one of these kinds
+--   window   strict sliding window. Each step of a tenth of it has a count; the present step and the
+--            10 before it are counted whole, and nobody writes to those before
+--   log      the time of each unit in microseconds, oldest first: a list
+--   cells    generic cell rate algorithm: a level of which `length` parts make a unit, and `limit`
+--            parts drain in a microsecond. A string of the time in microseconds and the level then
+--
+-- KEYS       for each call and quota a key, and after a window's the counts of the past that the
+--            caller asks for, the youngest first. All KEYS of a call have one hash tag
+-- ARGV[1]    number of quotas, then for each its kind, limit, and
+--   window   length of a step in microseconds; the present step: the time in steps since 1970;
+--            milliseconds that a count lives
+--   log      length in microseconds; 0; milliseconds that the list lives
+--   cells    length in microseconds; most units at once; 0
+-- ARGV       then for each call: for each window how many counts of the past are asked for, and
+--            units in the rest of the past; number of runs; cost and number of callers of each
+--            run, who come in this order and stand or fall one by one
+-- Limits and costs are 0 to 2^52, and so is the product of length and most units of cells.
+--
+-- Reply      { now } where a step is not the present one: nothing was taken. Else { now, then for each
+--            call and quota what stood before it:
+--   window   count of the present step, and the past asked for
+--   log      units; time of the oldest, 0 where there is none; number of runs of which not all were
+--            granted, and for each the time of the unit that must go for the next, 0 for none
+--   cells    level }
+--            In place of a call one of whose keys holds something else stands false, and nothing
+--            was taken for it.
+
+local argv, keys, call = ARGV, KEYS, redis.call
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+local reply = { now }
+local window, log, cells = {}, {}, {}
+local kinds = { window = window, log = log, cells = cells }
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+local quotas, at = {}, 2
+for i = 1, tonumber(argv[1]) do
+  local length, third = tonumber(argv[at + 2]), tonumber(argv[at + 3])
+  local kind = kinds[argv[at]]
+  if kind == window and math.floor(now / length) ~= third then
+    return reply
+  end
+  quotas[i] = { kind = kind, limit = tonumber(argv[at + 1]), length = length, burst = third, ttl = argv[at + 4] }
+  at = at + 5
+end
+
+-- `look` reads what stands and sets `room`; it is false where the key holds something else. `take`
+-- writes. `tell` adds to the reply.
+
+function window.look(quota, state)
+  local present = redis.pcall('GET', state.key)
+  local count = type(present) ~= 'table' and tonumber(present or 0)
+  if not count then
+    return false
+  end
+  state.counts, state.room = { count }, quota.limit - state.known - count
+  if state.asked > 0 then
+    local past = call('MGET', unpack(keys, state.index + 1, state.index + state.asked))
+    for i = 1, state.asked do
+      count = tonumber(past[i] or 0)
+      if not count then
+        return false
+      end
+      state.counts[i + 1], state.room = count, state.room - count
+    end
+  end
+  return true
+end
+
+function window.take(quota, state, units)
+  if call('INCRBY', state.key, integer(units)) == units then
+    call('PEXPIRE', state.key, quota.ttl)
+  end
+end
+
+function window.tell(_, state)
+  for i = 1, state.asked + 1 do
+    reply[#reply + 1] = state.counts[i]
+  end
+end
+
+function log.look(quota, state)
+  local key = state.key
+  local used = redis.pcall('LLEN', key)
+  if type(used) == 'table' then
+    return false
+  end
+  local newest = used > 0 and tonumber(call('LINDEX', key, -1)) or 0
+  if newest > now then
+    -- The clock was set back. How long ago this was is lost: all count as of now, never too few.
+    local times = call('LRANGE', key, 0, -1)
+    for i = 1, used do
+      times[i] = integer(math.min(tonumber(times[i]), now))
+    end
+    call('DEL', key)
+    call('RPUSH', key, unpack(times))
+    call('PEXPIRE', key, quota.ttl)
+  end
+  local gone = 0
+  while gone < used and tonumber(call('LINDEX', key, gone)) <= now - quota.length do
+    gone = gone + 1
+  end
+  if gone > 0 then
+    call('LTRIM', key, gone, -1)
+  end
+  state.used = used - gone
+  state.oldest = state.used > 0 and tonumber(call('LINDEX', key, 0)) or 0
+  state.room = quota.limit - state.used
+  return true
+end
+
+function log.take(quota, state, units)
+  local times, text = {}, integer(now)
+  for i = 1, units do
+    times[i] = text
+  end
+  call('RPUSH', state.key, unpack(times))
+  call('PEXPIRE', state.key, quota.ttl)
+end
+
+function log.tell(quota, state, short)
+  reply[#reply + 1] = state.used
+  reply[#reply + 1] = state.oldest
+  reply[#reply + 1] = #short
+  for i = 1, #short do
+    local excess = state.used + short[i] - quota.limit
+    reply[#reply + 1] = excess > 0 and tonumber(call('LINDEX', state.key, excess - 1)) or 0
+  end
+end
+
+function cells.look(quota, state)
+  local text = redis.pcall('GET', state.key)
+  local level = 0
+  if type(text) == 'table' then
+    return false
+  elseif text then
+    local since, parts = string.match(text, '^(%d+) (%d+)$')
+    if not since then
+      return false
+    end
+    since, level = tonumber(since), tonumber(parts)
+    if since > now then
+      -- The clock was set back. How long ago this was is lost: the level drains from here on.
+      call('SET', state.key, integer(now) .. ' ' .. parts, 'KEEPTTL')
+      since = now
+    end
+    local passed = now - since
+    level = passed < level / quota.limit and level - passed * quota.limit or 0
+  end
+  state.level = level
+  state.room = math.floor((quota.burst * quota.length - level) / quota.length)
+  return true
+end
+
+function cells.take(quota, state, units)
+  local level = state.level + units * quota.length
+  local lives = math.ceil(level / quota.limit / 1000) + 1
+  call('SET', state.key, integer(now) .. ' ' .. integer(level), 'PX', integer(lives))
+end
+
+function cells.tell(_, state)
+  reply[#reply + 1] = state.level
+end
+
+local index = 1
+while index <= #keys do
+  local states, room, ours = {}, math.huge, true
+  for i, quota in ipairs(quotas) do
+    local state = { index = index, key = keys[index] }
+    states[i] = state
+    index = index + 1
+    if quota.kind == window then
+      state.asked, state.known = tonumber(argv[at]), tonumber(argv[at + 1])
+      at, index = at + 2, index + state.asked
+    end
+    ours = ours and quota.kind.look(quota, state)
+    room = ours and math.min(room, state.room)
+  end
+
+  local taken, short = 0, {}
+  local last = at + 2 * argv[at]
+  at = at + 1
+  while at <= last do
+    local cost, callers = tonumber(argv[at]), tonumber(argv[at + 1])
+    at = at + 2
+    if ours then
+      local granted = callers
+      if cost > 0 then
+        granted = math.max(0, math.min(callers, math.floor((room - taken) / cost)))
+      end
+      taken = taken + granted * cost
+      if granted < callers then
+        short[#short + 1] = taken + cost
+      end
+    end
+  end
+
+  if not ours then
+    reply[#reply + 1] = false
+  end
+  for i, quota in ipairs(ours and quotas or {}) do
+    if taken > 0 then
+      quota.kind.take(quota, states[i], taken)
+    end
+    quota.kind.tell(quota, states[i], short)
+  end
+end
+return reply

@@ -1,0 +1,114 @@
+-- Takes units for many callers at once, each from the strict sliding window of one key.
+--
+-- A window is cut into 10 steps. Each step of a key has a count of its own, and the present step and
+-- the 10 before it are counted whole: a window of the full length touches no more than 11 steps, so
+-- none ever holds more than the limit, wherever it begins. Nobody writes to a step that is over. A
+-- caller who knows the past therefore names one key and what the present step may hold.
+--
+-- Single calls, for one unit, of callers who know the past
+--   KEYS[i]       count of the present step
+--   ARGV[4 + i]   most units that it may hold
+-- Other calls, one after the other
+--   KEYS          count of the present step, then the counts of the past that the caller asks for
+--   ARGV          how many of these; limit less the known past; number of runs; cost and number of
+--                 callers of each run, who come in this order and stand or fall one by one
+--
+-- ARGV[1]         length of a step in microseconds, 1 to 2^52 / 10
+-- ARGV[2]         the present step, which is the time in steps since 1970
+-- ARGV[3]         milliseconds that a count lives
+-- ARGV[4]         number of single calls
+-- Limits and costs are 0 to 2^52, what the present step may hold may be less than 0. All KEYS of a
+-- call have one hash tag.
+--
+-- Reply           { now } where ARGV[2] is not the present step: nothing was taken. Else { now, then
+--                 for each single call its count, were it granted, and for each other call the count
+--                 before it and the past asked for }. A call whose key holds something else has
+--                 false for a count, and took nothing.
+
+local argv, keys, call = ARGV, KEYS, redis.call
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+local reply = { now }
+if math.floor(now / argv[1]) ~= tonumber(argv[2]) then
+  return reply
+end
+
+local ttl, singles = argv[3], tonumber(argv[4])
+
+-- A key that holds something else is its own callers' trouble. Any other error comes with the first
+-- write of all, before anything was taken.
+local function is_foreign(text)
+  return string.find(text, 'WRONGTYPE', 1, true) or string.find(text, 'not an integer', 1, true)
+    or string.find(text, 'would overflow', 1, true)
+end
+
+local single = 0
+
+local function take_singles()
+  while single < singles do
+    single = single + 1
+    local key = keys[single]
+    local count = call('INCR', key)
+    if count == 1 then
+      call('PEXPIRE', key, ttl)
+    end
+    if count > argv[4 + single] + 0 then
+      call('DECR', key)
+    end
+    reply[single + 1] = count
+  end
+end
+
+-- One protected call for all, since one for each costs more than what it protects.
+while single < singles do
+  local done, problem = pcall(take_singles)
+  if not done then
+    local text = type(problem) == 'table' and problem.err or tostring(problem)
+    if not is_foreign(text) then
+      return redis.error_reply(text)
+    end
+    reply[single + 1] = false
+  end
+end
+
+local at, key = singles + 5, singles + 1
+while key <= #keys do
+  local present, past = keys[key], tonumber(argv[at])
+  local room, runs = tonumber(argv[at + 1]), tonumber(argv[at + 2])
+  local counts = call('MGET', unpack(keys, key, key + past))
+  local foreign = false
+  for i = 1, past + 1 do
+    local count = tonumber(counts[i] or 0)
+    foreign = foreign or not count
+    counts[i] = count or false
+    room = room - (count or 0)
+  end
+
+  local taken = 0
+  for run = 1, runs do
+    local cost, callers = tonumber(argv[at + 1 + 2 * run]), tonumber(argv[at + 2 + 2 * run])
+    local granted = callers
+    if cost > 0 then
+      granted = math.max(0, math.min(callers, math.floor(room / cost)))
+    end
+    room = room - granted * cost
+    taken = taken + granted * cost
+  end
+  if taken > 0 and not foreign then
+    local count = redis.pcall('INCRBY', present, string.format('%.0f', taken))
+    if count == taken then
+      call('PEXPIRE', present, ttl)
+    elseif type(count) == 'table' then
+      if not is_foreign(count.err) then
+        return count
+      end
+      counts[1] = false
+    end
+  end
+  for i = 1, past + 1 do
+    reply[#reply + 1] = counts[i]
+  end
+  key = key + past + 1
+  at = at + 3 + 2 * runs
+end
+return reply

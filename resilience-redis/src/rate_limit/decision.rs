@@ -1,0 +1,50 @@
+//! What a limiter decided, and how it came to that.
+
+use std::time::Duration;
+
+use resilience_core::{QuotaStatus, Rejected};
+
+use crate::StoreError;
+
+/// What a limiter decided about one call, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// Where the tightest quota stands after the call, or the refusal.
+    pub outcome: Result<QuotaStatus, Rejected>,
+    /// Who decided.
+    pub source: Source,
+    /// When, by the server's clock: since 1970, in whole microseconds. `None` where the server was
+    /// not asked for this call, or gave no answer.
+    pub time: Option<Duration>,
+    /// Why the server gave no decision, where it was asked for one.
+    pub error: Option<StoreError>,
+}
+
+/// Who decided about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The server, by its counts and its clock.
+    Redis,
+    /// This process: the server had named a time before which the key has no room, or no quota is
+    /// large enough for the call.
+    DeniedLocally,
+    /// This process, out of units that it has taken ahead.
+    Lease,
+    /// This process, because the server gives no decision.
+    Degraded,
+}
+
+impl Source {
+    /// A stable lower-case word, as in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::DeniedLocally => "denied_locally",
+            Self::Lease => "lease",
+            Self::Degraded => "degraded",
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What a script decided, in the order in which the callers came.
+//!
+//! A script is told how many callers want how much, and grants in that order; it says what stood
+//! before. What each of them got follows from that, and is found here once more.
+
+use std::time::Duration;
+
+use super::{
+    rules::{Kind, Rule},
+    window::Window,
+};
+
+/// Callers in a row who want the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) cost: u64,
+    pub(super) callers: u64,
+}
+
+/// What stood in one quota of a key before a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before<'a> {
+    /// Counts of the window.
+    Window(Window),
+    /// Units, the time of the oldest, and for each run that was cut short the time of the unit
+    /// that must go, 0 where there is room.
+    Log {
+        used: u64,
+        oldest: u64,
+        short: &'a [u64],
+    },
+    /// The level, of which the length of the window in microseconds makes a unit.
+    Cells { level: u64 },
+}
+
+/// What one caller hears from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// How long until the call has room; zero where it had.
+    pub(super) wait: Duration,
+    /// The quota that was left the least; of a refusal, the one that asks for the wait.
+    pub(super) rule: usize,
+    pub(super) remaining: u64,
+    /// How long until there is more of it.
+    pub(super) next_back: Duration,
+}
+
+/// The verdicts on `runs`, one caller after the other, and how many units they took of `now`.
+pub(super) fn verdicts(
+    rules: &[Rule],
+    before: &[Before<'_>],
+    runs: impl IntoIterator<Item = Run>,
+    now: u64,
+    mut tell: impl FnMut(u64, Verdict),
+) -> u64 {
+    let quotas = || rules.iter().zip(before);
+    let room = quotas().map(|(rule, it)| it.remaining(rule, 0)).min();
+    let (mut room, mut taken, mut cut) = (room.unwrap_or(0), 0, 0);
+    for run in runs {
+        let granted = match room.checked_div(run.cost) {
+            Some(fits) => run.callers.min(fits),
+            None => run.callers,
+        };
+        for _ in 0..granted {
+            taken += run.cost;
+            tell(run.cost, tightest(rules, before, taken, now));
+        }
+        room -= granted * run.cost;
+        if granted < run.callers {
+            let verdict = refusal(rules, before, (run.cost, taken, cut), now);
+            cut += 1;
+            for _ in granted..run.callers {
+                tell(run.cost, verdict);
+            }
+        }
+    }
+    taken
+}
+
+fn tightest(rules: &[Rule], before: &[Before<'_>], taken: u64, now: u64) -> Verdict {
+    let standings = rules.iter().zip(before).enumerate();
+    let remaining = standings.map(|(index, (rule, it))| (it.remaining(rule, taken), index));
+    let (remaining, rule) = remaining.min().unwrap_or_default();
+    Verdict {
+        wait: Duration::ZERO,
+        rule,
+        remaining,
+        next_back: micros(before[rule].next_back(&rules[rule], taken, now)),
+    }
+}
+
+fn refusal(
+    rules: &[Rule],
+    before: &[Before<'_>],
+    (cost, taken, cut): (u64, u64, usize),
+    now: u64,
+) -> Verdict {
+    let (mut longest, mut slowest) = (0, 0);
+    for (index, (rule, it)) in rules.iter().zip(before).enumerate() {
+        let wait = it.wait(rule, cost, taken, cut, now);
+        if wait > longest {
+            (longest, slowest) = (wait, index);
+        }
+    }
+    let (rule, it) = (&rules[slowest], &before[slowest]);
+    Verdict {
+        // A refusal has a wait, whatever a server said that makes no sense.
+        wait: micros(longest.max(1)),
+        rule: slowest,
+        remaining: it.remaining(rule, taken),
+        next_back: micros(it.next_back(rule, taken, now)),
+    }
+}
+
+impl Before<'_> {
+    /// Units that one call could take after `taken` more.
+    fn remaining(&self, rule: &Rule, taken: u64) -> u64 {
+        match self {
+            Self::Window(window) => rule.limit().saturating_sub(window.used() + taken),
+            Self::Log { used, .. } => rule.limit().saturating_sub(used + taken),
+            Self::Cells { level } => {
+                let (length, level) = level_after(rule, *level, taken);
+                (rule.burst() * length).saturating_sub(level) / length
+            }
+        }
+    }
+
+    /// Microseconds until more units are back.
+    fn next_back(&self, rule: &Rule, taken: u64, now: u64) -> u64 {
+        match (self, rule.kind) {
+            (Self::Window(window), Kind::Window { step }) => {
+                let relief = window.with(taken).relief();
+                relief.map_or(0, |at| (at * step).saturating_sub(now))
+            }
+            (Self::Log { oldest: 0, .. }, _) if taken == 0 => 0,
+            (Self::Log { oldest: 0, .. }, Kind::Log { length }) => length,
+            (Self::Log { oldest, .. }, Kind::Log { length }) => {
+                (oldest + length).saturating_sub(now)
+            }
+            (Self::Cells { level }, _) => {
+                let more = self.remaining(rule, taken) + 1;
+                if more > rule.burst() {
+                    return 0;
+                }
+                drains(rule, *level, taken + more)
+            }
+            (Self::Window(_) | Self::Log { .. }, _) => 0,
+        }
+    }
+
+    /// Microseconds until `cost` units have room after `taken` more; zero where they have.
+    fn wait(&self, rule: &Rule, cost: u64, taken: u64, cut: usize, now: u64) -> u64 {
+        match (self, rule.kind) {
+            (Self::Window(window), Kind::Window { step }) => {
+                let room = window.with(taken).room(cost, rule.limit());
+                room.map_or(0, |at| (at * step).saturating_sub(now))
+            }
+            (Self::Log { short, .. }, Kind::Log { length }) => match short.get(cut) {
+                None | Some(0) => 0,
+                Some(last) => (last + length).saturating_sub(now),
+            },
+            (Self::Cells { level }, _) => drains(rule, *level, taken + cost),
+            (Self::Window(_) | Self::Log { .. }, _) => 0,
+        }
+    }
+}
+
+/// Microseconds until `units` more than `level` are no more than the burst.
+fn drains(rule: &Rule, level: u64, units: u64) -> u64 {
+    let (length, level) = level_after(rule, level, units);
+    let excess = level.saturating_sub(rule.burst() * length);
+    excess.div_ceil(rule.limit())
+}
+
+/// The parts of a unit, and the level with `units` more. Rules are such that neither overflows.
+fn level_after(rule: &Rule, level: u64, units: u64) -> (u64, u64) {
+    let length = match rule.kind {
+        Kind::Cells { length } => length,
+        Kind::Window { .. } | Kind::Log { .. } => 1,
+    };
+    (length, level.saturating_add(units.saturating_mul(length)))
+}
+
+const fn micros(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}

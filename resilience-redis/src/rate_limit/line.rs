@@ -1,0 +1,429 @@
+//! Those who wait for a word about one key, and what is known of it meanwhile.
+//!
+//! A pure machine: time comes in, wakers and answers go out. Callers stand in line in the order in
+//! which they came. All of them are asked for together, by somebody who outlives each of them; who
+//! goes away first is skipped, or what was granted to him comes back.
+
+use std::{collections::VecDeque, task::Waker};
+
+use resilience_core::Timestamp;
+
+use super::{
+    grant::{Before, Run, Verdict, verdicts},
+    rules::{Kind, Rule},
+    window::{PAST, Window},
+};
+use crate::StoreError;
+
+/// The callers of one key.
+#[derive(Debug)]
+pub(super) struct Line {
+    places: Vec<Place>,
+    free: Vec<usize>,
+    /// Places of those who were not asked for yet.
+    waiting: VecDeque<usize>,
+    /// Places of those who are being asked for, in this order.
+    asked: Vec<usize>,
+    /// Whether somebody is to ask, or asks.
+    scheduled: bool,
+    /// One for each rule; those of rules that are no windows stay empty.
+    windows: Box<[Window]>,
+    /// Whether what is known of the past became doubtful while somebody asks.
+    doubtful: bool,
+    denied: Option<Denied>,
+}
+
+#[derive(Debug)]
+struct Place {
+    cost: u64,
+    since: Timestamp,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Free,
+    Waiting(Option<Waker>),
+    /// Went away; freed by whoever comes across the place.
+    Gone,
+    Answered(Answer),
+}
+
+/// What a caller hears.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// The server decided, at this time by its clock.
+    Decided(Verdict, u64),
+    /// It did not.
+    Failed(StoreError),
+}
+
+/// A refusal that holds until a time that the server named.
+#[derive(Clone, Copy, Debug)]
+struct Denied {
+    /// The smallest cost that was refused.
+    cost: u64,
+    since: Timestamp,
+    until: Timestamp,
+    verdict: Verdict,
+}
+
+/// How a caller found the line.
+#[derive(Debug, PartialEq)]
+pub(super) enum Entered {
+    /// There is no room before a time that is known; the wait is in the verdict.
+    Denied(Verdict),
+    /// Stands at this place.
+    Waits(usize),
+    /// Stands at this place, and somebody must be sent to ask.
+    First(usize),
+}
+
+/// What to ask the server about one line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) runs: &'a [Run],
+    /// For each rule how many counts of the past are asked for, and the sum of the others.
+    pub(super) past: &'a [(usize, u64)],
+}
+
+/// What the server tells of one quota of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told<'a> {
+    /// The count of the present step, and then those of the past that were asked for.
+    Window(&'a [u64]),
+    /// As in [`Before::Log`].
+    Log {
+        used: u64,
+        oldest: u64,
+        short: &'a [u64],
+    },
+    /// The level.
+    Cells(u64),
+}
+
+impl<'a> Told<'a> {
+    /// The same, with what was known of a window that is now at `step`.
+    fn learned(self, mut window: Window, step: u64) -> Before<'a> {
+        match self {
+            Self::Window(counts) => {
+                if let [present, missing @ ..] = counts {
+                    window.learn(step, *present, missing);
+                }
+                Before::Window(window)
+            }
+            Self::Log {
+                used,
+                oldest,
+                short,
+            } => Before::Log {
+                used,
+                oldest,
+                short,
+            },
+            Self::Cells(level) => Before::Cells { level },
+        }
+    }
+}
+
+/// What must happen after an answer.
+#[derive(Debug, Default)]
+pub(super) struct Aftermath {
+    pub(super) wakers: Vec<Waker>,
+    /// Costs of those who were granted what they wanted and are gone.
+    pub(super) orphans: Vec<u64>,
+}
+
+impl Line {
+    pub(super) fn new(rules: &[Rule]) -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            waiting: VecDeque::new(),
+            asked: Vec::new(),
+            scheduled: false,
+            windows: rules.iter().map(|_| Window::default()).collect(),
+            doubtful: false,
+            denied: None,
+        }
+    }
+
+    /// A caller comes who wants `cost`.
+    pub(super) fn enter(&mut self, cost: u64, now: Timestamp) -> Entered {
+        if let Some(verdict) = self.denial(cost, now) {
+            return Entered::Denied(verdict);
+        }
+        let place = Place {
+            cost,
+            since: now,
+            state: State::Waiting(None),
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.places[index] = place;
+                index
+            }
+            None => {
+                self.places.push(place);
+                self.places.len() - 1
+            }
+        };
+        self.waiting.push_back(index);
+        if std::mem::replace(&mut self.scheduled, true) {
+            Entered::Waits(index)
+        } else {
+            Entered::First(index)
+        }
+    }
+
+    /// The caller at `index` asks for the answer; `waker` is woken when it is there.
+    pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
+        match &mut self.places[index].state {
+            State::Answered(answer) => {
+                let answer = answer.clone();
+                self.release(index);
+                Some(answer)
+            }
+            State::Waiting(known) => {
+                match known {
+                    Some(known) => known.clone_from(waker),
+                    None => *known = Some(waker.clone()),
+                }
+                None
+            }
+            State::Free | State::Gone => None,
+        }
+    }
+
+    /// The caller at `index` goes away. What was granted to him meanwhile must be given back: the
+    /// cost, and when it was taken.
+    pub(super) fn leave(&mut self, index: usize) -> Option<(u64, u64)> {
+        let place = &mut self.places[index];
+        match &place.state {
+            State::Answered(answer) => {
+                let cost = place.cost;
+                let back = match answer {
+                    Answer::Decided(verdict, time) if verdict.is_grant() => Some((cost, *time)),
+                    Answer::Decided(..) | Answer::Failed(_) => None,
+                };
+                self.release(index);
+                back.filter(|(cost, _)| *cost > 0)
+            }
+            State::Waiting(_) => {
+                place.state = State::Gone;
+                None
+            }
+            State::Free | State::Gone => None,
+        }
+    }
+
+    /// Adds to `runs` and `past` what to ask about at `steps`, the present ones of `rules`, and says
+    /// since when the first caller waits; `None` where nobody does, and then nobody is to ask.
+    pub(super) fn ask(
+        &mut self,
+        rules: &[Rule],
+        steps: &[u64],
+        runs: &mut Vec<Run>,
+        past: &mut Vec<(usize, u64)>,
+    ) -> Option<Timestamp> {
+        let first = runs.len();
+        let mut oldest = None;
+        while let Some(&index) = self.waiting.front() {
+            let place = &self.places[index];
+            if matches!(place.state, State::Gone) {
+                self.waiting.pop_front();
+                self.release(index);
+                continue;
+            }
+            let (cost, since) = (place.cost, place.since);
+            let is_full = runs.len() - first == MOST_RUNS;
+            match runs[first..].last_mut() {
+                Some(run) if run.cost == cost => run.callers += 1,
+                Some(_) if is_full => break,
+                Some(_) | None => runs.push(Run { cost, callers: 1 }),
+            }
+            oldest.get_or_insert(since);
+            self.waiting.pop_front();
+            self.asked.push(index);
+        }
+        if oldest.is_none() {
+            self.scheduled = false;
+            return None;
+        }
+        let windows = self.windows.iter().zip(rules).zip(steps);
+        past.extend(windows.map(|((window, rule), step)| match rule.kind {
+            Kind::Window { .. } => (window.missing(*step), window.remembered(*step)),
+            Kind::Log { .. } | Kind::Cells { .. } => (0, 0),
+        }));
+        oldest
+    }
+
+    /// Who was asked for waits on: nothing was heard, and nothing done.
+    pub(super) fn unask(&mut self) {
+        for index in self.asked.drain(..).rev() {
+            self.waiting.push_front(index);
+        }
+    }
+
+    /// Those who were asked for hear that the server gives no decision. Says whether there is more
+    /// to ask.
+    pub(super) fn fail(&mut self, error: &StoreError, aftermath: &mut Aftermath) -> bool {
+        for index in std::mem::take(&mut self.asked) {
+            self.answer(index, Answer::Failed(error.clone()), aftermath);
+        }
+        self.goes_on()
+    }
+
+    /// Nobody will ask for those who are in line, who hear of `error`.
+    pub(super) fn abandon(&mut self, error: &StoreError, aftermath: &mut Aftermath) {
+        self.asked.extend(self.waiting.drain(..));
+        self.fail(error, aftermath);
+    }
+
+    /// The server answered `question`, which was sent at `sent`, at the time `now` by its clock, and
+    /// `told` what stood in each quota. Says whether there is more to ask.
+    pub(super) fn hear(
+        &mut self,
+        rules: &[Rule],
+        question: Question<'_>,
+        told: &[Told<'_>],
+        (sent, now): (Timestamp, u64),
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        // Nearly all policies have one quota, and need no list.
+        let (one, several);
+        let before = match (told, &self.windows[..], rules) {
+            ([told], [window], [rule]) => {
+                one = [told.learned(*window, rule.step(now))];
+                &one[..]
+            }
+            _ => {
+                let told = told.iter().zip(&self.windows).zip(rules);
+                several = told
+                    .map(|((told, window), rule)| told.learned(*window, rule.step(now)))
+                    .collect::<Vec<_>>();
+                &several
+            }
+        };
+        let asked = std::mem::take(&mut self.asked);
+        let mut callers = asked.iter().copied();
+        let mut again = Vec::new();
+        // The past that was remembered may hold units that were given back since: a refusal is
+        // told only when all of it was just read.
+        let from_memory = question.past.iter().zip(rules).any(|((missing, _), rule)| {
+            matches!(rule.kind, Kind::Window { .. }) && *missing < PAST
+        });
+        let runs = question.runs.iter().copied();
+        let taken = verdicts(rules, before, runs, now, |cost, verdict| {
+            let Some(index) = callers.next() else { return };
+            if !verdict.is_grant() {
+                if from_memory {
+                    return again.push(index);
+                }
+                self.deny(cost, verdict, sent);
+            }
+            self.answer(index, Answer::Decided(verdict, now), aftermath);
+        });
+        self.asked = asked;
+        self.asked.clear();
+        // Who was refused for more than was left has to wait longer, since somebody took of that.
+        if taken > 0 && self.denied.is_some_and(|denied| denied.cost > 1) {
+            self.denied = None;
+        }
+        for (known, before) in self.windows.iter_mut().zip(before) {
+            if let Before::Window(window) = before {
+                *known = window.with(taken);
+            }
+        }
+        if std::mem::take(&mut self.doubtful) || !again.is_empty() {
+            self.windows.iter_mut().for_each(Window::doubt);
+        }
+        for index in again.into_iter().rev() {
+            self.waiting.push_front(index);
+        }
+        self.goes_on()
+    }
+
+    /// Whether somebody waits who must be asked for; where nobody does, nobody is to ask.
+    fn goes_on(&mut self) -> bool {
+        self.scheduled = !self.waiting.is_empty();
+        if self.places.len() > IDLE_PLACES && self.free.len() == self.places.len() {
+            (self.places, self.free) = (Vec::new(), Vec::new());
+            self.asked.shrink_to(IDLE_PLACES);
+            self.waiting.shrink_to(IDLE_PLACES);
+        }
+        self.scheduled
+    }
+
+    /// Something changed that the server said: units came back, or a limit is another.
+    pub(super) fn doubt(&mut self) {
+        self.denied = None;
+        if self.asked.is_empty() {
+            self.windows.iter_mut().for_each(Window::doubt);
+        } else {
+            self.doubtful = true;
+        }
+    }
+
+    /// Whether somebody is served here, or held back by `now`.
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        self.scheduled
+            || self.free.len() < self.places.len()
+            || self.denied.is_some_and(|denied| now < denied.until)
+    }
+
+    fn denial(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
+        let denied = self.denied?;
+        // A clock that was set back would prolong it.
+        if now >= denied.until || now < denied.since {
+            self.denied = None;
+            return None;
+        }
+        // What a larger call would have to wait is for the server to say.
+        (cost == denied.cost).then(|| Verdict {
+            wait: denied.until.saturating_since(now),
+            ..denied.verdict
+        })
+    }
+
+    fn deny(&mut self, cost: u64, verdict: Verdict, sent: Timestamp) {
+        if cost > 0 && self.denied.is_none_or(|denied| cost <= denied.cost) {
+            // The server read its clock after `sent`: its time comes no later than this.
+            let until = sent.saturating_add(verdict.wait);
+            self.denied = Some(Denied {
+                cost,
+                since: sent,
+                until,
+                verdict,
+            });
+        }
+    }
+
+    fn answer(&mut self, index: usize, answer: Answer, aftermath: &mut Aftermath) {
+        let place = &mut self.places[index];
+        match std::mem::replace(&mut place.state, State::Answered(answer)) {
+            State::Waiting(waker) => aftermath.wakers.extend(waker),
+            State::Gone | State::Free | State::Answered(_) => {
+                if let Some((cost, _)) = self.leave(index) {
+                    aftermath.orphans.push(cost);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, index: usize) {
+        self.places[index].state = State::Free;
+        self.free.push(index);
+    }
+}
+
+impl Verdict {
+    pub(super) const fn is_grant(&self) -> bool {
+        self.wait.is_zero()
+    }
+}
+
+/// Different costs in a row that one question can hold.
+const MOST_RUNS: usize = 64;
+/// Places that are kept where nobody waits.
+const IDLE_PLACES: usize = 16;

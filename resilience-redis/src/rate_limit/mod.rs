@@ -1,0 +1,65 @@
+//! Rate limits that a whole fleet shares: what a client may do does not grow with the number of
+//! your servers, and does not start anew on the next one.
+//!
+//! Not for a limit that protects one process from overload: that is nobody else's business, and
+//! the limits in `resilience_core` decide it without a network in between.
+//!
+//! # Algorithms
+//!
+//! Those of `resilience_core`, by the same [`Policy`]. A [sliding window](Algorithm::SlidingWindow)
+//! is cut into ten steps; the present one and the ten before it are counted whole. So *no* window
+//! of the quota's length ever holds more than its limit, wherever it begins; in return a unit comes
+//! back up to a tenth of the window late. An [exact log](Algorithm::SlidingLog) writes every unit
+//! down, for limits up to 1000. [`Gcra`](Algorithm::Gcra) counts in whole microseconds. Of several
+//! quotas all are taken from, or none.
+//!
+//! # Time
+//!
+//! The clock is the server's own, read by the script that decides. What clocks the callers have is
+//! of no account: they only guess at the step that the server is in, and where the guess is wrong
+//! the server does nothing and says what time it is. If somebody sets the *server's* clock, or a
+//! server takes over whose clock is another, each quota may be granted once more, and nobody is held
+//! back longer than a window and a tenth.
+//!
+//! # Cost
+//!
+//! Calls that are under way together share a round trip, and those of one key one increment; they
+//! are served in the order in which they came. A key that is known to be used up is refused here,
+//! without a question, until the time that the server named.
+//!
+//! On the server, a key of a sliding window has a counter of 72 bytes for each step in which it took
+//! something, where its name has up to 30 bytes, else some more; each is gone by itself after 1.1
+//! windows. In this process [`Policy::capacity`] keys are remembered, at about 400 bytes each; one
+//! that is forgotten costs a longer question and nothing else.
+//!
+//! # Sharing
+//!
+//! Limiters of one name share their counts if their stores share server, database and prefix,
+//! whatever process they are in. A quota is known by its window and algorithm: a limit can be changed
+//! from one process to the next, and what was taken stays taken.
+//!
+//! # Cancellation
+//!
+//! A call that is dropped takes nothing: what it was granted meanwhile goes back. Where the server
+//! cannot be heard, units may stay taken that nobody was granted; they come back with the window.
+
+mod batch;
+mod decision;
+mod grant;
+mod lane;
+mod limiter;
+mod line;
+mod options;
+mod refund;
+mod rules;
+mod server_clock;
+mod table;
+mod window;
+
+pub use resilience_core::rate_limit::{Algorithm, Policy, Quota};
+
+pub use self::{
+    decision::{Decision, Source},
+    limiter::RateLimiter,
+    options::Options,
+};

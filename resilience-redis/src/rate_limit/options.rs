@@ -1,0 +1,26 @@
+use resilience_core::Environment;
+
+/// What a limiter of a fleet is told beyond its policy.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub(super) environment: Environment,
+}
+
+impl Options {
+    /// All defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the clock of this process and who hears of refusals. Default: the system's monotonic
+    /// clock, and `tracing`.
+    ///
+    /// The clock times waits and guesses at the server's; what is allowed when is decided by the
+    /// server's alone.
+    #[must_use]
+    pub fn environment(mut self, environment: &Environment) -> Self {
+        self.environment = environment.clone();
+        self
+    }
+}

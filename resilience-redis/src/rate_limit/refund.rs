@@ -1,0 +1,84 @@
+//! Units that go back.
+
+use redis::{Cmd, RedisWrite as _};
+
+use super::{
+    rules::{Kind, Rule},
+    table::Entry,
+    window::PAST,
+};
+
+/// Units of one key that go back to each of its quotas.
+#[derive(Debug)]
+pub(super) struct Refund {
+    units: u64,
+    /// When they were taken, microseconds; 0 where nobody knows.
+    taken: u64,
+    /// For each quota the keys to take from, in this order.
+    keys: Box<[Box<[String]>]>,
+}
+
+impl Refund {
+    /// Gives back just what was taken at `taken` by the server's clock.
+    pub(super) fn exact(entry: &Entry, units: u64, rules: &[Rule], taken: u64) -> Self {
+        let key = |rule: &Rule| -> Box<[String]> {
+            Box::new([entry.name().to_owned() + &rule.suffix(rule.step(taken))])
+        };
+        Self {
+            units,
+            taken,
+            keys: rules.iter().map(key).collect(),
+        }
+    }
+
+    /// Gives back the oldest units that count at `now` by the server's clock: those would be back
+    /// the soonest, so that no window can hold too much, whichever were meant.
+    pub(super) fn oldest(name: &str, units: u64, rules: &[Rule], now: u64) -> Self {
+        let keys = |rule: &Rule| {
+            let last = rule.step(now);
+            let first = match rule.kind {
+                Kind::Window { .. } => last.saturating_sub(PAST as u64),
+                Kind::Log { .. } | Kind::Cells { .. } => last,
+            };
+            (first..=last)
+                .map(|step| name.to_owned() + &rule.suffix(step))
+                .collect()
+        };
+        Self {
+            units,
+            taken: 0,
+            keys: rules.iter().map(keys).collect(),
+        }
+    }
+
+    /// Every key that something may be taken from.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.keys.iter().flatten()
+    }
+
+    /// A name with the hash tag of the key.
+    pub(super) fn name(&self) -> &str {
+        &self.keys[0][0]
+    }
+}
+
+/// Writes the keys and arguments of the script that gives `refunds` back.
+pub(super) fn write(rules: &[Rule], refunds: &[Refund], command: &mut Cmd) {
+    let keys = || refunds.iter().flat_map(Refund::keys);
+    command.arg(keys().count());
+    keys().for_each(|key| command.write_arg(key.as_bytes()));
+    command.arg(rules.len());
+    for rule in rules {
+        let length = match rule.kind {
+            Kind::Window { step } => step,
+            Kind::Log { length } | Kind::Cells { length } => length,
+        };
+        command.arg(rule.kind.word()).arg(length);
+    }
+    for refund in refunds {
+        command.arg(refund.units).arg(refund.taken);
+        refund.keys.iter().for_each(|keys| {
+            command.arg(keys.len());
+        });
+    }
+}

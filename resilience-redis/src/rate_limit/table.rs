@@ -1,0 +1,210 @@
+//! The keys that this process knows something of.
+//!
+//! Bounded, since keys come from strangers, and nothing is lost with an entry but a question to the
+//! server: the counts stand there. So the entry that was used least lately goes first, among a few.
+
+use std::{
+    fmt,
+    hash::BuildHasher,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use foldhash::quality::RandomState;
+use indexmap::{
+    IndexMap,
+    map::raw_entry_v1::{RawEntryApiV1, RawEntryMut},
+};
+use resilience_core::Timestamp;
+
+use super::line::Line;
+
+/// One key: what its name is on the server, and who waits for a word about it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// What all its keys on the server begin with, the hash tag included.
+    name: Box<str>,
+    line: Mutex<Line>,
+    /// When somebody came for it last, in nanoseconds.
+    used: AtomicU64,
+}
+
+impl Entry {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
+        // Nothing in a line's code panics between two states.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A sharded map of a bounded number of entries.
+pub(super) struct Table {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+}
+
+struct Shard {
+    entries: IndexMap<Box<[u8]>, Arc<Entry>, RandomState>,
+    capacity: usize,
+    hand: usize,
+}
+
+impl Table {
+    /// For at most `capacity` keys, which is not zero, rounded down to a multiple of the shards.
+    pub(super) fn new(capacity: usize) -> Self {
+        let shards = 1 << (capacity / SHARD).clamp(1, SHARDS).ilog2();
+        let hasher = RandomState::default();
+        let shard = || Shard {
+            entries: IndexMap::with_hasher(hasher.clone()),
+            capacity: capacity / shards,
+            hand: 0,
+        };
+        Self {
+            shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
+            hasher,
+        }
+    }
+
+    /// Lets `act` work on the entry of `key`; `make` says its name and its line where it is new.
+    pub(super) fn with<R>(
+        &self,
+        key: &[u8],
+        now: Timestamp,
+        make: impl FnOnce() -> (Box<str>, Line),
+        act: impl FnOnce(&Arc<Entry>) -> R,
+    ) -> R {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = lock(self.shard(hash));
+        let found = shard.entries.raw_entry_mut_v1();
+        if let RawEntryMut::Occupied(entry) = found.from_hash(hash, |held| **held == *key) {
+            let entry = entry.into_mut();
+            entry.used.store(now.as_nanos(), Ordering::Relaxed);
+            return act(entry);
+        }
+        shard.make_room(now);
+        let (name, line) = make();
+        let entry = Arc::new(Entry {
+            name,
+            line: Mutex::new(line),
+            used: AtomicU64::new(now.as_nanos()),
+        });
+        let vacant = shard.entries.raw_entry_mut_v1();
+        match vacant.from_hash(hash, |_| false) {
+            RawEntryMut::Occupied(entry) => act(entry.get()),
+            RawEntryMut::Vacant(vacant) => {
+                act(vacant.insert_hashed_nocheck(hash, key.into(), entry).1)
+            }
+        }
+    }
+
+    /// The entry of `key`, where there is one.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        let hash = self.hasher.hash_one(key);
+        let shard = lock(self.shard(hash));
+        let found = shard.entries.raw_entry_v1();
+        let found = found.from_hash(hash, |held| **held == *key);
+        found.map(|(_, entry)| Arc::clone(entry))
+    }
+
+    /// Every entry, one shard after the other.
+    pub(super) fn for_each(&self, mut act: impl FnMut(&Entry)) {
+        for shard in &self.shards {
+            lock(shard).entries.values().for_each(|entry| act(entry));
+        }
+    }
+
+    /// Entries now.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        let entries = |shard: &Mutex<Shard>| lock(shard).entries.len();
+        self.shards.iter().map(entries).sum()
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        // The map inside takes its place from the low bits and its tag from the top seven.
+        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
+    }
+}
+
+impl Shard {
+    /// Makes room for one more.
+    fn make_room(&mut self, now: Timestamp) {
+        if self.entries.len() < self.capacity {
+            return;
+        }
+        let length = self.entries.len();
+        let sample = (0..SAMPLE.min(length)).map(|step| (self.hand + step) % length);
+        let spared = sample.min_by_key(|&index| {
+            let entry = &self.entries[index];
+            // Whoever is served there would be served as well without the entry, but alone; and
+            // whoever is held back there would ask the server again.
+            let busy = entry.line().is_busy(now);
+            (busy, entry.used.load(Ordering::Relaxed))
+        });
+        self.hand = (self.hand + SAMPLE) % length;
+        if let Some(index) = spared {
+            self.entries.swap_remove_index(index);
+        }
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Keys are nobody's business.
+        f.debug_struct("Table").finish_non_exhaustive()
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Entries that are looked at to find one that can go.
+const SAMPLE: usize = 8;
+/// Places in a shard at least: chance must not fill one long before the others.
+const SHARD: usize = 64;
+/// Shards at most; a power of two, some times the number of threads that meet here.
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(table: &Table, key: u64, now: u64) -> Arc<Entry> {
+        let make = || (key.to_string().into(), Line::new(&[]));
+        table.with(
+            &key.to_be_bytes(),
+            Timestamp::from_nanos(now),
+            make,
+            Arc::clone,
+        )
+    }
+
+    #[test]
+    fn it_never_holds_more_than_its_capacity_and_keeps_what_is_used() {
+        for capacity in [1, 7, 100, 1000] {
+            let table = Table::new(capacity);
+            for key in 0..3000 {
+                touch(&table, key, key);
+                if capacity >= 100 {
+                    touch(&table, 0, key);
+                }
+            }
+            assert!(table.len() <= capacity, "{} of {capacity}", table.len());
+            assert_eq!(table.get(&0_u64.to_be_bytes()).is_some(), capacity >= 100);
+        }
+    }
+
+    #[test]
+    fn one_key_has_one_entry() {
+        let table = Table::new(100);
+        assert!(Arc::ptr_eq(&touch(&table, 1, 0), &touch(&table, 1, 1)));
+        assert!(!Arc::ptr_eq(&touch(&table, 1, 2), &touch(&table, 2, 2)));
+        assert_eq!(table.len(), 2);
+    }
+}

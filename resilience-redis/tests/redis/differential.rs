@@ -1,0 +1,187 @@
+//! The limiter in memory and the one in Redis, asked the same.
+
+use std::time::Duration;
+
+use resilience_core::{
+    Environment, ManualClock, QuotaStatus, Rejected, Timestamp,
+    rate_limit::{Algorithm, RateLimiter as MemoryLimiter},
+};
+use resilience_redis::rate_limit::{Policy, Quota, RateLimiter, Source};
+
+use crate::support::RedisServer;
+
+const KEYS: u64 = 3;
+
+/// Both limiters under one policy; the clock of the one in memory shows what the server said last.
+struct Pair {
+    redis: RateLimiter,
+    memory: MemoryLimiter<u64>,
+    clock: ManualClock,
+}
+
+impl Pair {
+    fn new(redis: RateLimiter, policy: &Policy) -> Self {
+        let clock = ManualClock::new();
+        let environment = Environment::new().clock(clock.clone());
+        let memory = MemoryLimiter::new_in(policy.clone(), &environment).expect("a valid policy");
+        Self {
+            redis,
+            memory,
+            clock,
+        }
+    }
+
+    /// Asks both; returns the server's time where it was asked.
+    async fn take(&self, key: u64, cost: u64) -> Option<Duration> {
+        let decision = self.redis.decide(&key, cost).await;
+        assert_eq!(decision.error, None);
+        if let Some(time) = decision.time {
+            assert_eq!(decision.source, Source::Redis);
+            let nanos = u64::try_from(time.as_nanos()).expect("before 2554");
+            self.clock.set(Timestamp::from_nanos(nanos));
+        }
+        let memory = self.memory.try_take_n(&key, cost);
+        match (&decision.outcome, &memory) {
+            (Ok(one), Ok(other)) => assert_eq!(one, other),
+            (Err(one), Err(other)) => assert_alike(one, other, decision.time.is_some()),
+            _ => panic!("{decision:?} in redis, {memory:?} in memory"),
+        }
+        decision.time
+    }
+}
+
+fn assert_alike(redis: &Rejected, memory: &Rejected, same_time: bool) {
+    let names = |it: &Rejected| (it.reason(), it.policy());
+    assert_eq!(names(redis), names(memory));
+    let (Some(wait), Some(other)) = (redis.retry_after(), memory.retry_after()) else {
+        return assert_eq!(redis.retry_after(), memory.retry_after());
+    };
+    let status = |it: &Rejected| it.quota().copied().expect("a quota");
+    if same_time {
+        assert_eq!(status(redis), status(memory));
+        // One counts in microseconds, the other in nanoseconds.
+        assert!(
+            wait.abs_diff(other) < Duration::from_micros(1),
+            "{redis:?} {memory:?}"
+        );
+    } else {
+        // Refused here, for what the server said some time ago; the clock of the one in memory
+        // stands where the server was asked last.
+        assert!(status(redis).remaining <= status(memory).remaining);
+        assert!(wait <= other, "{redis:?} {memory:?}");
+    }
+}
+
+/// What may happen beside calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Also {
+    Nothing,
+    Changes,
+    /// Of a single window, [`SHORT`].
+    ChangesAndRefunds,
+}
+
+async fn play(name: &'static str, quotas: &[Quota], also: Also) {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let policy = |share: u64| {
+        let (first, rest) = quotas.split_first().expect("a quota");
+        let policy = rest
+            .iter()
+            .fold(Policy::new(name, *first), |all, it| all.and(*it));
+        policy.share(share)
+    };
+    let mut random = fastrand::Rng::with_seed(7);
+    let limiter = store.rate_limiter(&policy(1)).expect("a valid policy");
+    let mut pair = Pair::new(limiter, &policy(1));
+    let (mut granted, mut refused) = (0, 0);
+    for _ in 0..4000 {
+        let key = random.u64(..KEYS);
+        match random.u8(..40) {
+            0 if also != Also::Nothing => {
+                let policy = policy(random.u64(1..3));
+                pair.redis.reconfigure(&policy).expect("only limits change");
+                pair.memory.reconfigure(policy).expect("only limits change");
+            }
+            1 if also == Also::ChangesAndRefunds => {
+                let step = SHORT.as_micros() / 10;
+                let before = pair.take(key, 0).await.expect("looks are never refused");
+                let units = random.u64(1..5);
+                pair.redis.refund(&key, units).await.expect("redis is up");
+                pair.memory.refund(&key, units);
+                // Units may have left a window while some came back: which was first?
+                let after = pair.redis.decide(&key, 0).await.time.expect("asked");
+                if before.as_micros() / step != after.as_micros() / step {
+                    pair.redis.clear_all().await.expect("redis is up");
+                    pair = Pair::new(pair.redis.clone(), &policy(1));
+                    pair.redis
+                        .reconfigure(&policy(1))
+                        .expect("only limits change");
+                }
+            }
+            _ => {
+                let cost = random.u64(0..4);
+                let before = pair.memory.snapshot().denied;
+                pair.take(key, cost).await;
+                granted += u64::from(pair.memory.snapshot().denied == before);
+                refused += pair.memory.snapshot().denied - before;
+            }
+        }
+    }
+    assert!(
+        granted > 100 && refused > 100,
+        "{granted} granted, {refused} refused"
+    );
+}
+
+const SHORT: Duration = Duration::from_millis(60);
+const LONG: Duration = Duration::from_millis(400);
+
+#[tokio::test]
+async fn sliding_windows_decide_alike() {
+    play("window", &[Quota::new(12, SHORT)], Also::ChangesAndRefunds).await;
+}
+
+#[tokio::test]
+async fn several_windows_decide_alike() {
+    let quotas = [Quota::new(12, SHORT), Quota::new(40, LONG).named("long")];
+    play("windows", &quotas, Also::Changes).await;
+}
+
+#[tokio::test]
+async fn exact_logs_decide_alike() {
+    let log = Quota::new(12, SHORT).algorithm(Algorithm::SlidingLog);
+    play("log", &[log], Also::Changes).await;
+}
+
+#[tokio::test]
+async fn cells_decide_alike() {
+    let cells = Quota::new(20, SHORT).algorithm(Algorithm::Gcra);
+    play("cells", &[cells.burst(6)], Also::Nothing).await;
+}
+
+#[tokio::test]
+async fn quotas_of_all_kinds_decide_alike() {
+    let window = Quota::new(12, SHORT);
+    let log = Quota::new(30, LONG).algorithm(Algorithm::SlidingLog);
+    let cells = Quota::new(20, SHORT).algorithm(Algorithm::Gcra);
+    play(
+        "all",
+        &[window, log.named("log"), cells.named("cells")],
+        Also::Nothing,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_key_stands_alike() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(5, SHORT).await;
+    let quota = limiter.peek("key").await.expect("redis is up");
+    let all = QuotaStatus {
+        limit: 5,
+        window: SHORT,
+        remaining: 5,
+    };
+    assert_eq!(quota, all);
+}

@@ -1,0 +1,238 @@
+//! Checks that are under way together.
+
+use std::{collections::HashMap, future::Future, pin::pin, task::Context, time::Duration};
+
+use redis::aio::MultiplexedConnection;
+use resilience_redis::rate_limit::Source;
+use tokio::task::JoinSet;
+
+use crate::support::{RedisServer, eventually};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How often each command was called.
+async fn calls(raw: &mut MultiplexedConnection) -> HashMap<String, u64> {
+    let stats = redis::cmd("INFO").arg("commandstats").to_owned();
+    let stats: String = stats.query_async(raw).await.expect("stats");
+    let line = |line: &str| {
+        let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let (calls, _) = figures.split_once(',')?;
+        Some((name.to_owned(), calls.parse().ok()?))
+    };
+    stats.lines().filter_map(line).collect()
+}
+
+#[tokio::test]
+async fn calls_of_one_key_share_a_round_trip_and_an_increment() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(700, MINUTE).await;
+    limiter.try_take("key").await.expect("room");
+    let mut raw = server.raw().await;
+    let before = calls(&mut raw).await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..1000 {
+        let limiter = limiter.clone();
+        tasks.spawn(async move { limiter.try_take("key").await.is_ok() });
+    }
+    let granted = tasks.join_all().await.into_iter().filter(|ok| *ok).count();
+    assert_eq!(granted, 699);
+    let after = calls(&mut raw).await;
+    let more = |name: &str| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
+    // All are there before the first question departs; what is refused is asked once more.
+    assert!(more("evalsha") <= 4, "{} questions", more("evalsha"));
+    assert!(more("incrby") + more("incr") <= 2);
+}
+
+#[tokio::test]
+async fn calls_of_many_keys_share_round_trips() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(10, MINUTE).await;
+    let mut raw = server.raw().await;
+    let mut tasks = JoinSet::new();
+    for key in 0..1000_u64 {
+        let limiter = limiter.clone();
+        tasks.spawn(async move { limiter.decide(&key, 1).await });
+    }
+    for decision in tasks.join_all().await {
+        assert_eq!(decision.outcome.expect("room").remaining, 9);
+        assert_eq!(decision.source, Source::Redis);
+    }
+    let questions = calls(&mut raw).await["evalsha"];
+    assert!(questions <= 20, "{questions} questions for 1000 keys");
+}
+
+#[tokio::test]
+async fn whoever_comes_first_is_served_first() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(50, MINUTE).await;
+    let calls = (0..100).map(|call| {
+        let cost = [1, 3, 2][call % 3];
+        let limiter = limiter.clone();
+        Box::pin(async move { (cost, limiter.try_take_n("key", cost).await) })
+    });
+    let mut calls: Vec<_> = calls.collect();
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    for call in &mut calls {
+        assert!(pin!(call).poll(&mut context).is_pending());
+    }
+    let mut left = 50;
+    for call in calls {
+        let (cost, outcome) = call.await;
+        match outcome {
+            Ok(quota) => {
+                left -= cost;
+                assert_eq!(quota.remaining, left);
+            }
+            Err(rejected) => {
+                assert!(cost > left, "{cost} of {left}");
+                assert_eq!(rejected.quota().expect("a quota").remaining, left);
+            }
+        }
+    }
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn whoever_goes_away_at_any_point_takes_nothing() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(100, MINUTE).await;
+    let other = server.limiter(100, MINUTE).await;
+    let (mut kept, mut gone) = (0, 0);
+    for polls in 0..30 {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut call = Box::pin(limiter.try_take_n("key", 3));
+        let mut answered = false;
+        for _ in 0..polls {
+            answered = call.as_mut().poll(&mut context).is_ready();
+            if answered {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        kept += 3 * u64::from(answered);
+        gone += u64::from(!answered);
+    }
+    assert!(gone > 5, "only {gone} went away");
+    limiter.refund("key", kept).await.expect("redis is up");
+    // Answered, and nobody took the answer.
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut call = Box::pin(limiter.try_take_n("key", 5));
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    let all = async |expected| {
+        let quota = other.peek("key").await.expect("redis is up");
+        (quota.remaining == expected).then_some(())
+    };
+    eventually(async || all(95).await).await;
+    drop(call);
+    eventually(async || all(100).await).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_up_is_refused_without_a_question_until_its_time() {
+    let server = RedisServer::start().await;
+    let window = Duration::from_millis(300);
+    let limiter = server.limiter(3, window).await;
+    limiter.try_take_n("key", 3).await.expect("room");
+    let refused = limiter.decide("key", 1).await;
+    assert_eq!(refused.source, Source::Redis);
+    let named = refused
+        .outcome
+        .expect_err("used up")
+        .retry_after()
+        .expect("a wait");
+    let mut raw = server.raw().await;
+    let before = calls(&mut raw).await["evalsha"];
+    let mut last = named;
+    let free = loop {
+        let decision = limiter.decide("key", 1).await;
+        match (decision.source, decision.outcome) {
+            (Source::DeniedLocally, Err(rejected)) => {
+                let wait = rejected.retry_after().expect("a wait");
+                assert!(wait <= last && !wait.is_zero());
+                assert_eq!(rejected.quota().expect("a quota").remaining, 0);
+                last = wait;
+            }
+            // The time is named to the microsecond, and a question may be faster than the one before.
+            (Source::Redis, Err(_)) => {}
+            (source, outcome) => break (source, outcome),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(free.0, Source::Redis);
+    assert_eq!(free.1.expect("free again").remaining, 2);
+    let questions = calls(&mut raw).await["evalsha"] - before;
+    assert!(questions <= 20, "{questions} questions");
+    assert!(
+        last < window / 10,
+        "refused locally until {last:?} before its time"
+    );
+}
+
+#[tokio::test]
+async fn units_that_come_back_are_seen_by_all_who_ask() {
+    let server = RedisServer::start().await;
+    let (one, other) = (
+        server.limiter(10, MINUTE).await,
+        server.limiter(10, MINUTE).await,
+    );
+    one.try_take_n("key", 8).await.expect("room");
+    other.try_take_n("key", 2).await.expect("room");
+    one.try_take("key").await.expect_err("used up");
+    one.refund("key", 4).await.expect("redis is up");
+    assert_eq!(one.try_take("key").await.expect("room").remaining, 3);
+    assert_eq!(other.try_take("key").await.expect("room").remaining, 2);
+    one.clear("key").await.expect("redis is up");
+    assert_eq!(other.try_take("key").await.expect("room").remaining, 9);
+}
+
+#[tokio::test]
+async fn more_keys_than_are_remembered_are_counted_as_well() {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let policy = resilience_redis::rate_limit::Policy::new(
+        "test",
+        resilience_redis::rate_limit::Quota::new(2, MINUTE),
+    );
+    let limiter = store
+        .rate_limiter(&policy.capacity(8))
+        .expect("a valid policy");
+    for _ in 0..2 {
+        for key in 0..100_u64 {
+            limiter.try_take(&key).await.expect("room");
+        }
+    }
+    for key in 0..100_u64 {
+        limiter.try_take(&key).await.expect_err("used up");
+    }
+}
+
+#[tokio::test]
+async fn limits_change_at_once_and_what_was_taken_stays_taken() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(10, MINUTE).await;
+    let policy = |limit| {
+        let quota = resilience_redis::rate_limit::Quota::new(limit, MINUTE);
+        resilience_redis::rate_limit::Policy::new("test", quota)
+    };
+    limiter.try_take_n("key", 10).await.expect("room");
+    limiter.try_take("key").await.expect_err("used up");
+    limiter
+        .reconfigure(&policy(12))
+        .expect("a limit can change");
+    assert_eq!(limiter.try_take("key").await.expect("room").remaining, 1);
+    limiter.reconfigure(&policy(5)).expect("a limit can change");
+    let rejected = limiter.try_take("key").await.expect_err("far over");
+    assert_eq!(rejected.quota().expect("a quota").remaining, 0);
+    let other = resilience_redis::rate_limit::Quota::new(5, 2 * MINUTE);
+    for (policy, field) in [
+        (
+            resilience_redis::rate_limit::Policy::new("test", other),
+            "quotas",
+        ),
+        (policy(0), "limit"),
+        (policy(5).and(other), "quotas"),
+    ] {
+        let invalid = limiter.reconfigure(&policy).expect_err("it cannot change");
+        assert_eq!(invalid.field(), field);
+    }
+}
