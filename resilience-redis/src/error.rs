@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerError};
 use resilience_core::InvalidPolicy;
 
 /// Why Redis gave no decision.
@@ -49,11 +49,27 @@ impl Code {
         &self.0
     }
 
-    fn of(error: &RedisError) -> Self {
-        let code = error.code().unwrap_or("ERR");
+    /// The word at the head of `error`, or the one that a script was told and passes on.
+    pub(crate) fn of(error: &ServerError) -> Self {
+        let head = error.code();
         let plain = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
-        let known = code.len() <= LONGEST_CODE && code.bytes().all(plain);
-        Self(if known { code } else { "ERR" }.into())
+        let known = head.len() <= LONGEST_CODE && head.bytes().all(plain);
+        // Before 7.0: `ERR Error running script (…): @user_script: 1: -OOM command not allowed`.
+        let within = || {
+            let words = error
+                .details()?
+                .split(' ')
+                .map(|word| word.trim_start_matches('-'));
+            let from_script = head.starts_with('@') || error.details()?.starts_with(FROM_SCRIPT);
+            words
+                .filter(|_| from_script)
+                .find(|word| TOLD_TO_SCRIPTS.contains(word))
+        };
+        Self(match within() {
+            Some(code) => code.into(),
+            None if known => head.into(),
+            None => "ERR".into(),
+        })
     }
 }
 
@@ -100,37 +116,33 @@ impl StoreError {
     }
 }
 
-impl From<&ServerError> for StoreError {
-    fn from(error: &ServerError) -> Self {
-        Self::from(&RedisError::from(error.clone()))
-    }
-}
-
 impl From<&RedisError> for StoreError {
     fn from(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Io => Self::Disconnected,
             ErrorKind::InvalidClientConfig => Self::InvalidTarget("the client cannot use it"),
-            ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
-                Self::Unauthorized(Code::of(error))
-            }
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly,
-            ) => Self::NotServing(Code::of(error)),
-            ErrorKind::Server(_) => Self::Server(Code::of(error)),
-            ErrorKind::Extension => match error.code() {
-                Some("OOM" | "BUSY" | "MISCONF" | "NOREPLICAS") => {
-                    Self::NotServing(Code::of(error))
+            ErrorKind::AuthenticationFailed => Self::Unauthorized(Code("ERR".into())),
+            // Of a batch the first that failed says why.
+            ErrorKind::Server(_) | ErrorKind::Extension => {
+                match error.clone().into_server_errors().as_deref() {
+                    Some([(_, error), ..]) => Self::from(error),
+                    Some([]) | None => Self::Server(Code("ERR".into())),
                 }
-                Some("NOAUTH" | "WRONGPASS" | "DENIED") => Self::Unauthorized(Code::of(error)),
-                Some("WRONGTYPE") => Self::ForeignValue,
-                _ => Self::Server(Code::of(error)),
-            },
+            }
             _ => Self::Protocol,
+        }
+    }
+}
+
+impl From<&ServerError> for StoreError {
+    fn from(error: &ServerError) -> Self {
+        let code = Code::of(error);
+        match code.as_str() {
+            "BUSY" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "MISCONF" | "NOREPLICAS"
+            | "OOM" | "READONLY" | "TRYAGAIN" => Self::NotServing(code),
+            "DENIED" | "NOAUTH" | "NOPERM" | "WRONGPASS" => Self::Unauthorized(code),
+            "WRONGTYPE" => Self::ForeignValue,
+            _ => Self::Server(code),
         }
     }
 }
@@ -173,5 +185,83 @@ impl Error for StoreError {
     }
 }
 
+const FROM_SCRIPT: &str = "Error running script";
+/// What the commands of a script are refused with for reasons that are not the script's.
+const TOLD_TO_SCRIPTS: [&str; 5] = ["MISCONF", "NOREPLICAS", "OOM", "READONLY", "WRONGTYPE"];
 /// Redis' own codes are shorter; a longer word came from elsewhere and is not repeated.
 const LONGEST_CODE: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    fn seen(error: &str) -> StoreError {
+        let reply = redis::parse_redis_value(format!("-{error}\r\n").as_bytes());
+        match reply.expect("a reply") {
+            Value::ServerError(error) => {
+                let wrapped = RedisError::from(error.clone());
+                assert_eq!(StoreError::from(&error), StoreError::from(&wrapped));
+                StoreError::from(&error)
+            }
+            other => panic!("no error: {other:?}"),
+        }
+    }
+
+    fn code(text: &str) -> Code {
+        Code(text.into())
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_known_by_its_first_word() {
+        for word in [
+            "LOADING",
+            "MASTERDOWN",
+            "CLUSTERDOWN",
+            "TRYAGAIN",
+            "OOM",
+            "BUSY",
+        ] {
+            let error = seen(&format!("{word} and why"));
+            assert_eq!(error, StoreError::NotServing(code(word)));
+        }
+        for word in ["NOAUTH", "NOPERM", "WRONGPASS"] {
+            assert_eq!(
+                seen(&format!("{word} x")),
+                StoreError::Unauthorized(code(word))
+            );
+        }
+        assert_eq!(seen("WRONGTYPE x"), StoreError::ForeignValue);
+        assert_eq!(seen("MOVED 1 host:1"), StoreError::Server(code("MOVED")));
+        assert_eq!(seen("ERR OOM"), StoreError::Server(code("ERR")));
+        assert_eq!(seen("planted password"), StoreError::Server(code("ERR")));
+        assert_eq!(
+            seen("A_WORD_THAT_IS_TOO_LONG_TO_BE_ONE x"),
+            StoreError::Server(code("ERR"))
+        );
+    }
+
+    #[test]
+    fn what_a_script_was_told_is_found_in_what_it_says() {
+        let said = "ERR Error running script (call to f_25): @user_script:1: @user_script: 1: ";
+        assert_eq!(
+            seen(&format!("{said}-OOM command")),
+            StoreError::NotServing(code("OOM"))
+        );
+        assert_eq!(
+            seen(&format!("{said}-READONLY You")),
+            StoreError::NotServing(code("READONLY"))
+        );
+        assert_eq!(
+            seen(&format!("{said}WRONGTYPE x")),
+            StoreError::ForeignValue
+        );
+        assert_eq!(
+            seen(&format!("{said}planted OTHER")),
+            StoreError::Server(code("ERR"))
+        );
+        let caught = "@user_script: 1: -READONLY You can't write against a read only replica.";
+        assert_eq!(seen(caught), StoreError::NotServing(code("READONLY")));
+    }
+}

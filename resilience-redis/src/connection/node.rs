@@ -31,7 +31,7 @@ use super::{
     flow::{self, Flow},
     maker::Maker,
 };
-use crate::StoreError;
+use crate::{Code, StoreError};
 
 /// A server that owns keys; clones share the connection to it.
 ///
@@ -157,7 +157,7 @@ impl Node {
         let Value::ServerError(error) = reply else {
             return;
         };
-        match error.code() {
+        match Code::of(error).as_str() {
             // The server is not the one to ask any more, or has forgotten who we are. It would say
             // so for ever: a new connection resolves the name anew, and logs in.
             "READONLY" | "NOAUTH" => self.0.replace(flow.number, &StoreError::from(error)),

@@ -23,12 +23,10 @@ fn target(url: &str) -> Target {
 #[tokio::test]
 async fn over_tls_both_sides_prove_who_they_are() {
     let certificates = Certificates::make();
-    let folder = tempfile::tempdir().expect("a temporary directory");
-    let port = RedisServer::free_port().to_string();
-    let mut options = certificates.options(folder.path());
-    options.extend(["--tls-port", &port].map(str::to_owned));
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
-    let _server = RedisServer::start_with(&options).await;
+    let port = RedisServer::free_port();
+    let Some(_server) = RedisServer::start_with_tls(&certificates, port, &[]).await else {
+        return;
+    };
 
     let stranger = target(&format!("rediss://localhost:{port}"));
     let known = stranger.clone().root_certificate(certificates.authority);
@@ -48,12 +46,11 @@ async fn over_tls_both_sides_prove_who_they_are() {
 #[tokio::test]
 async fn a_certificate_for_another_name_is_not_believed() {
     let certificates = Certificates::make();
-    let folder = tempfile::tempdir().expect("a temporary directory");
-    let port = RedisServer::free_port().to_string();
-    let mut options = certificates.options(folder.path());
-    options.extend(["--tls-auth-clients", "no", "--tls-port", &port].map(str::to_owned));
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
-    let _server = RedisServer::start_with(&options).await;
+    let port = RedisServer::free_port();
+    let anybody = ["--tls-auth-clients", "no"];
+    let Some(_server) = RedisServer::start_with_tls(&certificates, port, &anybody).await else {
+        return;
+    };
 
     for (host, expected) in [
         ("127.0.0.1", Ok(())),
@@ -96,13 +93,12 @@ async fn a_server_without_resp3_is_spoken_to_in_resp2() {
 #[tokio::test]
 async fn a_cluster_is_reached_over_tls() {
     let certificates = Certificates::make();
-    let folder = tempfile::tempdir().expect("a temporary directory");
-    let port = RedisServer::free_port().to_string();
-    let mut options = certificates.options(folder.path());
-    options.extend(["--tls-auth-clients", "no", "--tls-port", &port].map(str::to_owned));
-    options.extend(["--cluster-enabled", "yes", "--tls-cluster", "yes"].map(str::to_owned));
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
-    let server = RedisServer::start_with(&options).await;
+    let port = RedisServer::free_port();
+    let options = "--tls-auth-clients no --cluster-enabled yes --tls-cluster yes";
+    let options: Vec<_> = options.split(' ').collect();
+    let Some(server) = RedisServer::start_with_tls(&certificates, port, &options).await else {
+        return;
+    };
     let slots: Vec<_> = (0..16384).map(|slot| slot.to_string()).collect();
     server
         .tell(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")))

@@ -1,15 +1,15 @@
 //! Certificates that a test makes for itself.
 
-use std::path::Path;
-
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
 
 /// An authority of our own and what it has signed, in PEM.
 pub(crate) struct Certificates {
     pub(crate) authority: String,
-    /// Of a server on `localhost` and 127.0.0.1.
-    pub(crate) server: (String, String),
     pub(crate) client: (String, String),
+    /// What a server on `localhost` and 127.0.0.1 reads, behind the name of its option.
+    files: Vec<(&'static str, String)>,
+    _folder: TempDir,
 }
 
 impl Certificates {
@@ -30,30 +30,28 @@ impl Certificates {
             let certificate = params.signed_by(&key, &issuer).expect("a certificate");
             (certificate.pem(), key.serialize_pem())
         };
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let write = |option, name: &str, pem: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, pem).expect("our own directory");
+            (option, file.to_string_lossy().into_owned())
+        };
+        let (certificate, key) = signed(&["localhost", "127.0.0.1"]);
         Self {
-            authority,
-            server: signed(&["localhost", "127.0.0.1"]),
             client: signed(&["client"]),
+            files: vec![
+                write("--tls-ca-cert-file", "authority.pem", &authority),
+                write("--tls-cert-file", "server.pem", &certificate),
+                write("--tls-key-file", "server.key", &key),
+            ],
+            authority,
+            _folder: folder,
         }
     }
 
-    /// Writes what a server reads into `directory`, and says how it is told.
-    pub(crate) fn options(&self, directory: &Path) -> Vec<String> {
-        let write = |name: &str, pem: &str| {
-            let file = directory.join(name);
-            std::fs::write(&file, pem).expect("our own directory");
-            file.to_string_lossy().into_owned()
-        };
-        [
-            (
-                "--tls-ca-cert-file",
-                write("authority.pem", &self.authority),
-            ),
-            ("--tls-cert-file", write("server.pem", &self.server.0)),
-            ("--tls-key-file", write("server.key", &self.server.1)),
-        ]
-        .into_iter()
-        .flat_map(|(option, file)| [option.to_owned(), file])
-        .collect()
+    /// How a server is told of them.
+    pub(super) fn options(&self) -> Vec<&str> {
+        let options = self.files.iter();
+        options.flat_map(|(option, file)| [*option, file]).collect()
     }
 }

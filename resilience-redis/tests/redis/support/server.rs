@@ -10,7 +10,7 @@ use resilience_redis::{
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use super::{PATIENCE, POLL, Process, patient};
+use super::{Certificates, PATIENCE, POLL, Process, eventually, patient};
 
 /// A server on a free port of the loopback, without persistence, killed when dropped.
 pub(crate) struct RedisServer {
@@ -65,6 +65,24 @@ impl RedisServer {
         ports.find(is_free).expect("a free port")
     }
 
+    /// A server that speaks TLS on `port` by `certificates`, or `None` where the binary that the
+    /// environment names cannot.
+    pub(crate) async fn start_with_tls(
+        certificates: &Certificates,
+        port: u16,
+        arguments: &[&str],
+    ) -> Option<Self> {
+        if env::var_os(PROGRAM).is_some() && !knows_tls() {
+            eprintln!("not tested: this server was built without TLS");
+            return None;
+        }
+        let port = port.to_string();
+        let mut options = certificates.options();
+        options.extend(["--tls-port", &port]);
+        options.extend(arguments);
+        Some(Self::start_with(&options).await)
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -98,18 +116,22 @@ impl RedisServer {
     /// A connection past the library, to look behind its back.
     pub(crate) async fn raw(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.open_url()).expect("a valid URL");
-        client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("the server is up")
+        // Not for long, but where it changes its role the server resets whoever connects.
+        eventually(async || client.get_multiplexed_async_connection().await.ok()).await
     }
 
     /// What the server answers to `command`, whose words stand between spaces.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
         let mut words = redis::Cmd::new();
         words.arg(command.split_whitespace().collect::<Vec<_>>());
-        let answer = words.query_async(&mut self.raw().await).await;
-        answer.unwrap_or_else(|error| panic!("{command}: {error}"))
+        eventually(
+            async || match words.query_async(&mut self.raw().await).await {
+                // As above.
+                Err(error) if error.is_io_error() => None,
+                answer => Some(answer.unwrap_or_else(|error| panic!("{command}: {error}"))),
+            },
+        )
+        .await
     }
 
     /// Has the server do `command`.
@@ -186,9 +208,23 @@ fn documented_permissions() -> String {
     format!("~p:* {}", rules.join(" "))
 }
 
+fn program() -> Command {
+    Command::new(env::var_os(PROGRAM).unwrap_or_else(|| "redis-server".into()))
+}
+
+/// Either way it ends at once: for want of a certificate, or of knowing what that is.
+fn knows_tls() -> bool {
+    let port = RedisServer::free_port().to_string();
+    let output = program()
+        .args(["--port", "0", "--tls-port", &port])
+        .output()
+        .expect("redis-server starts");
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).contains("tls-cert-file")
+}
+
 fn spawn(arguments: &[String], directory: &TempDir) -> Process {
-    let program = env::var_os(PROGRAM).unwrap_or_else(|| "redis-server".into());
-    let mut command = Command::new(&program);
+    let mut command = program();
     command
         .arg(CONFIGURATION)
         .args(arguments)
