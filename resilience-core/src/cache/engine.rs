@@ -3,17 +3,19 @@ use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash, sync:
 use super::{
     Codec, Layer, Loaded, Policy, Snapshot, Tier, TierPolicy,
     entry::Found,
-    load::{Brought, Fetched},
+    hashed::Hashed,
+    load::{AtOnce, Brought, Fetched},
+    measure::Count,
     second::Second,
     shared::{Freshness, Lookup, Shared},
-    storage::Hashed,
 };
 use crate::{BoxError, Environment, Error, InvalidPolicy, Reason};
 
 /// Values by key, each loaded once for everybody; see the [module](super).
 ///
 /// Clones, layers and services made from it share its entries and its loads. A value is cloned
-/// for each caller: put what is large into an [`Arc`].
+/// for each caller, while nobody can change what is stored: put what is large into an [`Arc`]. A
+/// `Clone` or `Eq` must not come back to the cache.
 #[derive(Debug)]
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
@@ -154,14 +156,27 @@ where
         Fut: Future<Output = Result<Brought<V, Infallible>, E>> + Send + 'static,
         E: Send + 'static,
     {
-        let fetched = self.shared.fetch(key, loader, |_: &E| None).await?;
+        let shared = &self.shared;
+        let looked = shared.storage.hash(key);
+        let lookup = match shared.look(looked, |value, _, _| value.clone()) {
+            Ok(value) => {
+                shared.tally.count(Count::Hit);
+                return Ok(Some(value));
+            }
+            Err(lookup) => lookup,
+        };
+        let fetched = match shared.at_once(lookup, looked, loader, |_: &E| None) {
+            AtOnce::Done(fetched) => fetched,
+            // Boxed, so that a hit does not carry the room for a load.
+            AtOnce::Load(load) => Box::pin(shared.load_in_time(load, |_: &E| None)).await?,
+        };
         match fetched {
-            Fetched::Entry(entry, _) => match &entry.found {
-                Found::Value(value) => Ok(Some(value.clone())),
+            Fetched::Entry(entry, _) => match entry.found {
+                Found::Value(value) => Ok(Some(value)),
                 Found::Absent => Ok(None),
                 Found::Failed(rejected) => {
-                    self.shared.tell(rejected);
-                    Err(Error::Rejected(rejected.clone()))
+                    shared.tell(&rejected);
+                    Err(Error::Rejected(*rejected))
                 }
                 Found::Private => unreachable!("no loader here brings anything private"),
             },
@@ -176,11 +191,20 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        match self.shared.look(self.shared.storage.hash(key)) {
+        let shared = &self.shared;
+        let looked = shared.storage.hash(key);
+        let lookup = match shared.look(looked, |value, _, _| value.clone()) {
+            Ok(value) => {
+                shared.tally.count(Count::Hit);
+                return Some(value);
+            }
+            Err(lookup) => lookup,
+        };
+        match lookup {
             Lookup::Serve(entry, Freshness::Fresh) | Lookup::Refresh(entry, Freshness::Fresh) => {
-                self.shared.count(&entry, Freshness::Fresh);
-                match &entry.found {
-                    Found::Value(value) => Some(value.clone()),
+                shared.count(&entry, Freshness::Fresh);
+                match entry.found {
+                    Found::Value(value) => Some(value),
                     Found::Absent | Found::Failed(_) | Found::Private => None,
                 }
             }
@@ -188,7 +212,7 @@ where
             | Lookup::Refresh(_, Freshness::Stale)
             | Lookup::Stale(_)
             | Lookup::Miss => {
-                self.shared.tally.count(super::measure::Count::Miss);
+                shared.tally.count(Count::Miss);
                 None
             }
         }
@@ -200,11 +224,15 @@ where
         let Loaded { value, terms } = value.into();
         let found = Found::Value(value);
         let stamp = self.shared.stamp(&key);
-        let entry = Arc::new(self.shared.entry(found, &terms, stamp));
+        let entry = self.shared.entry(found, &terms, stamp);
         let hash = self.shared.storage.hash(&key).hash;
         let key = Hashed { hash, key };
-        self.shared.put(key.clone(), entry.clone());
-        self.shared.share(&key, &entry);
+        let second = self.shared.second.as_ref();
+        let shared = second.map(|_| (key.clone(), entry.clone()));
+        self.shared.put(key, entry);
+        if let Some((key, entry)) = shared {
+            self.shared.share(&key, &entry);
+        }
     }
 
     /// Forgets the value of `key` in the second tier as well, as

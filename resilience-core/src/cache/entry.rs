@@ -138,17 +138,28 @@ pub(super) enum Found<V> {
     Value(V),
     /// That it has none.
     Absent,
-    /// That it could not be loaded.
-    Failed(Rejected),
+    /// That it could not be loaded. Boxed, so that a value takes no more room than its own.
+    Failed(Box<Rejected>),
     /// That what is loaded for it is for the one who asked, and that nobody need wait for it.
     Private,
 }
 
-/// What is stored of a key.
-#[derive(Debug)]
+/// What is stored of a key. Clones share all but the value.
+///
+/// What every hit reads stands here, and all else where it is out of the way.
+#[derive(Clone, Debug)]
 pub(super) struct Entry<V> {
     pub(super) found: Found<V>,
-    pub(super) life: Life,
+    /// Until when its life need not be looked at.
+    quiet_until: Timestamp,
+    /// What had been invalidated when its load began.
+    epoch: u64,
+    rest: Arc<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    life: Life,
     weight: u64,
     stamp: Stamp,
     tags: Box<[Arc<Tag>]>,
@@ -191,45 +202,72 @@ impl<V> Entry<V> {
             stale_if_error: stale(terms.stale_if_error, policy.stale_if_error),
         };
         let life = Life::new(&lifetime, birth.now, birth.took);
-        Self {
-            found,
+        let rest = Rest {
             life,
             // What is not fresh for an instant is not stored.
             weight: if ttl.is_zero() { 0 } else { terms.weight },
             stamp: birth.stamp,
             tags: terms.tags.iter().map(|name| tags.tag(name)).collect(),
             retry_at: AtomicU64::new(0),
+        };
+        Self {
+            quiet_until: life.quiet_until(policy.early(&found)),
+            found,
+            epoch: birth.stamp.epoch,
+            rest: Arc::new(rest),
         }
     }
 
+    /// Its value, where it can be served at `now` without a further thought.
+    #[inline]
+    pub(super) fn hit(&self, tags: &Tags, now: Timestamp) -> Option<&V> {
+        let Found::Value(value) = &self.found else {
+            return None;
+        };
+        let fresh = now < self.quiet_until;
+        let valid = tags.epoch() == self.epoch || self.is_beyond_doubt(tags);
+        (fresh && valid).then_some(value)
+    }
+
+    fn is_beyond_doubt(&self, tags: &Tags) -> bool {
+        self.is_valid(tags) && !tags.doubt(self.rest.stamp)
+    }
+
+    /// Whether this is the same entry, and no other of the same key.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rest, &other.rest)
+    }
+
+    pub(super) fn life(&self) -> &Life {
+        &self.rest.life
+    }
+
     /// Its share of the capacity; nothing for what must not be stored.
-    pub(super) const fn weight(&self) -> u64 {
-        self.weight
+    pub(super) fn weight(&self) -> u64 {
+        self.rest.weight
     }
 
     /// Whether it can be invalidated together with others.
-    pub(super) const fn is_tagged(&self) -> bool {
-        !self.tags.is_empty()
+    pub(super) fn is_tagged(&self) -> bool {
+        !self.rest.tags.is_empty()
     }
 
     /// What had been invalidated when its load began.
     pub(super) const fn epoch(&self) -> u64 {
-        self.stamp.epoch
+        self.epoch
     }
 
     /// Whether nothing that concerns it has been invalidated since its load began.
-    #[inline]
     pub(super) fn is_valid(&self, tags: &Tags) -> bool {
-        tags.allow(self.stamp, &self.tags)
+        tags.allow(self.rest.stamp, &self.rest.tags)
     }
 
     /// The same, as far as this process itself invalidates.
     pub(super) fn is_valid_here(&self, tags: &Tags) -> bool {
-        tags.allow_here(self.stamp, &self.tags)
+        tags.allow_here(self.rest.stamp, &self.rest.tags)
     }
 
     /// What may be done with it, were it valid.
-    #[inline]
     pub(super) fn age(
         &self,
         policy: &Policy,
@@ -237,19 +275,19 @@ impl<V> Entry<V> {
         now: Timestamp,
         draw: impl FnOnce() -> f64,
     ) -> Age {
-        if tags.doubt(self.stamp) {
-            return self.life.age_in_doubt(now);
+        if tags.doubt(self.rest.stamp) {
+            return self.life().age_in_doubt(now);
         }
-        self.life.age(now, policy.early(&self.found), draw)
+        self.life().age(now, policy.early(&self.found), draw)
     }
 
     /// Whether its last load failed so short a time ago that no other is to be made.
     pub(super) fn is_postponed(&self, now: Timestamp) -> bool {
-        now.as_nanos() < self.retry_at.load(Relaxed)
+        now.as_nanos() < self.rest.retry_at.load(Relaxed)
     }
 
     /// Its load failed: the next is not to be made before `until`.
     pub(super) fn postpone(&self, until: Timestamp) {
-        self.retry_at.store(until.as_nanos(), Relaxed);
+        self.rest.retry_at.store(until.as_nanos(), Relaxed);
     }
 }

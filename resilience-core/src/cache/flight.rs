@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     entry::Entry,
-    storage::{Given, Hashed, HashedRef},
+    hashed::{Given, Hashed, HashedRef},
     tags::Stamp,
 };
 use crate::{
@@ -67,6 +67,14 @@ pub(super) enum Landing<V> {
     Entry(Arc<Entry<V>>),
     /// With nothing.
     Refused(Rejected),
+    /// Before it was over: there is something newer in the cache.
+    Overtaken,
+}
+
+impl<V> From<Result<Arc<Entry<V>>, Rejected>> for Landing<V> {
+    fn from(landed: Result<Arc<Entry<V>>, Rejected>) -> Self {
+        landed.map_or_else(Self::Refused, Self::Entry)
+    }
 }
 
 /// By hand, since an entry is shared whatever it holds.
@@ -75,6 +83,7 @@ impl<V> Clone for Landing<V> {
         match self {
             Self::Entry(entry) => Self::Entry(entry.clone()),
             Self::Refused(rejected) => Self::Refused(rejected.clone()),
+            Self::Overtaken => Self::Overtaken,
         }
     }
 }
@@ -99,6 +108,12 @@ impl<K: Eq, V> Flights<K, V> {
     pub(super) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
         // The table inside takes its place from the low bits and its tag from the top seven.
         lock(&self.shards[(hash >> 32) as usize % SHARDS])
+    }
+
+    /// Takes `flight` off the list, where it is on it.
+    pub(super) fn remove(&self, flight: &Arc<Flight<K, V>>) {
+        let removed = self.shard(flight.key.hash).swap_take(&Own(flight));
+        drop(removed);
     }
 
     /// Loads under way.
@@ -223,6 +238,22 @@ impl<K: Eq, V> PartialEq for ByKey<K, V> {
 }
 
 impl<K: Eq, V> Eq for ByKey<K, V> {}
+
+/// A flight, found by what it is: the `Eq` of its key is foreign code, and may panic.
+#[derive(Debug)]
+pub(super) struct Own<'a, K, V>(pub(super) &'a Arc<Flight<K, V>>);
+
+impl<K, V> Hash for Own<'_, K, V> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.key.hash);
+    }
+}
+
+impl<K, V> Equivalent<ByKey<K, V>> for Own<'_, K, V> {
+    fn equivalent(&self, held: &ByKey<K, V>) -> bool {
+        Arc::ptr_eq(self.0, &held.0)
+    }
+}
 
 impl<K, V, Q> Equivalent<ByKey<K, V>> for HashedRef<'_, Q>
 where

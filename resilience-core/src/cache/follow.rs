@@ -2,10 +2,12 @@ use std::sync::Arc;
 
 use super::{
     ancestry::Ancestry,
-    flight::{self, ByKey, Flight, Landing},
+    entry::Entry,
+    flight::{self, Flight, Landing, Own},
     lead::Lead,
     shared::Shared,
 };
+use crate::Rejected;
 
 /// One who waits for another's load. Dropped, it waits no more.
 #[derive(Debug)]
@@ -20,11 +22,14 @@ pub(super) struct Follow<K: Eq, V> {
 /// What one who waits is told.
 #[derive(Debug)]
 pub(super) enum News<K: Eq, V> {
-    /// The load is over.
-    Landed(Landing<V>),
+    /// The load is over, and brought this.
+    Landed(Arc<Entry<V>>),
+    /// The load is over, and brought nothing.
+    Refused(Rejected),
     /// The leader is gone, and this one leads.
     Lead(Lead<K, V>),
-    /// What was loaded has been invalidated since, and before this one began to wait.
+    /// What was loaded has been invalidated since, and before this one began to wait; or there is
+    /// something newer.
     Outdated,
 }
 
@@ -49,7 +54,9 @@ impl<K: Eq, V> Follow<K, V> {
             {
                 News::Outdated
             }
-            flight::News::Landed(landing) => News::Landed(landing),
+            flight::News::Landed(Landing::Entry(entry)) => News::Landed(entry),
+            flight::News::Landed(Landing::Refused(rejected)) => News::Refused(rejected),
+            flight::News::Landed(Landing::Overtaken) => News::Outdated,
             flight::News::Lead => {
                 let lead = Lead::new(self.shared.clone(), self.flight.clone());
                 // The leader counts no more as one who waits.
@@ -71,17 +78,10 @@ impl<K: Eq, V> Drop for Follow<K, V> {
         if !self.waits || !self.flight.quit() {
             return;
         }
-        let key = self.flight.key.of();
-        let mut shard = self.shared.flights.shard(key.hash);
+        let mut shard = self.shared.flights.shard(self.flight.key.hash);
         // Looked at once more: with the shard locked nobody joins.
-        let mine = shard.get(&key);
-        let removed = if mine.is_some_and(|ByKey(it)| Arc::ptr_eq(it, &self.flight))
-            && self.flight.is_deserted()
-        {
-            shard.swap_take(&key)
-        } else {
-            None
-        };
+        let deserted = self.flight.is_deserted();
+        let removed = deserted.then(|| shard.swap_take(&Own(&self.flight)));
         drop(shard);
         drop(removed);
     }

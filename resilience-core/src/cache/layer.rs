@@ -12,10 +12,12 @@ use pin_project::pin_project;
 
 use super::{
     Cache, Loaded,
-    entry::{Entry, Found},
+    entry::Found,
+    hashed::HashedRef,
     load::{AtOnce, Brought, Fetched},
+    measure::Count,
     once::{Boxed, Once},
-    shared::Shared,
+    shared::{Lookup, Shared},
 };
 use crate::{Error, KeyExtractor, Reason, Rejectable, Rejected, gate::not_ready};
 
@@ -96,19 +98,33 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let state = if !mem::take(&mut self.ready) {
-            State::Done(Some(Err(not_ready())))
-        } else if let Some(key) = self.extractor.key(&request) {
-            look(&self.cache, &key, self.inner.clone(), request)
-        } else {
-            State::Passing(Once::new(self.inner.clone(), request))
+        if !mem::take(&mut self.ready) {
+            return State::Refused(Some(not_ready())).into();
+        }
+        let Some(key) = self.extractor.key(&request) else {
+            return State::Passing(Once::new(self.inner.clone(), request)).into();
         };
-        ResponseFuture { state }
+        let shared = self.cache.shared();
+        let looked = shared.storage.hash(&key);
+        match shared.look(looked, |value, _, _| value.clone()) {
+            Ok(value) => {
+                shared.tally.count(Count::Hit);
+                State::Done(Some(value)).into()
+            }
+            Err(lookup) => load(shared, lookup, looked, self.inner.clone(), request).into(),
+        }
     }
 }
 
-/// What there is of `key`, or a load that `inner` answers.
-fn look<S, K, V, Req>(cache: &Cache<K, V>, key: &K, inner: S, request: Req) -> State<S, Req>
+/// What else there is, or a load that `inner` answers.
+#[cold]
+fn load<S, K, V, Req>(
+    shared: &Arc<Shared<K, V>>,
+    lookup: Lookup<V>,
+    looked: HashedRef<'_, K>,
+    inner: S,
+    request: Req,
+) -> State<S, Req>
 where
     S: tower_service::Service<Req, Response = V> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -117,7 +133,6 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    let shared = cache.shared();
     let loader = || {
         let call = Once::new(inner, request);
         async {
@@ -128,8 +143,11 @@ where
         }
     };
     let explain = |error: &S::Error| error.as_rejected().cloned();
-    match shared.at_once(shared.storage.hash(key), loader, explain) {
-        AtOnce::Done(fetched) => State::Done(Some(answer(shared, fetched))),
+    match shared.at_once(lookup, looked, loader, explain) {
+        AtOnce::Done(fetched) => match answer(shared, fetched) {
+            Ok(value) => State::Done(Some(value)),
+            Err(rejected) => State::Refused(Some(rejected)),
+        },
         AtOnce::Load(load) => {
             let shared = shared.clone();
             State::Loading(Box::pin(async move {
@@ -154,18 +172,18 @@ where
     V: Clone,
 {
     match fetched {
-        Fetched::Entry(entry, _) => shared.value(&entry),
+        Fetched::Entry(entry, _) => shared.value(entry.found),
         Fetched::Private(never) => match never {},
         Fetched::Alone(_) => unreachable!("no loader here brings anything private"),
     }
 }
 
-impl<K: Hash + Eq, V: Clone> Shared<K, V> {
-    /// The value of `entry`, or why there is none.
-    pub(super) fn value(&self, entry: &Entry<V>) -> Result<V, Rejected> {
-        let rejected = match &entry.found {
-            Found::Value(value) => return Ok(value.clone()),
-            Found::Failed(rejected) => rejected.clone(),
+impl<K: Hash + Eq, V> Shared<K, V> {
+    /// The value that was found, or why there is none.
+    pub(super) fn value(&self, found: Found<V>) -> Result<V, Rejected> {
+        let rejected = match found {
+            Found::Value(value) => return Ok(value),
+            Found::Failed(rejected) => *rejected,
             Found::Absent => self.refuse(Reason::Absent),
             Found::Private => unreachable!("what is private is not handed out"),
         };
@@ -184,7 +202,8 @@ pub struct ResponseFuture<S: tower_service::Service<Req>, Req> {
 
 #[pin_project(project = StateProj)]
 enum State<S: tower_service::Service<Req>, Req> {
-    Done(Option<Result<S::Response, Rejected>>),
+    Refused(Option<Rejected>),
+    Done(Option<S::Response>),
     Passing(#[pin] Once<S, Req>),
     Loading(Boxed<Result<S::Response, S::Error>>),
 }
@@ -192,11 +211,18 @@ enum State<S: tower_service::Service<Req>, Req> {
 impl<S: tower_service::Service<Req>, Req> fmt::Debug for ResponseFuture<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
+            State::Refused(_) => "Refused",
             State::Done(_) => "Done",
             State::Passing(_) => "Passing",
             State::Loading(_) => "Loading",
         };
         write!(f, "ResponseFuture::{state}")
+    }
+}
+
+impl<S: tower_service::Service<Req>, Req> From<State<S, Req>> for ResponseFuture<S, Req> {
+    fn from(state: State<S, Req>) -> Self {
+        Self { state }
     }
 }
 
@@ -209,12 +235,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Done(answer) => {
-                let answer = answer.take().expect("polled after it was ready");
-                Poll::Ready(answer.map_err(S::Error::from_rejected))
+            StateProj::Done(value) => Poll::Ready(Ok(value.take().expect(OVER))),
+            StateProj::Refused(rejected) => {
+                let rejected = rejected.take().expect(OVER);
+                Poll::Ready(Err(S::Error::from_rejected(rejected)))
             }
             StateProj::Passing(call) => call.poll(cx),
             StateProj::Loading(load) => load.as_mut().poll(cx),
         }
     }
 }
+
+/// What a future says that is polled once too often.
+const OVER: &str = "polled after it was ready";

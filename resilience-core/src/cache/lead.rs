@@ -3,15 +3,16 @@ use std::{future::Future, hash::Hash, sync::Arc, time::Duration};
 use super::{
     ancestry::Ancestry,
     entry::{Entry, Found, Terms},
-    flight::{ByKey, Flight, Landing, closed},
+    flight::{Flight, Landing, Own, closed},
+    hashed::{Hashed, HashedRef},
     lease::{Advice, First, Held},
     load::{Brought, Explain, Fetched, Source, within},
     measure::Count,
     shared::Shared,
     state::Age,
-    storage::{Hashed, Removed},
+    storage::Removed,
 };
-use crate::{Error, Reason, Rejected};
+use crate::{Error, Reason, Rejected, catch_panic::Place};
 
 /// The one who loads. Dropped, it is gone, and another may follow.
 #[derive(Debug)]
@@ -48,83 +49,101 @@ impl<K: Eq, V> Lead<K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V> Lead<K, V> {
+/// How a load ended for the one who made it.
+type Landed<V> = Result<Arc<Entry<V>>, Rejected>;
+
+impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
     /// Ends the load with what was found; stores it, unless it has been overtaken.
-    pub(super) fn found(self, found: Found<V>, terms: &Terms) -> Landing<V> {
+    pub(super) fn found(self, found: Found<V>, terms: &Terms) -> Landed<V> {
         let now = self.shared.environment.now();
         let took = now.saturating_since(self.flight.began());
         self.found_elsewhere(found, terms, took)
     }
 
     /// Ends the load with what was found before, in a load that took `took`.
-    fn found_elsewhere(self, found: Found<V>, terms: &Terms, took: Duration) -> Landing<V> {
+    fn found_elsewhere(self, found: Found<V>, terms: &Terms, took: Duration) -> Landed<V> {
         let stamp = self.flight.stamp;
         let entry = self.shared.entry_of(found, terms, stamp, took);
-        self.land(Landing::Entry(Arc::new(entry)))
+        self.land(Ok(Arc::new(entry)))
     }
 
     /// Ends the load without a value.
-    pub(super) fn failed(self, rejected: Rejected) -> Landing<V> {
+    pub(super) fn failed(self, rejected: Rejected) -> Landed<V> {
         self.shared.tally.count(Count::LoadFailure);
-        self.land(Landing::Refused(rejected))
+        self.land(Err(rejected))
     }
 
-    fn land(mut self, landing: Landing<V>) -> Landing<V> {
+    fn land(mut self, own: Landed<V>) -> Landed<V> {
+        let shared = self.shared.clone();
         // A key is cloned by foreign code: should it panic, those who wait hear of it by `drop`.
         let key = self.flight.key.clone();
+        // Values are cloned and keys compared by foreign code as well: should that panic, nothing
+        // is stored, and those who wait get what there is all the same.
+        let removed = shared.panics.catch(Place::Call, || {
+            let left = self.left_by(&own);
+            self.settle(key, left)
+        });
+        if removed.is_err() {
+            shared.flights.remove(&self.flight);
+        }
         self.landed = true;
-        let failure = match &landing {
-            Landing::Entry(_) => None,
-            Landing::Refused(rejected) => {
-                let terms = Terms::only(self.shared.policy.failure_ttl);
-                let found = Found::Failed(rejected.clone());
-                let entry = self.shared.entry(found, &terms, self.flight.stamp);
-                Some(Arc::new(entry))
-            }
-        };
-        let shared = &self.shared;
-        let mut shard = shared.flights.shard(key.hash);
-        let current = shard.get(&key.of());
-        let removed = if current.is_some_and(|ByKey(it)| Arc::ptr_eq(it, &self.flight)) {
-            let flight = shard.swap_take(&key.of());
-            let stored = match (&landing, failure) {
-                (Landing::Entry(entry), _) => shared.storage.insert(key, entry.clone()),
-                (Landing::Refused(_), failure) => self.settle_failure(key, failure),
-            };
-            Some((flight, stored))
-        } else {
-            None
-        };
-        drop(shard);
+        let ended = self.flight.land(Landing::from(own.clone()));
         // Nobody waits for the drop of what had to go, which is foreign code and may panic.
-        let landed = self.flight.land(landing);
         drop(removed);
-        landed
+        match ended {
+            Landing::Entry(entry) => Ok(entry),
+            Landing::Refused(rejected) => Err(rejected),
+            Landing::Overtaken => {
+                let newer = shared.storage.peek(self.flight.key.of(), Entry::clone);
+                newer.map_or(own, |entry| Ok(Arc::new(entry)))
+            }
+        }
     }
 
-    /// Leaves the stale value alone for a while, or takes note of the failure where there is
-    /// none and the policy asks for it.
-    fn settle_failure(&self, key: Hashed<K>, failure: Option<Arc<Entry<V>>>) -> Removed<K, V> {
+    /// What is to be stored of how a load ended.
+    fn left_by(&self, landed: &Landed<V>) -> Entry<V> {
+        let rejected = match landed {
+            Ok(entry) => return Entry::clone(entry),
+            Err(rejected) => rejected.clone(),
+        };
+        let terms = Terms::only(self.shared.policy.failure_ttl);
+        let found = Found::Failed(Box::new(rejected));
+        self.shared.entry(found, &terms, self.flight.stamp)
+    }
+
+    /// Takes the load off the list and stores what is left by it, unless it has been overtaken.
+    fn settle(&self, key: Hashed<K>, left: Entry<V>) -> Removed<K, V> {
         let shared = &self.shared;
-        let now = shared.environment.now();
-        if let Some(entry) = shared.storage.peek(key.of())
-            && entry.is_valid(&shared.tags)
-            && entry.age(&shared.policy, &shared.tags, now, || 0.0) != Age::Dead
-        {
-            entry.postpone(now.saturating_add(shared.policy.failure_throttle));
+        let mut shard = shared.flights.shard(key.hash);
+        if shard.swap_take(&Own(&self.flight)).is_none() {
             return Removed::new();
         }
-        match failure {
-            Some(entry) => shared.storage.insert(key, entry),
-            None => Removed::new(),
+        if matches!(left.found, Found::Failed(_)) && self.postpone(key.of()) {
+            return Removed::new();
         }
+        shared.storage.insert(key, left)
+    }
+
+    /// Leaves a stale value alone for a while, where there is one.
+    fn postpone(&self, key: HashedRef<'_, K>) -> bool {
+        let shared = &self.shared;
+        let now = shared.environment.now();
+        let postponed = shared.storage.peek(key, |entry| {
+            let serves = entry.is_valid(&shared.tags)
+                && entry.age(&shared.policy, &shared.tags, now, || 0.0) != Age::Dead;
+            if serves {
+                entry.postpone(now.saturating_add(shared.policy.failure_throttle));
+            }
+            serves
+        });
+        postponed.unwrap_or(false)
     }
 }
 
 impl<K, V> Lead<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
 {
     /// Takes what the second tier has, or what `loader` brings, as part of the loads `inside`.
     pub(super) async fn run<F, Fut, P, E>(
@@ -140,10 +159,11 @@ where
     {
         match self.shared.ask(&self.flight.key.key, first).await {
             Advice::Load(held) => self.load(held, loader, inside, explain).await,
-            Advice::Take(found, terms, took) => match self.found_elsewhere(found, &terms, took) {
-                Landing::Entry(entry) => Ok(Fetched::Entry(entry, Source::Loaded)),
-                Landing::Refused(rejected) => Err(Error::Rejected(rejected)),
-            },
+            Advice::Take(found, terms, took) => {
+                let landed = self.found_elsewhere(found, &terms, took);
+                let entry = landed.map_err(Error::Rejected)?;
+                Ok(Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Loaded))
+            }
         }
     }
 
@@ -164,31 +184,28 @@ where
         let load = inside.run(&self.flight, async { shared.panics.call(loader).await });
         let brought = within(shared.policy.hard_timeout, load).await;
         let flight = self.flight.clone();
-        let landing = match brought {
+        let landed = match brought {
             Some(Ok(Brought::Value(loaded))) => {
                 self.found(Found::Value(loaded.value), &loaded.terms)
             }
             Some(Ok(Brought::Absent)) => self.found(Found::Absent, &Terms::new()),
             Some(Ok(Brought::Private(own, alone_for))) => {
                 drop(held.map(Held::for_nobody_else));
-                self.found(Found::Private, &Terms::only(alone_for));
+                drop(self.found(Found::Private, &Terms::only(alone_for)));
                 return Ok(Fetched::Private(own));
             }
             Some(Err(Error::Rejected(panicked))) => self.failed(panicked),
             Some(Err(Error::Inner(error))) => {
                 let rejected = explain(&error);
-                self.failed(rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed)));
+                let rejected = rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed));
+                drop(self.failed(rejected));
                 return Err(Error::Inner(error));
             }
             None => self.failed(shared.refuse(Reason::LoadTimeout)),
         };
-        match landing {
-            Landing::Entry(entry) => {
-                shared.share_loaded(&flight.key, &entry, held);
-                Ok(Fetched::Entry(entry, Source::Loaded))
-            }
-            Landing::Refused(rejected) => Err(Error::Rejected(rejected)),
-        }
+        let entry = landed.map_err(Error::Rejected)?;
+        shared.share_loaded(&flight.key, &entry, held);
+        Ok(Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Loaded))
     }
 }
 
@@ -198,18 +215,9 @@ impl<K: Eq, V> Drop for Lead<K, V> {
             return;
         }
         let flight = &self.flight;
-        let key = flight.key.of();
-        let mut shard = self.shared.flights.shard(key.hash);
+        let mut shard = self.shared.flights.shard(flight.key.hash);
         let over = self.successor == Successor::None;
-        let removed = if (flight.leave() || over)
-            && shard
-                .get(&key)
-                .is_some_and(|ByKey(it)| Arc::ptr_eq(it, flight))
-        {
-            shard.swap_take(&key)
-        } else {
-            None
-        };
+        let removed = (flight.leave() || over).then(|| shard.swap_take(&Own(flight)));
         drop(shard);
         drop(removed);
         if over {

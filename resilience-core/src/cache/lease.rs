@@ -12,11 +12,11 @@ use tokio::{runtime::Handle, time::timeout};
 use super::{
     Claim, Hears, Lease, Listener, Tier, Unfilled,
     entry::{Entry, Found, Terms},
+    hashed::Hashed,
     heard::Heard,
     measure::Count,
     second::{Answer, Second},
     shared::Shared,
-    storage::Hashed,
     tags::Tags,
 };
 
@@ -50,7 +50,7 @@ pub(super) enum Advice<V> {
 impl<K, V> Shared<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
 {
     /// Puts a second tier behind this cache, which is going to be shared as `shared_later`.
     pub(super) fn join_fleet(&mut self, mut second: Second<K, V>, shared_later: &Weak<Self>) {
@@ -101,7 +101,7 @@ where
     }
 
     /// Puts what was just inserted into the second tier, in the background.
-    pub(super) fn share(self: &Arc<Self>, key: &Hashed<K>, entry: &Arc<Entry<V>>) {
+    pub(super) fn share(self: &Arc<Self>, key: &Hashed<K>, entry: &Entry<V>) {
         self.share_under(key, entry, None);
     }
 
@@ -110,7 +110,7 @@ where
     pub(super) fn share_loaded(
         self: &Arc<Self>,
         key: &Hashed<K>,
-        entry: &Arc<Entry<V>>,
+        entry: &Entry<V>,
         held: Option<Held>,
     ) {
         if let Some(held) = held {
@@ -118,7 +118,7 @@ where
         }
     }
 
-    fn share_under(self: &Arc<Self>, key: &Hashed<K>, entry: &Arc<Entry<V>>, held: Option<Held>) {
+    fn share_under(self: &Arc<Self>, key: &Hashed<K>, entry: &Entry<V>, held: Option<Held>) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -129,12 +129,12 @@ where
         runtime.spawn(async move { shared.put_in_second(&key, &entry, held).await });
     }
 
-    async fn put_in_second(&self, key: &Hashed<K>, entry: &Arc<Entry<V>>, held: Option<Held>) {
+    async fn put_in_second(&self, key: &Hashed<K>, entry: &Entry<V>, held: Option<Held>) {
         let Some(second) = &self.second else { return };
         let Some(name) = second.name(&key.key) else {
             return;
         };
-        let left = entry.life.left(self.environment.now());
+        let left = entry.life().left(self.environment.now());
         let sealed = second.seal(&name, entry).filter(|_| !left.is_zero());
         match (sealed, held) {
             (Some(sealed), Some(held)) => second.fill(&name, held.spend(), sealed, left).await,
@@ -150,10 +150,10 @@ where
         }
     }
 
-    fn holds(&self, key: &Hashed<K>, entry: &Arc<Entry<V>>) -> bool {
-        let stored = self.storage.peek(key.of());
+    fn holds(&self, key: &Hashed<K>, entry: &Entry<V>) -> bool {
+        let stored = self.storage.peek(key.of(), |stored| stored.is(entry));
         // Others' changes are not looked at: what they put since must stay.
-        stored.is_some_and(|stored| Arc::ptr_eq(&stored, entry)) && entry.is_valid_here(&self.tags)
+        stored == Some(true) && entry.is_valid_here(&self.tags)
     }
 }
 

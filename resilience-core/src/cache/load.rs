@@ -7,13 +7,13 @@ use super::{
     OnLeaderGone,
     ancestry::Ancestry,
     entry::{Entry, Found, Loaded},
-    flight::{Landing, closed},
+    flight::closed,
     follow::News,
+    hashed::{Hashed, HashedRef},
     lease::First,
     measure::Count,
     shared::{Freshness, Joined, Lookup, Shared},
     state::Age,
-    storage::{Hashed, HashedRef},
 };
 use crate::{Error, Reason, Rejected};
 
@@ -34,7 +34,7 @@ pub(super) enum Brought<V, P> {
 #[derive(Debug)]
 pub(super) enum Fetched<V, P, F> {
     /// What everybody gets.
-    Entry(Arc<Entry<V>>, Source),
+    Entry(Entry<V>, Source),
     /// What its own loader brought for it alone.
     Private(P),
     /// Its loader, unused: what others get is not for it.
@@ -53,7 +53,7 @@ pub(super) enum AtOnce<K, V, P, F> {
 pub(super) struct Load<K, V, F> {
     key: Hashed<K>,
     /// What there is to fall back on.
-    stale: Option<Arc<Entry<V>>>,
+    stale: Option<Entry<V>>,
     loader: F,
 }
 
@@ -76,34 +76,13 @@ pub(super) type Explain<E> = fn(&E) -> Option<Rejected>;
 impl<K, V> Shared<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
 {
-    /// What there is of `key`, or what `loader` brings.
-    pub(super) async fn fetch<Q, F, Fut, P, E>(
-        self: &Arc<Self>,
-        key: &Q,
-        loader: F,
-        explain: Explain<E>,
-    ) -> Result<Fetched<V, P, F>, Error<E>>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
-        P: Send + 'static,
-        E: Send + 'static,
-    {
-        match self.at_once(self.storage.hash(key), loader, explain) {
-            AtOnce::Done(fetched) => Ok(fetched),
-            // Boxed, so that a hit does not carry the room for a load.
-            AtOnce::Load(load) => Box::pin(self.load_in_time(load, explain)).await,
-        }
-    }
-
-    /// What there is of `key` without waiting; a load in the background may begin.
-    #[inline]
+    /// What a look at a key comes to without waiting; a load in the background may begin.
+    #[cold]
     pub(super) fn at_once<Q, F, Fut, P, E>(
         self: &Arc<Self>,
+        lookup: Lookup<V>,
         looked: HashedRef<'_, Q>,
         loader: F,
         explain: Explain<E>,
@@ -120,7 +99,7 @@ where
             hash: looked.hash,
             key: looked.key.to_owned(),
         };
-        let stale = match self.look(looked) {
+        let stale = match lookup {
             Lookup::Serve(entry, freshness) => {
                 return AtOnce::Done(self.serve(entry, freshness, loader));
             }
@@ -147,12 +126,7 @@ where
         AtOnce::Load(Load { key, stale, loader })
     }
 
-    fn serve<P, F>(
-        &self,
-        entry: Arc<Entry<V>>,
-        freshness: Freshness,
-        loader: F,
-    ) -> Fetched<V, P, F> {
+    fn serve<P, F>(&self, entry: Entry<V>, freshness: Freshness, loader: F) -> Fetched<V, P, F> {
         self.count(&entry, freshness);
         match entry.found {
             Found::Private => Fetched::Alone(loader),
@@ -231,15 +205,15 @@ where
             }
             self.tally.count(Count::Coalesced);
             match follow.news().await {
-                News::Landed(Landing::Entry(entry)) => {
+                News::Landed(entry) => {
                     return Ok(match entry.found {
                         Found::Private => Fetched::Alone(loader),
                         Found::Value(_) | Found::Absent | Found::Failed(_) => {
-                            Fetched::Entry(entry, Source::Coalesced)
+                            Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Coalesced)
                         }
                     });
                 }
-                News::Landed(Landing::Refused(rejected)) => return Err(Error::Rejected(rejected)),
+                News::Refused(rejected) => return Err(Error::Rejected(rejected)),
                 News::Lead(lead) => break lead,
                 News::Outdated => {}
             }

@@ -91,6 +91,7 @@ mod entry;
 mod envelope;
 mod flight;
 mod follow;
+mod hashed;
 mod heard;
 #[cfg(feature = "http")]
 pub mod http;

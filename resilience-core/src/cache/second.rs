@@ -123,7 +123,7 @@ impl<K, V> Second<K, V> {
         }
         let letter = Letter {
             payload: payload.as_deref(),
-            took: entry.life.took(),
+            took: entry.life().took(),
             weight: entry.weight(),
         };
         Some(envelope::seal(name, letter))

@@ -5,15 +5,16 @@ use super::{
     entry::{Birth, Entry, Found, Terms},
     flight::{ByKey, Flight, Flights, Landing},
     follow::Follow,
+    hashed::{Hashed, HashedRef},
     heard::Heard,
     lead::Lead,
     measure::{Count, Tally},
     second::Second,
-    state::Age,
-    storage::{Hashed, HashedRef, Storage},
+    state::{Age, Life},
+    storage::Storage,
     tags::{Stamp, Tags},
 };
-use crate::{CatchPanic, Environment, Event, InvalidPolicy, Reason, Rejected};
+use crate::{CatchPanic, Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp};
 
 /// What all clones of a cache share.
 pub(super) struct Shared<K, V> {
@@ -27,15 +28,15 @@ pub(super) struct Shared<K, V> {
     pub(super) second: Option<Second<K, V>>,
 }
 
-/// What a look at a key gives.
+/// What a look at a key gives that is no plain hit.
 #[derive(Debug)]
 pub(super) enum Lookup<V> {
     /// Something to serve.
-    Serve(Arc<Entry<V>>, Freshness),
+    Serve(Entry<V>, Freshness),
     /// The same, and to be loaded again in the background.
-    Refresh(Arc<Entry<V>>, Freshness),
+    Refresh(Entry<V>, Freshness),
     /// Something to serve only where a load fails or takes too long.
-    Stale(Arc<Entry<V>>),
+    Stale(Entry<V>),
     /// Nothing.
     Miss,
 }
@@ -51,7 +52,7 @@ pub(super) enum Freshness {
 #[derive(Debug)]
 pub(super) enum Joined<K: Eq, V> {
     /// It has just ended.
-    Landed(Arc<Entry<V>>, Freshness),
+    Landed(Entry<V>, Freshness),
     /// This one makes it.
     Lead(Lead<K, V>),
     /// Another makes it.
@@ -73,41 +74,67 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         })
     }
 
+    /// What `hit` makes of a value that is simply good, and of the time; else whatever there is of
+    /// `key`. Counts nothing.
     #[inline]
-    pub(super) fn look<Q>(&self, key: HashedRef<'_, Q>) -> Lookup<V>
+    pub(super) fn look<Q, T>(
+        &self,
+        key: HashedRef<'_, Q>,
+        hit: impl FnOnce(&V, &Life, Timestamp) -> T,
+    ) -> Result<T, Lookup<V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
+        V: Clone,
     {
-        let Some(entry) = self.storage.get(key) else {
-            return Lookup::Miss;
+        let read = |entry: &Entry<V>| {
+            let now = self.environment.now();
+            let value = entry.hit(&self.tags, now)?;
+            Some(hit(value, entry.life(), now))
         };
-        self.judge(entry)
+        match self.storage.get(key, read) {
+            Some(Some(hit)) => Ok(hit),
+            // Looked at twice, so that what a hit hands on stays small.
+            Some(None) => Err(self.look_closely(key)),
+            None => Err(Lookup::Miss),
+        }
     }
 
-    #[inline]
-    fn judge(&self, entry: Arc<Entry<V>>) -> Lookup<V> {
+    #[cold]
+    fn look_closely<Q>(&self, key: HashedRef<'_, Q>) -> Lookup<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        let now = self.environment.now();
+        let found = self.storage.peek(key, |entry| self.judge(entry, now));
+        found.unwrap_or(Lookup::Miss)
+    }
+
+    fn judge(&self, entry: &Entry<V>, now: Timestamp) -> Lookup<V>
+    where
+        V: Clone,
+    {
         if !entry.is_valid(&self.tags) {
             return Lookup::Miss;
         }
-        let now = self.environment.now();
         let draw = || self.environment.draw();
         match entry.age(&self.policy, &self.tags, now, draw) {
-            Age::Fresh => Lookup::Serve(entry, Freshness::Fresh),
+            Age::Fresh => Lookup::Serve(entry.clone(), Freshness::Fresh),
             Age::Dead => Lookup::Miss,
             // Where its last load failed a moment ago, what there is must do.
-            Age::Due if entry.is_postponed(now) => Lookup::Serve(entry, Freshness::Fresh),
-            Age::Due => Lookup::Refresh(entry, Freshness::Fresh),
+            Age::Due if entry.is_postponed(now) => Lookup::Serve(entry.clone(), Freshness::Fresh),
+            Age::Due => Lookup::Refresh(entry.clone(), Freshness::Fresh),
             Age::Revalidate | Age::Fallback if entry.is_postponed(now) => {
-                Lookup::Serve(entry, Freshness::Stale)
+                Lookup::Serve(entry.clone(), Freshness::Stale)
             }
-            Age::Revalidate => Lookup::Refresh(entry, Freshness::Stale),
-            Age::Fallback => Lookup::Stale(entry),
+            Age::Revalidate => Lookup::Refresh(entry.clone(), Freshness::Stale),
+            Age::Fallback => Lookup::Stale(entry.clone()),
         }
     }
 
     /// Counts what is served of `entry`.
-    #[inline]
     pub(super) fn count(&self, entry: &Entry<V>, freshness: Freshness) {
         self.tally.count(match &entry.found {
             Found::Value(_) => match freshness {
@@ -164,7 +191,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V> Shared<K, V> {
+impl<K: Hash + Eq + Clone, V: Clone> Shared<K, V> {
     /// Begins the load of `key`, or joins the one under way.
     pub(super) fn join(self: &Arc<Self>, key: &Hashed<K>) -> Joined<K, V> {
         if let Some(follow) = self.follow(key.of()) {
@@ -177,7 +204,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         }
         // A load that ended since the key was looked at has left its outcome here: it is stored
         // under the same lock.
-        let landed = self.storage.peek(key.of()).map(|entry| self.judge(entry));
+        let now = self.environment.now();
+        let landed = self.storage.peek(key.of(), |entry| self.judge(entry, now));
         if let Some(Lookup::Serve(entry, freshness) | Lookup::Refresh(entry, freshness)) = landed {
             return Joined::Landed(entry, freshness);
         }
@@ -191,7 +219,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     pub(super) fn refresh(
         self: &Arc<Self>,
         key: &Hashed<K>,
-        entry: &Arc<Entry<V>>,
+        entry: &Entry<V>,
     ) -> Option<Lead<K, V>> {
         if self
             .under_way(&mut self.flights.shard(key.hash), key.of())
@@ -201,8 +229,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         }
         let flight = self.take_off(key);
         let mut shard = self.flights.shard(key.hash);
-        let stored = self.storage.peek(key.of())?;
-        if self.under_way(&mut shard, key.of()).is_some() || !Arc::ptr_eq(&stored, entry) {
+        let stored = self.storage.peek(key.of(), |stored| stored.is(entry));
+        if self.under_way(&mut shard, key.of()).is_some() || stored != Some(true) {
             return None;
         }
         shard.insert(ByKey(flight.clone()));
@@ -212,14 +240,20 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
 
     /// Stores `entry`, and gives it to those who wait for a load of its key: that load is
     /// overtaken.
-    pub(super) fn put(&self, key: Hashed<K>, entry: Arc<Entry<V>>) {
+    pub(super) fn put(&self, key: Hashed<K>, entry: Entry<V>) {
         let mut shard = self.flights.shard(key.hash);
         let overtaken = shard.swap_take(&key.of());
-        let removed = self.storage.insert(key, entry.clone());
+        let (removed, landing) = if self.storage.admits(&entry) {
+            (self.storage.insert(key, entry), Landing::Overtaken)
+        } else {
+            let removed = self.storage.remove(key.of());
+            let landing = Landing::Entry(Arc::new(entry));
+            (removed.into_iter().collect(), landing)
+        };
         drop(shard);
         // Nobody waits for the drop of what had to go, which is foreign code and may panic.
         if let Some(ByKey(flight)) = overtaken {
-            flight.land(Landing::Entry(entry));
+            flight.land(landing);
         }
         drop(removed);
     }

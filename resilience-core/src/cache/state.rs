@@ -100,6 +100,26 @@ impl Life {
         self.age(now, EarlyRefresh::Never, || 0.0)
     }
 
+    /// Until when nothing is to be thought of: it is fresh, and no draw could make it due.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a float becomes an integer by saturation, which is what is asked for"
+    )]
+    pub(super) fn quiet_until(&self, early: EarlyRefresh) -> Timestamp {
+        let end = self.expires.as_nanos();
+        Timestamp::from_nanos(match early {
+            EarlyRefresh::Never => end,
+            EarlyRefresh::AtAge(share) => {
+                let due = share * nanos(self.left(self.loaded)) as f64;
+                end.min(self.loaded.as_nanos().saturating_add(due as u64))
+            }
+            EarlyRefresh::Probabilistic { beta } => {
+                let reach = nanos(self.took) as f64 * beta * FARTHEST;
+                end.saturating_sub(reach.ceil() as u64)
+            }
+        })
+    }
+
     /// How long ago it was loaded.
     #[cfg(feature = "http")]
     pub(super) const fn since_load(&self, now: Timestamp) -> Duration {
@@ -125,7 +145,7 @@ impl Life {
         match early {
             EarlyRefresh::Never => false,
             EarlyRefresh::AtAge(share) => {
-                let life = self.expires.saturating_since(self.loaded);
+                let life = self.left(self.loaded);
                 let age = now.saturating_since(self.loaded);
                 nanos(age) as f64 >= share * nanos(life) as f64
             }
@@ -230,6 +250,35 @@ mod tests {
         assert_eq!(life.age(now, early, || threshold - 1e-9), Age::Fresh);
         assert_eq!(life.age(now, early, || threshold + 1e-9), Age::Due);
         assert_eq!(at(&life, 0), Age::Fresh);
+    }
+
+    #[test]
+    fn until_it_need_not_be_looked_at_a_life_is_fresh_whatever_is_drawn() {
+        for early in [
+            EarlyRefresh::Never,
+            EarlyRefresh::AtAge(0.8),
+            EarlyRefresh::AtAge(1.0),
+            EarlyRefresh::Probabilistic { beta: 0.0 },
+            EarlyRefresh::Probabilistic { beta: 1.0 },
+            EarlyRefresh::Probabilistic { beta: f64::MAX },
+        ] {
+            for ttl in [0, 1, 7, 100, 1000] {
+                let life = life(ttl, 0, 0);
+                let quiet_until = life.quiet_until(early).as_nanos();
+                for now in [0, quiet_until / 2, quiet_until.saturating_sub(1)] {
+                    let age = life.age(Timestamp::from_nanos(now), early, || 1.0 - f64::EPSILON);
+                    assert!(
+                        now >= quiet_until || age == Age::Fresh,
+                        "{early:?} {ttl} {now}"
+                    );
+                }
+            }
+        }
+        let hour = life(3600, 0, 0);
+        let quiet = |early| hour.quiet_until(early).as_nanos() / 1_000_000_000;
+        assert_eq!(quiet(EarlyRefresh::AtAge(0.8)), 2880);
+        // Its load took one second.
+        assert_eq!(quiet(EarlyRefresh::Probabilistic { beta: 1.0 }), 3600 - 37);
     }
 
     #[test]

@@ -1,107 +1,19 @@
 use std::{
     borrow::Borrow,
+    cell::Cell,
     hash::{BuildHasher, Hash, Hasher},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use foldhash::quality::RandomState;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
-use super::{Policy, entry::Entry};
-use crate::InvalidPolicy;
-
-/// A key and its hash, so that the tables inside hash nothing: a key is hashed once a visit, and
-/// a `Hash` that panics never meets a table that is half moved.
-#[derive(Clone, Debug)]
-pub(super) struct Hashed<K> {
-    pub(super) hash: u64,
-    pub(super) key: K,
-}
-
-/// The same for a key to look up.
-#[derive(Debug)]
-pub(super) struct HashedRef<'a, Q: ?Sized> {
-    pub(super) hash: u64,
-    pub(super) key: &'a Q,
-}
-
-impl<K> Hashed<K> {
-    pub(super) const fn of(&self) -> HashedRef<'_, K> {
-        HashedRef {
-            hash: self.hash,
-            key: &self.key,
-        }
-    }
-}
-
-/// By hand, since a reference is copied whatever it refers to.
-impl<Q: ?Sized> Clone for HashedRef<'_, Q> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<Q: ?Sized> Copy for HashedRef<'_, Q> {}
-
-impl<K> Hash for Hashed<K> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl<Q: ?Sized> Hash for HashedRef<'_, Q> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// Equal hashes prove nothing: the keys are compared.
-impl<K: Eq> PartialEq for Hashed<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.key == other.key
-    }
-}
-
-impl<K: Eq> Eq for Hashed<K> {}
-
-impl<K, Q> Equivalent<Hashed<K>> for HashedRef<'_, Q>
-where
-    K: Borrow<Q>,
-    Q: Eq + ?Sized,
-{
-    fn equivalent(&self, held: &Hashed<K>) -> bool {
-        self.hash == held.hash && self.key == held.key.borrow()
-    }
-}
-
-/// Takes the number it is given for the hash.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Given(u64);
-
-impl Hasher for Given {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("only hashes are written here");
-    }
-}
-
-impl BuildHasher for Given {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        *self
-    }
-}
+use super::{
+    Policy,
+    entry::Entry,
+    hashed::{Given, Hashed, HashedRef},
+};
+use crate::{InvalidPolicy, striped::Striped};
 
 /// The entries, bounded by weight.
 #[derive(Debug)]
@@ -111,32 +23,46 @@ pub(super) struct Storage<K, V> {
     hasher: RandomState,
     /// The largest weight that fits into a shard.
     heaviest: u64,
-    evictions: AtomicU64,
+    ids: AtomicU64,
+    evictions: Striped<1>,
 }
 
-type Table<K, V> = Cache<Hashed<K>, Arc<Entry<V>>, ByWeight, Given, Collect>;
+type Table<K, V> = Cache<Record<K, V>, (), ByWeight, Given, Collect>;
+
+/// A key with its entry.
+///
+/// The entry is a part of the table's key, since the table lends keys to comparisons: a hit takes
+/// what it needs then, where values are given away as copies, which for an `Arc` means two writes
+/// to a place where all meet who read the same entry.
+#[derive(Debug)]
+pub(super) struct Record<K, V> {
+    key: Hashed<K>,
+    /// The same for all entries that the key ever has while one follows the other.
+    id: u64,
+    entry: Entry<V>,
+}
 
 /// What left a table, to be dropped when no lock is held any more: a value's `Drop` is foreign
 /// code.
-pub(super) type Removed<K, V> = Vec<(Hashed<K>, Arc<Entry<V>>)>;
+pub(super) type Removed<K, V> = Vec<Record<K, V>>;
 
 #[derive(Clone, Copy, Debug)]
 struct ByWeight;
 
-impl<K, V> Weighter<Hashed<K>, Arc<Entry<V>>> for ByWeight {
-    fn weight(&self, _key: &Hashed<K>, entry: &Arc<Entry<V>>) -> u64 {
-        entry.weight()
+impl<K, V> Weighter<Record<K, V>, ()> for ByWeight {
+    fn weight(&self, record: &Record<K, V>, (): &()) -> u64 {
+        record.entry.weight()
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Collect;
 
-impl<K, V> Lifecycle<Hashed<K>, Arc<Entry<V>>> for Collect {
+impl<K, V> Lifecycle<Record<K, V>, ()> for Collect {
     type RequestState = Removed<K, V>;
 
-    fn on_evict(&self, removed: &mut Removed<K, V>, key: Hashed<K>, entry: Arc<Entry<V>>) {
-        removed.push((key, entry));
+    fn on_evict(&self, removed: &mut Removed<K, V>, record: Record<K, V>, (): ()) {
+        removed.push(record);
     }
 }
 
@@ -165,7 +91,8 @@ impl<K: Eq, V> Storage<K, V> {
             expected,
             hasher: RandomState::default(),
             heaviest: heaviest.max(1),
-            evictions: AtomicU64::new(0),
+            ids: AtomicU64::new(0),
+            evictions: Striped::default(),
         })
     }
 
@@ -177,32 +104,50 @@ impl<K: Eq, V> Storage<K, V> {
         }
     }
 
-    /// The entry of `key`, which is read now.
+    /// What `read` makes of the entry of `key`, which cannot be changed meanwhile.
     #[inline]
-    pub(super) fn get<Q>(&self, key: HashedRef<'_, Q>) -> Option<Arc<Entry<V>>>
+    pub(super) fn get<Q, T>(
+        &self,
+        key: HashedRef<'_, Q>,
+        read: impl FnOnce(&Entry<V>) -> T,
+    ) -> Option<T>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.table.get(&key)
+        let reading = Reading::new(key, |record: &Record<K, V>| read(&record.entry));
+        self.table.get(&reading);
+        reading.made.into_inner()
     }
 
-    /// The entry of `key`, as if nobody had looked.
-    pub(super) fn peek(&self, key: HashedRef<'_, K>) -> Option<Arc<Entry<V>>> {
-        self.table.peek(&key)
+    /// The same, as if nobody had looked.
+    pub(super) fn peek<Q, T>(
+        &self,
+        key: HashedRef<'_, Q>,
+        read: impl FnOnce(&Entry<V>) -> T,
+    ) -> Option<T>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let reading = Reading::new(key, |record: &Record<K, V>| read(&record.entry));
+        self.table.peek(&reading);
+        reading.made.into_inner()
     }
 
     /// Stores `entry`, where it has a weight that fits; else there is none of this key from now
-    /// on. Gives what had to go.
-    pub(super) fn insert(&self, key: Hashed<K>, entry: Arc<Entry<V>>) -> Removed<K, V> {
+    /// on. Gives what had to go. Changes of one key must come one after the other.
+    pub(super) fn insert(&self, key: Hashed<K>, entry: Entry<V>) -> Removed<K, V> {
         if !self.admits(&entry) {
             return self.remove(key.of()).into_iter().collect();
         }
+        let id = self.id(key.of());
+        let id = id.unwrap_or_else(|| self.ids.fetch_add(1, Relaxed));
         let mut removed = Removed::new();
-        let hash = key.hash;
-        self.table.insert_with_lifecycle(key, entry, &mut removed);
-        let others = removed.iter().filter(|(key, _)| key.hash != hash).count();
-        self.evictions.fetch_add(others as u64, Relaxed);
+        let record = Record { key, id, entry };
+        self.table.insert_with_lifecycle(record, (), &mut removed);
+        let evicted = removed.iter().filter(|record| record.id != id);
+        evicted.for_each(|_| self.evictions.count(0));
         removed
     }
 
@@ -211,12 +156,25 @@ impl<K: Eq, V> Storage<K, V> {
         (1..=self.heaviest).contains(&entry.weight())
     }
 
-    pub(super) fn remove<Q>(&self, key: HashedRef<'_, Q>) -> Option<(Hashed<K>, Arc<Entry<V>>)>
+    /// Removes the entry of `key`. Changes of one key must come one after the other.
+    pub(super) fn remove<Q>(&self, key: HashedRef<'_, Q>) -> Option<Record<K, V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.table.remove(&key)
+        let id = self.id(key)?;
+        let known = Known { hash: key.hash, id };
+        self.table.remove(&known).map(|(record, ())| record)
+    }
+
+    fn id<Q>(&self, key: HashedRef<'_, Q>) -> Option<u64>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let reading = Reading::new(key, |record: &Record<K, V>| record.id);
+        self.table.peek(&reading);
+        reading.made.into_inner()
     }
 
     /// Removes everything, one entry at a time.
@@ -238,7 +196,83 @@ impl<K: Eq, V> Storage<K, V> {
     }
 
     pub(super) fn evictions(&self) -> u64 {
-        self.evictions.load(Relaxed)
+        self.evictions.read(0)
+    }
+}
+
+impl<K, V> Hash for Record<K, V> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+/// Told by their ids. The `Eq` of a key is foreign code and may panic; it runs where the table is
+/// locked for reading alone, since a panic in a change would lock everybody out for good.
+impl<K, V> PartialEq for Record<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<K, V> Eq for Record<K, V> {}
+
+/// A record to remove.
+struct Known {
+    hash: u64,
+    id: u64,
+}
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl<K, V> Equivalent<Record<K, V>> for Known {
+    fn equivalent(&self, record: &Record<K, V>) -> bool {
+        self.id == record.id
+    }
+}
+
+/// A key to look up, and what to do with its record while the table lends it.
+struct Reading<'a, Q: ?Sized, F, T> {
+    key: HashedRef<'a, Q>,
+    read: Cell<Option<F>>,
+    made: Cell<Option<T>>,
+}
+
+impl<'a, Q: ?Sized, F, T> Reading<'a, Q, F, T> {
+    #[inline]
+    fn new(key: HashedRef<'a, Q>, read: F) -> Self {
+        Self {
+            key,
+            read: Cell::new(Some(read)),
+            made: Cell::new(None),
+        }
+    }
+}
+
+impl<Q: ?Sized, F, T> Hash for Reading<'_, Q, F, T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl<K, V, Q, F, T> Equivalent<Record<K, V>> for Reading<'_, Q, F, T>
+where
+    K: Borrow<Q>,
+    Q: Eq + ?Sized,
+    F: FnOnce(&Record<K, V>) -> T,
+{
+    #[inline]
+    fn equivalent(&self, record: &Record<K, V>) -> bool {
+        if !self.key.equivalent(&record.key) {
+            return false;
+        }
+        if let Some(read) = self.read.take() {
+            self.made.set(Some(read(record)));
+        }
+        true
     }
 }
 

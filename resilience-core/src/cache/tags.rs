@@ -3,6 +3,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 
@@ -24,7 +25,8 @@ pub(super) struct Tags {
     /// When all was invalidated for the last time.
     all: AtomicU64,
     heard: Heard,
-    table: Mutex<Table>,
+    /// Apart from what every hit reads.
+    table: CachePadded<Mutex<Table>>,
 }
 
 /// What had been invalidated when a load began, and where others' changes of its key are noted.
@@ -57,11 +59,12 @@ impl Tags {
             epoch: AtomicU64::new(0),
             all: AtomicU64::new(0),
             heard,
-            table: Mutex::default(),
+            table: CachePadded::default(),
         }
     }
 
     /// What has been invalidated so far.
+    #[inline]
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }

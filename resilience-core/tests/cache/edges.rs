@@ -285,6 +285,55 @@ async fn a_key_whose_clone_panics_leaves_nobody_waiting() {
     assert_eq!(load().await.unwrap(), Ok(2));
 }
 
+/// A key that panics when it is compared, once it is told to.
+#[derive(Clone, Debug)]
+struct Touchy(u32);
+
+static TOUCHED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+impl std::hash::Hash for Touchy {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u32(self.0);
+    }
+}
+
+impl PartialEq for Touchy {
+    fn eq(&self, other: &Self) -> bool {
+        assert!(!TOUCHED.load(Ordering::Relaxed), "not comparable");
+        self.0 == other.0
+    }
+}
+
+impl Eq for Touchy {}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_comparison_panics_leaves_nobody_waiting() {
+    for then in [OnLeaderGone::KeepLoading, OnLeaderGone::HandOver] {
+        let policy = policy().hard_timeout(Duration::MAX).on_leader_gone(then);
+        let environment = Environment::new().clock(Clock::tokio());
+        let cache: Cache<Touchy, u64> = Cache::new_in(policy, &environment).unwrap();
+        cache.insert(Touchy(7), 0);
+        advance(11 * SECOND).await;
+        let source = Source::default();
+        let load = || {
+            let (cache, loader) = (cache.clone(), source.takes(SECOND));
+            tokio::spawn(async move { cache.get_or_load(&Touchy(7), loader).await })
+        };
+        let leader = load();
+        settle().await;
+        let (waiter, quitter) = (load(), load());
+        settle().await;
+        TOUCHED.store(true, Ordering::Relaxed);
+        quitter.abort();
+        let told = tokio::time::timeout(60 * SECOND, async { (leader.await, waiter.await) }).await;
+        let (leader, waiter) = told.unwrap();
+        TOUCHED.store(false, Ordering::Relaxed);
+        assert_eq!((leader.unwrap(), waiter.unwrap()), (Ok(1), Ok(1)));
+        assert_eq!(cache.snapshot().loading, 0);
+        assert_eq!(load().await.unwrap(), Ok(2));
+    }
+}
+
 #[test]
 fn a_refresh_on_a_runtime_that_stands_still_does_not_keep_others_from_it() {
     let runtime = || {

@@ -53,6 +53,7 @@
 
 mod body;
 mod directives;
+mod future;
 mod layer;
 mod load;
 mod page;
@@ -63,9 +64,10 @@ mod service;
 
 pub use self::{
     body::CacheBody,
+    future::ResponseFuture,
     layer::{By, Identity, Layer, Nobody},
     page::Page,
-    service::{ResponseFuture, Service},
+    service::Service,
 };
 
 use std::borrow::Cow;

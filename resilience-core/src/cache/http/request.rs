@@ -34,6 +34,13 @@ pub(super) struct Demand {
     pub(super) only_if_cached: bool,
 }
 
+impl Demand {
+    /// Whether an answer of this age is welcome.
+    pub(super) fn takes(&self, age: Duration) -> bool {
+        self.max_age.is_none_or(|oldest| age <= oldest)
+    }
+}
+
 /// The longest key: a longer one is nobody's honest request.
 const LONGEST_KEY: usize = 8 * 1024;
 

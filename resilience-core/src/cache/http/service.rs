@@ -1,20 +1,19 @@
 use std::{
     cell::Cell,
-    fmt,
     future::Future,
     mem,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use pin_project::pin_project;
 
 use super::{
-    CacheBody, HttpCache, Identity, Page, load,
+    CacheBody, HttpCache, Identity, Page, ResponseFuture,
+    future::{Answer, State},
+    load,
     load::Failure,
     page::{tell, tell_source},
     request::{self, Course, Demand},
@@ -24,9 +23,11 @@ use crate::{
     Error, Rejectable, Rejected,
     cache::{
         entry::Found,
-        load::{AtOnce, Brought, Fetched},
-        once::{Boxed, Once},
-        shared::{Lookup, Shared},
+        hashed::HashedRef,
+        load::{AtOnce, Brought, Fetched, Source},
+        measure::Count,
+        once::Once,
+        shared::{Freshness, Lookup, Shared},
     },
     gate::not_ready,
 };
@@ -141,39 +142,72 @@ impl<S, I> Service<S, I> {
     {
         let shared = self.cache.shared();
         let looked = shared.storage.hash(key);
-        if demand.max_age.is_some() || demand.only_if_cached {
-            match shared.look(looked) {
-                Lookup::Serve(entry, _) | Lookup::Refresh(entry, _) => {
-                    if demand.only_if_cached && matches!(entry.found, Found::Private) {
-                        return State::Done(Some(nothing_cached(shared.policy.name)));
-                    }
-                    let now = shared.environment.now();
-                    if let (Some(max_age), Found::Value(page)) = (demand.max_age, &entry.found)
-                        && page.age(&entry.life, now) > max_age
-                    {
-                        return self.pass(request, "fwd=request", None);
-                    }
+        let hit = shared.look(looked, |page, life, now| (page.clone(), *life, now));
+        let lookup = match hit {
+            Ok((page, life, now)) if demand.takes(page.age(&life, now)) => {
+                shared.tally.count(Count::Hit);
+                let source = Source::Stored(Freshness::Fresh);
+                let mut answer = page.answer(demand.if_none_match.as_ref());
+                let headers = answer.headers_mut();
+                tell_source(headers, shared.policy.name, &page, &life, now, source, "");
+                return State::Done(Some(answer));
+            }
+            Ok(_) => return self.pass(request, "fwd=request", None),
+            Err(lookup) => lookup,
+        };
+        let now = shared.environment.now();
+        match &lookup {
+            Lookup::Serve(entry, _) | Lookup::Refresh(entry, _) => match &entry.found {
+                Found::Value(page) if !demand.takes(page.age(entry.life(), now)) => {
+                    return self.pass(request, "fwd=request", None);
                 }
-                Lookup::Stale(_) | Lookup::Miss if demand.only_if_cached => {
+                Found::Private if demand.only_if_cached => {
                     return State::Done(Some(nothing_cached(shared.policy.name)));
                 }
-                Lookup::Stale(_) | Lookup::Miss => {}
+                Found::Value(_) | Found::Private | Found::Absent | Found::Failed(_) => {}
+            },
+            Lookup::Stale(_) | Lookup::Miss if demand.only_if_cached => {
+                return State::Done(Some(nothing_cached(shared.policy.name)));
             }
+            Lookup::Stale(_) | Lookup::Miss => {}
         }
+        self.load(request, lookup, looked, demand)
+    }
+
+    /// What else there is, or a load that the service inside answers.
+    fn load<A, B>(
+        &self,
+        request: Request<A>,
+        lookup: Lookup<Page>,
+        looked: HashedRef<'_, [u8]>,
+        demand: Demand,
+    ) -> State<S, A, B>
+    where
+        S: tower_service::Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Rejectable + Send + 'static,
+        A: Body + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Send,
+    {
+        let shared = self.cache.shared();
         let loader = load::loader(
             self.inner.clone(),
             request,
             shared,
             self.rules.clone(),
             demand.identified,
-            key.len(),
+            looked.key.len(),
         );
-        match shared.at_once(looked, loader, Failure::explain) {
+        match shared.at_once(lookup, looked, loader, Failure::explain) {
             AtOnce::Done(Fetched::Alone(loader)) => {
                 let name = shared.policy.name;
                 State::Loading(Box::pin(alone(name, loader, demand)))
             }
-            AtOnce::Done(fetched) => State::Done(Some(answer(shared, fetched, &demand))),
+            AtOnce::Done(fetched) => match answer(shared, fetched, &demand) {
+                Ok(answer) => State::Done(Some(answer)),
+                Err(rejected) => State::Refused(Some(rejected)),
+            },
             AtOnce::Load(load) => {
                 let shared = shared.clone();
                 State::Loading(Box::pin(async move {
@@ -192,8 +226,6 @@ impl<S, I> Service<S, I> {
         }
     }
 }
-
-type Answer<B> = Response<CacheBody<B>>;
 
 /// The answer to one for whom nobody else's is.
 async fn alone<F, Fut, B, E>(name: &'static str, loader: F, demand: Demand) -> Result<Answer<B>, E>
@@ -221,16 +253,17 @@ fn answer<B: Body, F>(
     let name = shared.policy.name;
     match fetched {
         Fetched::Entry(entry, source) => {
-            let page = shared.value(&entry)?;
-            let mut response = page.answer(demand.if_none_match.as_ref());
             let stored = if shared.storage.admits(&entry) {
                 "fwd=miss; stored"
             } else {
                 "fwd=miss"
             };
+            let life = *entry.life();
+            let page = shared.value(entry.found)?;
+            let mut response = page.answer(demand.if_none_match.as_ref());
             let now = shared.environment.now();
             let headers = response.headers_mut();
-            tell_source(headers, name, &page, &entry.life, now, source, stored);
+            tell_source(headers, name, &page, &life, now, source, stored);
             Ok(response)
         }
         Fetched::Private(mut own) => {
@@ -242,7 +275,7 @@ fn answer<B: Body, F>(
 }
 
 /// 504, as `only-if-cached` asks for (RFC 9111, 5.2.1.7).
-fn nothing_cached<B: Body>(name: &'static str) -> Result<Answer<B>, Rejected> {
+fn nothing_cached<B: Body>(name: &'static str) -> Answer<B> {
     let mut response = Response::new(CacheBody::default());
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     tell(
@@ -250,101 +283,5 @@ fn nothing_cached<B: Body>(name: &'static str) -> Result<Answer<B>, Rejected> {
         name,
         "fwd=miss; detail=only-if-cached",
     );
-    Ok(response)
-}
-
-/// The answer of a [`Service`].
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<S, A, B>
-where
-    S: tower_service::Service<Request<A>>,
-    B: Body,
-{
-    #[pin]
-    state: State<S, A, B>,
-}
-
-#[pin_project(project = StateProj)]
-enum State<S, A, B>
-where
-    S: tower_service::Service<Request<A>>,
-    B: Body,
-{
-    Refused(Option<Rejected>),
-    Done(Option<Result<Answer<B>, Rejected>>),
-    Passing {
-        #[pin]
-        call: Once<S, Request<A>>,
-        why: &'static str,
-        /// What to void where it succeeds.
-        address: Option<String>,
-        cache: HttpCache,
-    },
-    Loading(Boxed<Result<Answer<B>, S::Error>>),
-}
-
-impl<S, A, B> From<State<S, A, B>> for ResponseFuture<S, A, B>
-where
-    S: tower_service::Service<Request<A>>,
-    B: Body,
-{
-    fn from(state: State<S, A, B>) -> Self {
-        Self { state }
-    }
-}
-
-impl<S, A, B> fmt::Debug for ResponseFuture<S, A, B>
-where
-    S: tower_service::Service<Request<A>>,
-    B: Body,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Refused(_) => "Refused",
-            State::Done(_) => "Done",
-            State::Passing { .. } => "Passing",
-            State::Loading(_) => "Loading",
-        };
-        write!(f, "ResponseFuture::{state}")
-    }
-}
-
-impl<S, A, B> Future for ResponseFuture<S, A, B>
-where
-    S: tower_service::Service<Request<A>, Response = Response<B>>,
-    S::Error: Rejectable,
-    B: Body,
-{
-    type Output = Result<Answer<B>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Refused(rejected) => {
-                let rejected = rejected.take().expect("polled after it was ready");
-                Poll::Ready(Err(S::Error::from_rejected(rejected)))
-            }
-            StateProj::Done(answer) => {
-                let answer = answer.take().expect("polled after it was ready");
-                Poll::Ready(answer.map_err(S::Error::from_rejected))
-            }
-            StateProj::Loading(load) => load.as_mut().poll(cx),
-            StateProj::Passing {
-                call,
-                why,
-                address,
-                cache,
-            } => {
-                let mut response = ready!(call.poll(cx))?.map(CacheBody::inner);
-                let status = response.status();
-                if let Some(address) = address.take()
-                    && (status.is_success() || status.is_redirection())
-                {
-                    cache.invalidate_tag(&address);
-                }
-                tell(response.headers_mut(), cache.name(), why);
-                Poll::Ready(Ok(response))
-            }
-        }
-    }
+    response
 }

@@ -1,0 +1,114 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use pin_project::pin_project;
+
+use super::{CacheBody, HttpCache, page::tell};
+use crate::{
+    Rejectable, Rejected,
+    cache::once::{Boxed, Once},
+};
+
+/// What a service behind the cache answers.
+pub(super) type Answer<B> = Response<CacheBody<B>>;
+
+/// The answer of a [`Service`](super::Service).
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<S, A, B>
+where
+    S: tower_service::Service<Request<A>>,
+    B: Body,
+{
+    #[pin]
+    state: State<S, A, B>,
+}
+
+#[pin_project(project = StateProj)]
+pub(super) enum State<S, A, B>
+where
+    S: tower_service::Service<Request<A>>,
+    B: Body,
+{
+    Refused(Option<Rejected>),
+    Done(Option<Answer<B>>),
+    Passing {
+        #[pin]
+        call: Once<S, Request<A>>,
+        why: &'static str,
+        /// What to void where it succeeds.
+        address: Option<String>,
+        cache: HttpCache,
+    },
+    Loading(Boxed<Result<Answer<B>, S::Error>>),
+}
+
+impl<S, A, B> From<State<S, A, B>> for ResponseFuture<S, A, B>
+where
+    S: tower_service::Service<Request<A>>,
+    B: Body,
+{
+    fn from(state: State<S, A, B>) -> Self {
+        Self { state }
+    }
+}
+
+impl<S, A, B> fmt::Debug for ResponseFuture<S, A, B>
+where
+    S: tower_service::Service<Request<A>>,
+    B: Body,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Refused(_) => "Refused",
+            State::Done(_) => "Done",
+            State::Passing { .. } => "Passing",
+            State::Loading(_) => "Loading",
+        };
+        write!(f, "ResponseFuture::{state}")
+    }
+}
+
+impl<S, A, B> Future for ResponseFuture<S, A, B>
+where
+    S: tower_service::Service<Request<A>, Response = Response<B>>,
+    S::Error: Rejectable,
+    B: Body,
+{
+    type Output = Result<Answer<B>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Refused(rejected) => {
+                let rejected = rejected.take().expect("polled after it was ready");
+                Poll::Ready(Err(S::Error::from_rejected(rejected)))
+            }
+            StateProj::Done(answer) => {
+                Poll::Ready(Ok(answer.take().expect("polled after it was ready")))
+            }
+            StateProj::Loading(load) => load.as_mut().poll(cx),
+            StateProj::Passing {
+                call,
+                why,
+                address,
+                cache,
+            } => {
+                let mut response = ready!(call.poll(cx))?.map(CacheBody::inner);
+                let status = response.status();
+                if let Some(address) = address.take()
+                    && (status.is_success() || status.is_redirection())
+                {
+                    cache.invalidate_tag(&address);
+                }
+                tell(response.headers_mut(), cache.name(), why);
+                Poll::Ready(Ok(response))
+            }
+        }
+    }
+}
