@@ -18,6 +18,6 @@ fn bench(criterion: &mut Criterion) {
     row("cache_hit").bench(criterion, tower_resilience::cache_hit);
 }
 
-const fn row(layer: &'static str) -> Row {
+fn row(layer: &'static str) -> Row {
     Row::of(layer, "tower_resilience_metrics")
 }

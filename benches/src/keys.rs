@@ -7,11 +7,39 @@ use http::Request;
 /// The requests are the numbers below this one, for layers that look at a key.
 pub const KEYS: u64 = 10_000;
 
-/// Keys that a filter holds: the even numbers below twice as many.
-pub const HELD: u64 = 1_000_000;
+/// What a filter holds: so many even numbers, and how often it may take others for them.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// How many.
+    pub number: u64,
+    /// For how many of the others, as a share.
+    pub rate: f64,
+}
 
-/// So small that none of the absent keys is taken for a held one.
-pub const RATE: f64 = 1e-7;
+impl Held {
+    /// So few mistakes that none of the absent keys is taken for a held one.
+    pub const MILLION: Self = Self {
+        number: 1_000_000,
+        rate: 1e-7,
+    };
+
+    /// As many as fit into `bits` at one mistake in a hundred: a key takes 9.6.
+    #[must_use]
+    pub const fn in_bits(bits: u64) -> Self {
+        Self {
+            number: bits * 10 / 96,
+            rate: 0.01,
+        }
+    }
+
+    /// All of them.
+    pub fn all(self) -> impl Iterator<Item = u64> {
+        (0..self.number).map(held)
+    }
+}
+
+/// Of filters: the same bits in every run, so that runs can be compared.
+pub const SEED: [u8; 32] = *b"the first half, another one here";
 
 /// A key that is held.
 #[inline]
@@ -25,11 +53,6 @@ pub const fn held(request: u64) -> u64 {
 #[must_use]
 pub const fn absent(request: u64) -> u64 {
     request * 2 + 2 * KEYS + 1
-}
-
-/// All keys that are held.
-pub fn all() -> impl Iterator<Item = u64> {
-    (0..HELD).map(held)
 }
 
 /// The page that `request` asks for.

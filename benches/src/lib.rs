@@ -5,6 +5,8 @@
 //! the peer's crate), and how many threads do it at once to the same thing.
 
 mod bare;
+pub mod filters;
+pub mod governor;
 pub mod keys;
 pub mod ours;
 pub mod report;

@@ -22,6 +22,16 @@ pub fn write(id: &str, fill: impl FnOnce(&mut Map<String, Value>)) {
     append(&Value::Object(row).to_string()).expect("the file of rows can be written");
 }
 
+/// Writes a figure that is no row: a ratio, or a size, by a name of its own.
+///
+/// # Panics
+///
+/// As [`write`].
+pub fn ratio(name: &str, value: f64) {
+    let line = serde_json::json!({ "ratio": name, "value": value });
+    append(&line.to_string()).expect("the file of rows can be written");
+}
+
 fn append(line: &str) -> io::Result<()> {
     let Some(path) = env::var_os(FILE) else {
         println!("{line}");

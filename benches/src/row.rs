@@ -14,7 +14,7 @@ use crate::{RUNTIME, Subject, report};
 /// One thing that one library does, timed on each number of threads.
 #[derive(Debug)]
 pub struct Row {
-    layer: &'static str,
+    layer: String,
     who: &'static str,
 }
 
@@ -22,15 +22,16 @@ impl Row {
     /// What our layer does.
     ///
     /// Runs outside of any runtime, where a timer would panic: that none is needed is seen as well.
-    #[must_use]
-    pub const fn ours(layer: &'static str) -> Self {
-        Self { layer, who: "ours" }
+    pub fn ours(layer: impl Into<String>) -> Self {
+        Self::of(layer, "ours")
     }
 
     /// What the crate `peer` does in its place.
-    #[must_use]
-    pub const fn of(layer: &'static str, peer: &'static str) -> Self {
-        Self { layer, who: peer }
+    pub fn of(layer: impl Into<String>, peer: &'static str) -> Self {
+        Self {
+            layer: layer.into(),
+            who: peer,
+        }
     }
 
     /// Times calls of what `make` builds: once, and only where one of its figures is asked for.
@@ -50,7 +51,7 @@ impl Row {
         make: impl Fn() -> S,
     ) {
         let built = OnceCell::new();
-        let mut group = criterion.benchmark_group(self.layer);
+        let mut group = criterion.benchmark_group(&self.layer);
         for &threads in threads {
             let asked = Cell::new(false);
             let name = format!("{}/{threads}", self.who);
@@ -72,10 +73,10 @@ impl Row {
     /// How long the slowest of `threads` takes for `calls`, side by side with the others.
     fn elapsed(&self, subject: &impl Subject, threads: u64, calls: u64) -> Duration {
         let start = Barrier::new(usize::try_from(threads).unwrap_or(1));
-        if threads == 1 {
-            return self.within(|| time(subject, 0, calls, &start));
-        }
         let time = |caller| self.within(|| time(subject, caller, calls, &start));
+        if threads == 1 {
+            return time(0);
+        }
         thread::scope(|scope| {
             let callers: Vec<_> = (0..threads)
                 .map(|it| scope.spawn(move || time(it)))
@@ -87,11 +88,11 @@ impl Row {
     }
 
     /// Of one call.
-    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
     fn allocations(&self, subject: &impl Subject) -> f64 {
-        let calls = || self.within(|| subject.calls(0, COUNTED));
+        let made = COUNTED.next_multiple_of(subject.batch());
+        let calls = || self.within(|| subject.calls(0, made));
         calls();
-        allocation_counter::measure(calls).count_total as f64 / COUNTED as f64
+        ratio(allocation_counter::measure(calls).count_total, made)
     }
 
     fn within<T>(&self, act: impl FnOnce() -> T) -> T {
@@ -109,17 +110,24 @@ pub fn smoke() -> bool {
     env::args().any(|argument| argument == "--test")
 }
 
+/// How long `calls` take, which are made in whole batches.
 fn time(subject: &impl Subject, caller: u64, calls: u64, start: &Barrier) -> Duration {
     let clock = Clock::system();
+    let made = calls.next_multiple_of(subject.batch());
     start.wait();
     let mut taken = Duration::ZERO;
     // Whoever allocates must not pay for being counted.
     allocation_counter::opt_out(|| {
         let begun = clock.now();
-        subject.calls(caller, calls);
+        subject.calls(caller, made);
         taken = clock.now().saturating_since(begun);
     });
-    taken
+    taken.mul_f64(ratio(calls, made))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn ratio(some: u64, all: u64) -> f64 {
+    some as f64 / all as f64
 }
 
 /// Two cores are usual where this runs: more than two show what waiting for a place costs.

@@ -21,6 +21,11 @@ pub trait Subject: Sync {
     ///
     /// When one of them comes to anything but what its benchmark is named for.
     fn calls(&self, caller: u64, number: u64);
+
+    /// Calls that can only be made together: numbers are multiples of it.
+    fn batch(&self) -> u64 {
+        1
+    }
 }
 
 /// What every call of a benchmark must come to, so that it measures what its name says.
@@ -37,6 +42,7 @@ pub enum Expect {
 pub struct Plain<S> {
     expect: Expect,
     service: S,
+    keys: u64,
 }
 
 /// `service`, whose every call comes to `expect`.
@@ -44,14 +50,26 @@ pub const fn layered<S>(expect: Expect, service: S) -> Plain<S>
 where
     S: Service<u64> + Clone + Sync,
 {
-    Plain { expect, service }
+    Plain {
+        expect,
+        service,
+        keys: KEYS,
+    }
+}
+
+impl<S> Plain<S> {
+    /// Asks for the numbers below `keys`. Default: [`KEYS`].
+    #[must_use]
+    pub fn of_keys(self, keys: u64) -> Self {
+        Self { keys, ..self }
+    }
 }
 
 impl<S: Service<u64> + Clone + Sync> Subject for Plain<S> {
     #[inline]
     fn calls(&self, caller: u64, number: u64) {
         let mut service = self.service.clone();
-        walk(caller, number, |request| {
+        walk(caller, number, self.keys, |request| {
             assert_eq!(
                 call(&mut service, request).is_ok(),
                 self.expect == Expect::Admitted
@@ -66,6 +84,7 @@ pub struct Keyed<T, F> {
     expect: Expect,
     shared: T,
     ask: F,
+    keys: u64,
 }
 
 /// `shared`, asked by `ask`, which says whether the call would go through.
@@ -78,13 +97,22 @@ where
         expect,
         shared,
         ask,
+        keys: KEYS,
+    }
+}
+
+impl<T, F> Keyed<T, F> {
+    /// Asks for the numbers below `keys`. Default: [`KEYS`].
+    #[must_use]
+    pub fn of_keys(self, keys: u64) -> Self {
+        Self { keys, ..self }
     }
 }
 
 impl<T: Sync, F: Fn(&T, u64) -> bool + Sync> Subject for Keyed<T, F> {
     #[inline]
     fn calls(&self, caller: u64, number: u64) {
-        walk(caller, number, |key| {
+        walk(caller, number, self.keys, |key| {
             assert_eq!(
                 (self.ask)(&self.shared, key),
                 self.expect == Expect::Admitted
@@ -196,18 +224,22 @@ pub fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Visits `number` keys in an order that no cache line follows, each caller from a place of its
+/// Visits `number` of the keys below `keys` in an order that no cache line follows, each caller from a place of its
 /// own: callers who keep step with each other would always meet at the same key.
 #[inline]
-pub fn walk(caller: u64, number: u64, mut visit: impl FnMut(u64)) {
-    let mut key = caller * STRIDE % KEYS;
+pub fn walk(caller: u64, number: u64, keys: u64, mut visit: impl FnMut(u64)) {
+    let mut key = caller * STRIDE % keys;
+    let step = STEP % keys;
     for _ in 0..number {
-        key = (key + STEP) % KEYS;
+        key += step;
+        if key >= keys {
+            key -= keys;
+        }
         visit(black_box(key));
     }
 }
 
-/// Coprime to [`KEYS`]: the walk comes to all of them.
+/// A prime: the walk comes to all keys, unless their number is a multiple of it.
 const STEP: u64 = 7_919;
 const STRIDE: u64 = 1_237;
 

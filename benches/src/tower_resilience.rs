@@ -27,11 +27,15 @@ pub fn breaker_count() -> impl Subject {
 /// Closed, over the calls of the last ten seconds, of which there were many.
 #[must_use]
 pub fn breaker_time() -> impl Subject {
-    let timed = breaker()
-        .sliding_window_type(SlidingWindowType::TimeBased)
-        .sliding_window_duration(TEN_SECONDS);
     // Each of them looks at all before it.
-    closed(timed, if smoke() { 1_000 } else { FILL })
+    timed(TEN_SECONDS, if smoke() { 1_000 } else { FILL })
+}
+
+/// Closed, over a time in which about so many calls are made one after the other.
+#[must_use]
+pub fn breaker_time_steady(calls: u64) -> impl Subject {
+    // A call takes some 0.4 ns for each that is there already.
+    timed(Duration::from_nanos(calls * calls * 2 / 5), calls)
 }
 
 /// Refuses.
@@ -92,6 +96,13 @@ pub fn cache_hit() -> impl Subject {
     let mut service = layer.layer(Bare);
     (0..KEYS).for_each(|key| assert!(call(&mut service, key).is_ok()));
     layered(Admitted, service)
+}
+
+fn timed(length: Duration, fill: u64) -> impl Subject {
+    let timed = breaker()
+        .sliding_window_type(SlidingWindowType::TimeBased)
+        .sliding_window_duration(length);
+    closed(timed, fill)
 }
 
 fn closed(builder: CircuitBreakerConfigBuilder<DefaultClassifier>, fill: u64) -> impl Subject {

@@ -1,16 +1,12 @@
 //! Rate limits.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use benches::{
-    Bare, BareHttp,
-    Expect::{Admitted, Refused},
-    MOST, Row, Subject, VALID, http, keyed,
-    keys::{index, names, page},
-    ours, tower_resilience, walk,
+    Bare, BareHttp, KEYS, MOST, Row, Subject, VALID, governor, http, keys::page, ours,
+    tower_resilience, walk,
 };
 use criterion::Criterion;
-use governor::{Quota, RateLimiter as Governor};
 use tower::{
     Layer as _,
     limit::{RateLimit, rate::Rate},
@@ -34,11 +30,7 @@ fn unkeyed(criterion: &mut Criterion) {
 
     Row::ours("limiter_gcra").bench(criterion, ours::limiter_gcra);
     Row::ours("limiter_gcra_engine").bench(criterion, ours::limiter_gcra_engine);
-    Row::of("limiter_gcra", "governor").bench(criterion, || {
-        keyed(Admitted, Governor::direct(most()), |limiter, _| {
-            limiter.check().is_ok()
-        })
-    });
+    Row::of("limiter_gcra", "governor").bench(criterion, governor::direct);
 
     Row::ours("limiter_log").bench(criterion, ours::limiter_log);
     Row::of("limiter_log", "tower_resilience").bench(criterion, tower_resilience::limiter_log);
@@ -51,11 +43,7 @@ fn unkeyed(criterion: &mut Criterion) {
 fn denied(criterion: &mut Criterion) {
     Row::ours("limiter_denied").bench(criterion, ours::limiter_denied);
     Row::ours("limiter_denied_engine").bench(criterion, ours::limiter_denied_engine);
-    Row::of("limiter_denied", "governor").bench(criterion, || {
-        let spent = Governor::direct(Quota::per_hour(NonZeroU32::MIN));
-        spent.check().expect("one is free");
-        keyed(Refused, spent, |limiter, _| limiter.check().is_ok())
-    });
+    Row::of("limiter_denied", "governor").bench(criterion, governor::denied);
     Row::of("limiter_denied", "tower_resilience")
         .bench(criterion, tower_resilience::limiter_denied);
 }
@@ -64,19 +52,10 @@ fn by_key(criterion: &mut Criterion) {
     Row::ours("limiter_keyed").bench(criterion, ours::limiter_keyed);
     Row::ours("limiter_keyed_engine").bench(criterion, ours::limiter_keyed_engine);
     Row::ours("limiter_keyed_gcra").bench(criterion, ours::limiter_keyed_gcra);
-    Row::of("limiter_keyed", "governor").bench(criterion, || {
-        keyed(Admitted, Governor::keyed(most()), |limiter, key| {
-            limiter.check_key(&key).is_ok()
-        })
-    });
+    Row::of("limiter_keyed", "governor").bench(criterion, || governor::keyed_of(KEYS));
     Row::ours("limiter_keyed_string").bench(criterion, ours::limiter_keyed_string);
     Row::ours("limiter_keyed_string_engine").bench(criterion, ours::limiter_keyed_string_engine);
-    Row::of("limiter_keyed_string", "governor").bench(criterion, || {
-        let limiter = Governor::keyed(most());
-        keyed(Admitted, (limiter, names()), |(limiter, names), key| {
-            limiter.check_key(&names[index(key)]).is_ok()
-        })
-    });
+    Row::of("limiter_keyed_string", "governor").bench(criterion, governor::keyed_string);
 }
 
 fn by_request(criterion: &mut Criterion) {
@@ -91,17 +70,13 @@ fn by_request(criterion: &mut Criterion) {
     });
 }
 
-fn most() -> Quota {
-    Quota::per_second(NonZeroU32::new(MOST).expect("not zero"))
-}
-
 /// Not `Clone`, and shared by a buffer where it must be: each caller has one of his own.
 struct Tower;
 
 impl Subject for Tower {
     fn calls(&self, _caller: u64, number: u64) {
         let mut service = RateLimit::new(Bare, Rate::new(MOST.into(), SECOND));
-        walk(0, number, |request| {
+        walk(0, number, KEYS, |request| {
             assert!(benches::call(&mut service, request).is_ok());
         });
     }

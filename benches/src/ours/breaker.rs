@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use resilience_core::{
     CircuitBreaker, Outcome, Results,
     circuit_breaker::{CircuitBreakers, Policy, Window},
@@ -13,22 +15,36 @@ use crate::{
 /// Closed, over the last hundred calls.
 #[must_use]
 pub fn breaker_count() -> impl Subject {
-    closed(Policy::new("count").window(Window::count(100)), 100)
+    breaker_count_of(100)
+}
+
+/// As [`breaker_count`], over the last so many.
+///
+/// # Panics
+///
+/// When there are more than a window holds.
+#[must_use]
+pub fn breaker_count_of(calls: u64) -> impl Subject {
+    // The longest there is, for a million.
+    let window = Window::count(u32::try_from(calls).expect(VALID));
+    closed(Policy::new("count").window(window), calls)
 }
 
 /// Closed, over the calls of the last ten seconds, of which there were many.
 #[must_use]
 pub fn breaker_time() -> impl Subject {
-    breaker_time_filled(FILL)
-}
-
-/// As [`breaker_time`], with `fill` calls in the window.
-#[must_use]
-pub fn breaker_time_filled(fill: u64) -> impl Subject {
     closed(
         Policy::new("time").window(Window::time(TEN_SECONDS, 10)),
-        fill,
+        FILL,
     )
+}
+
+/// Closed, over a time in which about so many calls are made one after the other, so that as many
+/// leave the window as come.
+#[must_use]
+pub fn breaker_time_steady(calls: u64) -> impl Subject {
+    let length = Duration::from_nanos(calls * CALL);
+    closed(Policy::new("time").window(Window::time(length, 10)), calls)
 }
 
 /// Closed, where only a run of failures opens it.
@@ -65,3 +81,6 @@ fn closed(policy: Policy, fill: u64) -> impl Subject {
     }
     layered(Admitted, breaker.layer_with(Results).layer(Bare))
 }
+
+/// About what a call takes, in nanoseconds.
+const CALL: u64 = 50;

@@ -10,7 +10,7 @@ use tower::Layer as _;
 use crate::{
     Bare, BareHttp,
     Expect::{Admitted, Refused},
-    HOUR, KEYS, MOST, Subject, VALID, http, keyed,
+    FILL, HOUR, KEYS, MOST, Subject, VALID, http, keyed,
     keys::{index, names, page},
     layered,
 };
@@ -46,6 +46,16 @@ pub fn limiter_log() -> impl Subject {
     unkeyed(&RateLimiter::new(Policy::new("log", quota)).expect(VALID))
 }
 
+/// As [`limiter_log`], with a hundred thousand calls in the window.
+#[must_use]
+pub fn limiter_log_full() -> impl Subject {
+    let quota = Quota::new(FILL, HOUR).algorithm(Algorithm::SlidingLog);
+    let limiter = RateLimiter::new(Policy::new("log", quota)).expect(VALID);
+    let calls = unkeyed(&limiter);
+    calls.calls(0, FILL);
+    calls
+}
+
 /// Refuses.
 #[must_use]
 pub fn limiter_denied() -> impl Subject {
@@ -62,7 +72,13 @@ pub fn limiter_denied_engine() -> impl Subject {
 /// A limit for each number.
 #[must_use]
 pub fn limiter_keyed() -> impl Subject {
-    numbers(&wide(Algorithm::SlidingWindow))
+    limiter_keyed_of(KEYS)
+}
+
+/// As [`limiter_keyed`], with so many keys.
+#[must_use]
+pub fn limiter_keyed_of(keys: u64) -> impl Subject {
+    numbers(Algorithm::SlidingWindow, keys)
 }
 
 /// As [`limiter_keyed`], asked without a service.
@@ -77,7 +93,13 @@ pub fn limiter_keyed_engine() -> impl Subject {
 /// As [`limiter_keyed`], by arrival times.
 #[must_use]
 pub fn limiter_keyed_gcra() -> impl Subject {
-    numbers(&wide(Algorithm::Gcra))
+    limiter_keyed_gcra_of(KEYS)
+}
+
+/// As [`limiter_keyed_gcra`], with so many keys.
+#[must_use]
+pub fn limiter_keyed_gcra_of(keys: u64) -> impl Subject {
+    numbers(Algorithm::Gcra, keys)
 }
 
 /// A limit for each name; to make the name is part of the call.
@@ -107,9 +129,13 @@ pub fn limiter_http() -> impl Subject {
 }
 
 fn wide<K: Hash + Eq + Clone>(algorithm: Algorithm) -> RateLimiter<K> {
+    wide_of(algorithm, KEYS)
+}
+
+fn wide_of<K: Hash + Eq + Clone>(algorithm: Algorithm, keys: u64) -> RateLimiter<K> {
     let quota = Quota::new(MOST.into(), Duration::from_secs(1)).algorithm(algorithm);
     // Room for all keys, however they fall on the shards.
-    let capacity = 4 * index(KEYS);
+    let capacity = 4 * index(keys);
     RateLimiter::new(Policy::new("wide", quota).capacity(capacity)).expect(VALID)
 }
 
@@ -128,9 +154,13 @@ fn engine(expect: crate::Expect, limiter: RateLimiter) -> impl Subject {
     keyed(expect, limiter, |limiter, _| limiter.try_take(&()).is_ok())
 }
 
-fn numbers(limiter: &RateLimiter<u64>) -> impl Subject + use<> {
+/// All keys are remembered already.
+fn numbers(algorithm: Algorithm, keys: u64) -> impl Subject {
+    let limiter: RateLimiter<u64> = wide_of(algorithm, keys);
     let layer = limiter.layer_with(|request: &u64| Some(*request), Results);
-    layered(Admitted, layer.layer(Bare))
+    let calls = layered(Admitted, layer.layer(Bare)).of_keys(keys);
+    calls.calls(0, keys);
+    calls
 }
 
 /// One in ten nanoseconds: two threads that ask faster than that need a faster machine than any.

@@ -12,8 +12,11 @@ use resilience_core::{
 use tower::Layer as _;
 
 use crate::{
-    Bare, BareHttp, Expect::Admitted, HOUR, KEYS, MOST, RUNTIME, Subject, TEN_SECONDS, VALID, http,
-    keyed, keys::page, layered,
+    Bare, BareHttp,
+    Expect::Admitted,
+    HOUR, KEYS, MOST, RUNTIME, Subject, TEN_SECONDS, VALID, http, keyed,
+    keys::{SEED, page},
+    layered,
 };
 
 /// The floor: what the measurement costs itself.
@@ -109,7 +112,7 @@ struct Five {
 fn five() -> Five {
     let quota = Quota::per_second(MOST.into());
     let window = Window::time(TEN_SECONDS, 10);
-    let guard = BloomGuard::new(bloom_guard::Policy::new("dishes")).expect(VALID);
+    let guard = BloomGuard::new(bloom_guard::Policy::new("dishes").seed(SEED)).expect(VALID);
     guard.rebuild_from(|| 0..KEYS).expect("no other rebuild");
     Five {
         panics: panics(),

@@ -40,6 +40,12 @@ pub(crate) const ALL: &[Group] = &[
     layers("panics", "catch_panic[a-z_]*"),
     layers("stack", "stack5|respond"),
     Group {
+        name: "growth",
+        target: "growth",
+        feature: None,
+        time: Time::Criterion("growth_[a-z0-9_]+"),
+    },
+    Group {
         name: "metered",
         target: "metered",
         feature: Some("metered"),

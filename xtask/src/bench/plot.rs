@@ -16,8 +16,9 @@ enum Rows {
     Threads(&'static str),
 }
 
-pub(crate) const AXES: [Axis; 8] = [
-    numbered("calls in a breaker's window", "growth_window_"),
+pub(crate) const AXES: [Axis; 9] = [
+    numbered("calls in a breaker's window of time", "growth_window_"),
+    numbered("calls that a breaker counts", "growth_count_"),
     numbered("keys of a rate limit", "growth_keys_"),
     numbered("bits of a filter", "growth_bits_"),
     numbered("waiters of one load, each", "growth_waiters_"),
