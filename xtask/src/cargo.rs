@@ -69,6 +69,15 @@ pub(crate) fn features() -> Result<Verdict, Failure> {
     Ok(Verdict::Passed)
 }
 
+/// Each benchmark runs once, so that none is found broken on the day when somebody asks what a
+/// change costs. Those that need a server are left to those who have one.
+pub(crate) fn benches() -> Result<Verdict, Failure> {
+    cargo("test --workspace --all-features --bench growth --bench layers --bench load")
+        .arguments(["--bench", "metered", "--", "--test"])
+        .run()?;
+    Ok(Verdict::Passed)
+}
+
 pub(crate) fn docs() -> Result<Verdict, Failure> {
     cargo("doc --workspace --no-deps --all-features")
         .environment("RUSTDOCFLAGS", "-D warnings")

@@ -1,17 +1,14 @@
 //! `cargo deny`, by `deny.toml`.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    invocation::{Failure, Invocation, target_folder},
+    invocation::{Failure, Invocation},
     steps::Verdict,
     tools,
 };
 
 const VERSION: &str = "0.20.2";
-
-/// Of the 40 minutes that a run may take on two cores, what may go into building a tool.
-const BUILD_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// A network that answers nothing must not hold up a run.
 const FETCH_LIMIT: Duration = Duration::from_secs(2 * 60);
@@ -47,30 +44,16 @@ fn check(program: &str, what: &[&str]) -> Result<Verdict, Failure> {
 }
 
 fn no_program() -> Verdict {
-    let minutes = BUILD_LIMIT.as_secs() / 60;
+    let minutes = tools::BUILD_LIMIT.as_secs() / 60;
     Verdict::Skipped(format!(
         "cargo-deny was not built within {minutes} minutes; `cargo install cargo-deny --locked`"
     ))
 }
 
-/// The user's own, or one that we build into the target folder, without optimisation: it runs
-/// for a second or two.
+/// The user's own, or one that we build.
 fn program() -> Result<Option<String>, Failure> {
-    if let Some(program) = tools::find("cargo-deny") {
-        return Ok(Some(text(&program)));
+    match tools::find("cargo-deny") {
+        Some(program) => Ok(Some(program.to_string_lossy().into_owned())),
+        None => tools::built("cargo-deny", VERSION),
     }
-    let folder = target_folder().join("tools");
-    let program = folder.join("bin").join("cargo-deny");
-    if program.is_file() {
-        return Ok(Some(text(&program)));
-    }
-    let built = crate::cargo::cargo("install cargo-deny --locked --debug --quiet")
-        .arguments(["--version", VERSION, "--root"])
-        .arguments([text(&folder)])
-        .run_within(BUILD_LIMIT)?;
-    Ok(built.then(|| text(&program)))
-}
-
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }

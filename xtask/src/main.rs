@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod deny;
 mod fuzz;
+mod instructions;
 mod invocation;
 mod metadata;
 mod smoke;
@@ -25,7 +26,7 @@ struct Command {
     run: fn(&[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 6] = [
     Command {
         name: "test",
         arguments: "",
@@ -36,8 +37,8 @@ const COMMANDS: [Command; 5] = [
     Command {
         name: "ci",
         arguments: "",
-        about: "`test`, and format, docs, each feature, dependencies, and the ordering service \
-                started once",
+        about: "`test`, and format, docs, each feature, dependencies, the ordering service started \
+                once, benchmarks run once, and instructions counted",
         run: |_| steps::run(&[TOOLS, BEFORE_TEST, TEST, AFTER_TEST]),
     },
     Command {
@@ -46,6 +47,13 @@ const COMMANDS: [Command; 5] = [
         about: "measures the layers beside their peers, reports in target/bench, and, where \
                 nothing is left out, writes the README's table",
         run: bench::run,
+    },
+    Command {
+        name: "instructions",
+        arguments: "[--record]",
+        about: "counts the instructions of the layers' calls and holds them against \
+                benches/instructions.txt, or records them there",
+        run: instructions::run,
     },
     Command {
         name: "fuzz",

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{cargo, deny, invocation::Failure, metadata, smoke, tools, wait::Stopwatch};
+use crate::{
+    cargo, deny, instructions, invocation::Failure, metadata, smoke, tools, wait::Stopwatch,
+};
 
 /// How a step ended that did not fail.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(crate) const AFTER_TEST: &[Step] = &[
     ("advisories", deny::advisories),
     ("release build", smoke::build),
     ("smoke run", smoke::run),
+    ("benchmarks, once", cargo::benches),
+    ("instructions", instructions::check),
 ];
 
 /// Runs one step after the other until one fails, then prints how each went.

@@ -1,10 +1,10 @@
 //! What the tests need besides Rust and a C compiler.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, time::Duration};
 
 use crate::{
     cargo::cargo,
-    invocation::{Failure, Invocation},
+    invocation::{Failure, Invocation, target_folder},
     steps::Verdict,
 };
 
@@ -14,10 +14,20 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 1] = [Tool {
-    program: "redis-server",
-    package: "redis-server",
-}];
+const TOOLS: &[Tool] = &[
+    Tool {
+        program: "redis-server",
+        package: "redis-server",
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        program: "valgrind",
+        package: "valgrind",
+    },
+];
+
+/// Of the 40 minutes that a run may take on two cores, what may go into building a tool.
+pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Installs what is missing, or says what to install where that is not ours to do.
 pub(crate) fn install() -> Result<Verdict, Failure> {
@@ -57,6 +67,26 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&path)
         .map(|folder| folder.join(&file))
         .find(|candidate| candidate.is_file())
+}
+
+/// The program of a crate, of just this version, which is built into the target folder where it is
+/// not there yet: without optimisation, since it runs for a second or two. Nothing, where that
+/// takes too long.
+pub(crate) fn built(name: &str, version: &str) -> Result<Option<String>, Failure> {
+    let folder = target_folder()
+        .join("tools")
+        .join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if !program.is_file() {
+        let built = cargo("install --locked --debug --quiet")
+            .arguments([name, "--version", version, "--root"])
+            .arguments([folder.to_string_lossy()])
+            .run_within(BUILD_LIMIT)?;
+        if !built {
+            return Ok(None);
+        }
+    }
+    Ok(Some(program.to_string_lossy().into_owned()))
 }
 
 /// Rust's minimal profile leaves both out.
