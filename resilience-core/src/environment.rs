@@ -11,7 +11,7 @@ use crate::{Clock, Event, Observer, Random, Timestamp, foreign::contain, observe
 pub struct Environment {
     clock: Clock,
     random: Random,
-    observer: Arc<dyn Observer>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Environment {
@@ -21,7 +21,7 @@ impl Environment {
         Self {
             clock: Clock::system(),
             random: Random::default(),
-            observer: Arc::new(Tracing),
+            observer: None,
         }
     }
 
@@ -42,7 +42,7 @@ impl Environment {
     /// Sets who hears of events.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Arc::new(observer);
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -59,7 +59,15 @@ impl Environment {
 
     /// Tells the observer, whose panics end here: a broken listener must not fail a call.
     pub fn emit(&self, event: &Event<'_>) {
-        contain(|| self.observer.on_event(event));
+        contain(|| match &self.observer {
+            Some(observer) => observer.on_event(event),
+            None => Tracing.on_event(event),
+        });
+    }
+
+    /// Whether somebody else than [`Tracing`] listens.
+    pub(crate) const fn has_observer(&self) -> bool {
+        self.observer.is_some()
     }
 }
 

@@ -53,6 +53,7 @@ pub mod circuit_breaker;
 pub mod classify;
 mod clock;
 pub mod concurrency;
+mod engine;
 mod environment;
 pub mod fallback;
 mod foreign;

@@ -705,7 +705,7 @@ fn sizes_and_threads() {
     fn anywhere<T: Send + Sync + 'static>() -> usize {
         size_of::<T>()
     }
-    assert!(anywhere::<Permit>() <= 8);
+    assert!(anywhere::<Permit>() <= 16);
     assert!(anywhere::<Waiting>() <= 160);
     assert!(anywhere::<Bulkhead>() <= 16);
     assert!(anywhere::<Bulkheads<String>>() <= 8);

@@ -3,15 +3,13 @@ use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use super::{Layer, Plain, Snapshot, future::Catching, message, state::Log};
 use crate::{
     Environment, Error, Event, InvalidPolicy, Reason, Rejected,
+    engine::{Engine, keep_at_hand},
     invalid::check_name,
     sync::{Mutex, lock},
 };
@@ -21,7 +19,7 @@ use crate::{
 /// Clones, layers and services made from it share its counters.
 #[derive(Clone)]
 pub struct CatchPanic {
-    shared: Arc<Shared>,
+    shared: Engine<Shared>,
 }
 
 struct Shared {
@@ -39,6 +37,8 @@ pub(crate) enum Place {
     PollReady,
     Body,
 }
+
+keep_at_hand!(Shared);
 
 impl Place {
     const COUNT: usize = 4;
@@ -61,13 +61,14 @@ impl CatchPanic {
     /// As [`new`](Self::new).
     pub fn new_in(name: &'static str, environment: &Environment) -> Result<Self, InvalidPolicy> {
         check_name(name)?;
+        let shared = Shared {
+            name,
+            environment: environment.clone(),
+            counters: Default::default(),
+            log: Mutex::new(Log::default()),
+        };
         Ok(Self {
-            shared: Arc::new(Shared {
-                name,
-                environment: environment.clone(),
-                counters: Default::default(),
-                log: Mutex::new(Log::default()),
-            }),
+            shared: Engine::striped(shared, environment),
         })
     }
 
@@ -82,7 +83,7 @@ impl CatchPanic {
         Fut: Future<Output = Result<T, E>>,
     {
         let future = self.catch(Place::Call, operation)?;
-        Catching::new(future, self.clone())
+        Catching::new(future, self.for_call())
             .await?
             .map_err(Error::Inner)
     }
@@ -112,6 +113,13 @@ impl CatchPanic {
         }
     }
 
+    /// The same engine, for one call.
+    #[inline]
+    pub(super) fn for_call(&self) -> Self {
+        let shared = Engine::Single(self.shared.hold());
+        Self { shared }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         self.shared.name
     }
@@ -120,6 +128,7 @@ impl CatchPanic {
     ///
     /// Nothing that unwound is used again: callers drop the future or the body in question, and
     /// hand on what a service does as its own.
+    #[inline]
     pub(crate) fn catch<R>(&self, place: Place, act: impl FnOnce() -> R) -> Result<R, Rejected> {
         catch_unwind(AssertUnwindSafe(act)).map_err(|payload| self.report(place, payload))
     }

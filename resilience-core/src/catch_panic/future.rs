@@ -30,6 +30,7 @@ impl<F> Catching<F> {
 impl<F: Future> Future for Catching<F> {
     type Output = Result<F::Output, Rejected>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let future = this.future.as_mut().as_pin_mut();
@@ -85,6 +86,7 @@ where
 {
     type Output = Result<M::Response, Err>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Refused(rejected) => {

@@ -107,6 +107,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, M>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.ready = false;
         let poll = || self.inner.poll_ready(cx);
@@ -118,12 +119,13 @@ where
         Poll::Ready(result)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         if !mem::take(&mut self.ready) {
             return ResponseFuture::refused(not_ready());
         }
         match self.engine.catch(Place::Call, || self.inner.call(request)) {
-            Ok(future) => ResponseFuture::called(future, self.engine.clone()),
+            Ok(future) => ResponseFuture::called(future, self.engine.for_call()),
             Err(rejected) => ResponseFuture::refused(rejected),
         }
     }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected, Timestamp,
+    engine::Engine,
     gate::{self, Entry, Gate, Never},
-    striped::Engine,
 };
 
 /// A circuit breaker: state, operator's door and source of layers at once.
@@ -37,7 +37,7 @@ impl CircuitBreaker {
     pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
         policy.check()?;
         Ok(Self {
-            shared: Engine::striped(Shared::new(policy, environment.clone())),
+            shared: Engine::striped(Shared::new(policy, environment.clone()), environment),
         })
     }
 
@@ -47,7 +47,7 @@ impl CircuitBreaker {
     ///
     /// The refusal, while the circuit is open or has all its probes out. It says how long an open
     /// circuit will refuse; nobody knows when a probe comes back, or an operator.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         match self.shared.admit() {
             Ok(ticket) => Ok(Permit::new(self.shared.hold(), ticket)),
@@ -198,10 +198,12 @@ impl<Req> Gate<Req> for CircuitBreaker {
     type Permit = Permit;
     type Wait = Never<Permit>;
 
-    #[inline]
+    #[inline(always)]
     fn enter(&self, _request: &Req) -> Entry<Permit, Never<Permit>> {
-        self.try_acquire()
-            .map_or_else(Entry::Refused, Entry::Admitted)
+        match self.try_acquire() {
+            Ok(permit) => Entry::Admitted(permit),
+            Err(rejected) => Entry::Refused(rejected),
+        }
     }
 
     #[inline]

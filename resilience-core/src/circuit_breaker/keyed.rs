@@ -3,9 +3,9 @@ use std::{borrow::Borrow, fmt, hash::Hash};
 use super::{CircuitBreaker, KeyedLayer, Policy, measure::Figures, shared::Shared};
 use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
+    engine::{Engine, Hold},
     gate::{ByKey, Gates},
     keyed::{Keyed, Retain, Retention},
-    striped::{Engine, Hold},
     sync::{Arc, Mutex, lock},
 };
 

@@ -1,5 +1,5 @@
 use super::{shared::Shared, terms::Ticket};
-use crate::{Outcome, Settle, Timestamp, striped::Hold};
+use crate::{Outcome, Settle, Timestamp, engine::Hold};
 
 /// An admitted call, which is told once what became of it.
 ///
@@ -27,7 +27,7 @@ impl Permit {
 
     /// The call is over. It took as long as until now, or until
     /// [`answered`](Settle::answered).
-    #[inline]
+    #[inline(always)]
     pub fn settle(mut self, outcome: Outcome) {
         let quick = matches!(self.stopwatch, Stopwatch::OFF | Stopwatch::QUICK);
         let success = quick && outcome == Outcome::Success;

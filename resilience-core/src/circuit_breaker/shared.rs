@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Environment, Event, Outcome, Reason, Rejected, Timestamp,
+    engine::keep_at_hand,
     keyed::Retention,
     sync::{Arc, AtomicU64, Mutex, Ordering, lock},
 };
@@ -45,6 +46,8 @@ struct Core {
     /// Somebody is telling the observer, and will tell it what is still to come.
     announcing: bool,
 }
+
+keep_at_hand!(Shared);
 
 impl Shared {
     pub(super) fn new(policy: Policy, environment: Environment) -> Self {

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     Classifier, Environment, Error, InvalidPolicy, Rejectable, Rejected,
+    engine::{Engine, Hold},
     gate::{self, Entry, Gate},
-    striped::{Engine, Hold},
     sync::Arc,
 };
 
@@ -39,7 +39,7 @@ impl Bulkhead {
     pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
         let permits = policy.permits;
         let common = Arc::new(Common::new(policy, environment)?);
-        let shared = Engine::striped(Shared::new(permits, common));
+        let shared = Engine::striped(Shared::new(permits, common), environment);
         Ok(Self { shared })
     }
 

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     Environment, InvalidPolicy, Reason, Rejected, Timestamp,
+    engine::Hold,
     gate::{ByKey, Gates},
     keyed::{Keyed, Retain, Retention},
-    striped::Hold,
     sync::Arc,
 };
 

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     Environment, Event, Outcome, Reason, Rejected, Settle, Timestamp,
+    engine::{Hold, keep_at_hand},
     foreign::contain,
-    striped::Hold,
     sync::{Arc, AtomicU64, Mutex, Ordering, lock},
 };
 
@@ -52,6 +52,8 @@ pub(super) struct Levels {
     pub(super) running: u32,
     pub(super) queued: usize,
 }
+
+keep_at_hand!(Shared);
 
 impl Shared {
     pub(super) fn new(permits: u32, common: Arc<Common>) -> Self {

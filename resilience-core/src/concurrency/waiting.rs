@@ -18,7 +18,7 @@ use super::{
     shared::Shared,
     state::{Place, Standing},
 };
-use crate::{Rejected, striped::Hold};
+use crate::{Rejected, engine::Hold};
 
 /// A place in the queue, which ends in a permit or a refusal.
 ///

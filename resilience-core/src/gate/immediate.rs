@@ -31,6 +31,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, G::Permit, C>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if let Some(asked) = self.gate.refuses_all() {
             self.readiness = Readiness::Refused { asked };
@@ -39,6 +40,7 @@ where
         self.poll_inner(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         match mem::take(&mut self.readiness) {
             Readiness::Unknown => return ResponseFuture::refused(not_ready()),
@@ -93,6 +95,7 @@ where
 {
     type Output = Result<C::Response<P>, Err>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Refused(rejected) => {

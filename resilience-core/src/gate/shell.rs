@@ -98,6 +98,7 @@ impl<S: Clone, G: Clone, C: Clone, M> Clone for Service<S, G, C, M> {
 
 impl<S, G, C, M> Service<S, G, C, M> {
     /// Whether the inner service can take a call.
+    #[inline]
     pub(super) fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
     where
         S: tower_service::Service<Req>,
@@ -113,6 +114,7 @@ impl<S, G, C, M> Service<S, G, C, M> {
 }
 
 /// Makes an admitted call.
+#[inline]
 pub(super) fn watch<S, Req, P, C>(
     inner: &mut S,
     request: Req,

@@ -31,10 +31,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Req, G::Permit, G::Wait, C>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.poll_inner(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let Readiness::Proven = mem::take(&mut self.readiness) else {
             return ResponseFuture::new(State::Refused(Some(not_ready())));
@@ -141,6 +143,7 @@ where
 {
     type Output = Result<C::Response<P>, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {

@@ -37,6 +37,7 @@ where
 {
     type Output = Result<C::Response<P>, Err>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(fail_on_unwind(this.permit, || this.inner.poll(cx)));
