@@ -35,8 +35,8 @@
 //!
 //! # What it is not yet
 //!
-//! - One store, [`RedisStore`], with [`rate_limit`], [`lock`] and [`stock`] in it. No Tower layer stands on
-//!   it yet: call [`rate_limit::RateLimiter::try_take`].
+//! - One store, [`RedisStore`], with [`rate_limit`], [`lock`], [`stock`] and [`queue`] in it. No Tower layer
+//!   stands on it yet: call [`rate_limit::RateLimiter::try_take`].
 //! - When Redis is away a limit refuses, as [`StoreUnavailable`](resilience_core::Reason); there is no
 //!   local share of the quota to fall back on.
 //!
@@ -49,6 +49,8 @@
 //!   +pexpire +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush`, and for
 //!   [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
 //! - For [`lock`] `+eval +evalsha +time +get +set +unlink +pexpire +pttl`.
+//! - For [`queue`] `+eval +evalsha +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel
+//!   +xgroup +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +unwatch`.
 //! - For [`stock`] `+eval +evalsha +time +pexpire +del +hdel +hexists +hget +hset +zadd
 //!   +zrangebyscore +zrem`.
 //!
@@ -66,6 +68,7 @@ mod error;
 mod identity;
 mod key;
 pub mod lock;
+pub mod queue;
 pub mod rate_limit;
 mod script;
 mod settings;

@@ -7,6 +7,7 @@ use crate::{
     Settings, StoreError, Target,
     connection::{Blocking, Connection},
     lock::{self, Locks},
+    queue::{self, Queue},
     rate_limit::{self, Policy, RateLimiter},
     stock::{self, Stocks},
 };
@@ -81,6 +82,15 @@ impl RedisStore {
     /// Where the policy cannot work.
     pub fn locks(&self, policy: &lock::Policy) -> Result<Locks, InvalidPolicy> {
         Locks::new(policy, self)
+    }
+
+    /// A queue that the fleet shares.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy cannot work.
+    pub fn queue(&self, policy: &queue::Policy) -> Result<Queue, InvalidPolicy> {
+        Queue::new(policy, self)
     }
 
     /// Units that the fleet reserves and sells, counted ahead of the database.

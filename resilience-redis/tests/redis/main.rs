@@ -6,6 +6,7 @@ mod fleet;
 mod limits;
 mod lock;
 mod outages;
+mod queue;
 mod script;
 mod secrets;
 mod sharing;

@@ -1,0 +1,379 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{FromRedisValue, ParsingError, ToRedisArgs, Value, from_redis_value};
+use resilience_core::{Error, InvalidPolicy, Reason, Rejected};
+
+use super::{
+    Consumer, DeadLetter, MessageId, Policy, Snapshot,
+    measure::{Tally, add},
+    message::{Entry, unexpected},
+};
+use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
+
+/// A queue in a [`RedisStore`]. Clones are the same queue.
+#[derive(Clone)]
+pub struct Queue(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) policy: Policy,
+    pub(super) store: RedisStore,
+    pub(super) scripts: Scripts,
+    pub(super) tally: Tally,
+    /// Messages, and dead letters.
+    pub(super) keys: [String; 2],
+}
+
+pub(super) struct Scripts {
+    pub(super) acknowledge: Script,
+    pub(super) bury: Script,
+    pub(super) claim: Script,
+    pub(super) open: Script,
+    push: Script,
+    revive: Script,
+    depth: Script,
+}
+
+/// Whether a message was appended, or was there before; with its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pushed {
+    /// It was appended.
+    Now(MessageId),
+    /// It is known by its id, and was appended then. It may be done by now.
+    Before(MessageId),
+}
+
+/// Whether a message became a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Buried {
+    /// It did.
+    Now,
+    /// The group was done with it before.
+    Before,
+    /// There is no room for dead letters: the message stays, and is given out again.
+    Full,
+}
+
+/// Whether a dead letter was appended to the queue again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Revived {
+    /// It was, and has this place now.
+    Now(MessageId),
+    /// There is no such dead letter.
+    Gone,
+}
+
+/// What waits in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Depth {
+    /// Messages in the queue: what some group still needs, what lies behind that, and what is not
+    /// cleared away yet.
+    pub messages: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// What waits for each group that was ever opened.
+    pub groups: Vec<GroupDepth>,
+}
+
+/// What waits for one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupDepth {
+    /// The group.
+    pub name: String,
+    /// Its consumers that are known to the server.
+    pub consumers: u64,
+    /// Messages that were given out and not acknowledged.
+    pub pending: u64,
+    /// Messages that were not given out yet; `None` where the server cannot tell (before 7.0, or
+    /// after somebody deleted messages).
+    pub lag: Option<u64>,
+}
+
+impl Queue {
+    pub(crate) fn new(policy: &Policy, store: &RedisStore) -> Result<Self, InvalidPolicy> {
+        policy.check()?;
+        let prefix = store.connection().settings().key_prefix();
+        let messages = key::start(prefix, "queue", policy.name)? + "}";
+        let dead = format!("{messages}:dead");
+        Ok(Self(Arc::new(Shared {
+            policy: *policy,
+            store: store.clone(),
+            scripts: Scripts::new(),
+            tally: Tally::default(),
+            keys: [messages, dead],
+        })))
+    }
+
+    /// Appends a message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] for [`Reason::ConcurrencyLimited`] where the queue is full, and for
+    /// [`Reason::CostExceedsQuota`] where the message is longer than any may be; [`Error::Inner`]
+    /// where Redis gave no answer. Pushed again after that it may be there twice: see
+    /// [`push_once`](Self::push_once).
+    pub async fn push(&self, payload: &[u8]) -> Result<MessageId, Error<StoreError>> {
+        match self.append(payload, &self.0.keys).await? {
+            Pushed::Now(id) | Pushed::Before(id) => Ok(id),
+        }
+    }
+
+    /// Appends a message, unless one with the same `id` was appended before.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push); pushed again, it is there once.
+    pub async fn push_once<K>(&self, id: &K, payload: &[u8]) -> Result<Pushed, Error<StoreError>>
+    where
+        K: StoreKey + ?Sized,
+    {
+        let [messages, dead] = &self.0.keys;
+        let mut known = format!("{messages}:once");
+        key::push_parts(&mut known, id);
+        let keys = [messages.clone(), dead.clone(), known];
+        self.append(payload, &keys).await
+    }
+
+    /// One who reads for `group`, under a name that nobody else has.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy does not name the group.
+    pub fn consumer(&self, group: &'static str) -> Result<Consumer, InvalidPolicy> {
+        if !self.0.policy.groups.contains(&group) {
+            let problem = "must be one of those that the policy names";
+            return Err(InvalidPolicy::new("group", problem));
+        }
+        Ok(Consumer::new(self.clone(), group))
+    }
+
+    /// What waits.
+    ///
+    /// # Errors
+    ///
+    /// Where Redis gave no answer.
+    pub async fn depth(&self) -> Result<Depth, StoreError> {
+        let nothing: [u64; 0] = [];
+        self.0
+            .call(&self.0.scripts.depth, &self.0.keys, &&nothing)
+            .await
+    }
+
+    /// Up to `letters` dead letters behind `after`, from the oldest on; from the first on where that
+    /// is `None`.
+    ///
+    /// # Errors
+    ///
+    /// Where Redis gave no answer.
+    pub async fn dead_letters(
+        &self,
+        after: Option<MessageId>,
+        letters: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let [_, dead] = &self.0.keys;
+        let start = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
+        let mut range = redis::cmd("XRANGE");
+        range
+            .arg(dead)
+            .arg(start)
+            .arg("+")
+            .arg("COUNT")
+            .arg(letters);
+        let connection = self.0.store.connection();
+        let entries: Vec<Entry> = connection
+            .run(dead, self.0.deadline(), async |mut wire| {
+                range.query_async(&mut wire).await
+            })
+            .await?;
+        Ok(entries.into_iter().filter_map(Entry::letter).collect())
+    }
+
+    /// Appends a dead letter to the queue again, for all groups.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push); it stays a dead letter then, or is there twice where the answer was
+    /// lost.
+    pub async fn revive(&self, letter: MessageId) -> Result<Revived, Error<StoreError>> {
+        let policy = &self.0.policy;
+        let arguments = (policy.capacity, letter.to_string(), policy.groups);
+        let reply = self
+            .0
+            .call(&self.0.scripts.revive, &self.0.keys, &arguments);
+        match reply.await.map_err(Error::Inner)? {
+            Appended::Now(id) => {
+                add(&self.0.tally.accepted, 1);
+                Ok(Revived::Now(id))
+            }
+            Appended::Gone => Ok(Revived::Gone),
+            Appended::Full => Err(self.full()),
+            Appended::Before(_) => Err(Error::Inner(StoreError::Protocol)),
+        }
+    }
+
+    /// Deletes a dead letter.
+    ///
+    /// # Errors
+    ///
+    /// Where Redis did not confirm it.
+    pub async fn discard(&self, letter: MessageId) -> Result<(), StoreError> {
+        let [_, dead] = &self.0.keys;
+        let mut delete = redis::cmd("XDEL");
+        delete.arg(dead).arg(letter.to_string());
+        let connection = self.0.store.connection();
+        connection
+            .run(dead, self.0.deadline(), async |mut wire| {
+                delete.query_async::<()>(&mut wire).await
+            })
+            .await
+    }
+
+    /// What this process did to the queue since it was made here; clones count together.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.tally.snapshot()
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.0.policy.name
+    }
+
+    async fn append(&self, payload: &[u8], keys: &[String]) -> Result<Pushed, Error<StoreError>> {
+        let policy = &self.0.policy;
+        if payload.len() > policy.longest_payload {
+            return Err(Rejected::new(Reason::CostExceedsQuota, policy.name).into());
+        }
+        let remember = millis(policy.remember);
+        let arguments = (policy.capacity, payload, remember, policy.groups);
+        let reply = self.0.call(&self.0.scripts.push, keys, &arguments);
+        match reply.await.map_err(Error::Inner)? {
+            Appended::Now(id) => {
+                add(&self.0.tally.accepted, 1);
+                Ok(Pushed::Now(id))
+            }
+            Appended::Before(id) => {
+                add(&self.0.tally.known, 1);
+                Ok(Pushed::Before(id))
+            }
+            Appended::Full => Err(self.full()),
+            Appended::Gone => Err(Error::Inner(StoreError::Protocol)),
+        }
+    }
+
+    fn full(&self) -> Error<StoreError> {
+        add(&self.0.tally.full, 1);
+        Rejected::new(Reason::ConcurrencyLimited, self.0.policy.name).into()
+    }
+}
+
+impl Shared {
+    pub(super) async fn call<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &impl ToRedisArgs,
+    ) -> Result<T, StoreError> {
+        let connection = self.store.connection();
+        script
+            .call(connection, self.deadline(), keys, arguments)
+            .await
+    }
+
+    fn deadline(&self) -> Duration {
+        self.store.connection().settings().time_to_decide()
+    }
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            acknowledge: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_acknowledge.lua")
+            )),
+            bury: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_bury.lua")
+            )),
+            claim: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_claim.lua")
+            )),
+            open: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_open.lua")
+            )),
+            push: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_push.lua")
+            )),
+            revive: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_revive.lua")
+            )),
+            depth: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_depth.lua")
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("policy", &self.0.policy)
+            .field("store", &self.0.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A reply to `queue_push.lua` or `queue_revive.lua`.
+enum Appended {
+    Now(MessageId),
+    Before(MessageId),
+    Full,
+    Gone,
+}
+
+impl FromRedisValue for Appended {
+    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
+        let (word, id): (String, String) = from_redis_value(reply)?;
+        let id = id.parse().map_err(|_| unexpected());
+        match word.as_str() {
+            "now" => Ok(Self::Now(id?)),
+            "before" => Ok(Self::Before(id?)),
+            "full" => Ok(Self::Full),
+            "gone" => Ok(Self::Gone),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+impl FromRedisValue for Depth {
+    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
+        let (messages, dead_letters, groups) = from_redis_value(reply)?;
+        Ok(Self {
+            messages,
+            dead_letters,
+            groups,
+        })
+    }
+}
+
+impl FromRedisValue for GroupDepth {
+    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
+        let (name, consumers, pending, lag): (_, _, _, i64) = from_redis_value(reply)?;
+        Ok(Self {
+            name,
+            consumers,
+            pending,
+            lag: u64::try_from(lag).ok(),
+        })
+    }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
