@@ -33,6 +33,12 @@ impl Heard {
         Self::with_slots(slots.next_power_of_two())
     }
 
+    /// The same, which begin to hear later.
+    pub(super) fn out_of_touch(self) -> Self {
+        self.in_touch.store(false, Ordering::Relaxed);
+        self
+    }
+
     fn with_slots(slots: usize) -> Self {
         Self {
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),

@@ -60,9 +60,11 @@ where
                 shared.tags.hear(notice);
             }
         }));
-        if hears == Hears::Changes {
-            self.tags = Tags::new(Heard::of(self.storage.expected()));
-        }
+        self.tags = Tags::new(match hears {
+            Hears::Nothing => Heard::nothing(),
+            Hears::Changes => Heard::of(self.storage.expected()),
+            Hears::Later => Heard::of(self.storage.expected()).out_of_touch(),
+        });
         self.second = Some(second);
     }
 
@@ -126,28 +128,37 @@ where
             return;
         }
         let (shared, key, entry) = (self.clone(), key.clone(), entry.clone());
-        runtime.spawn(async move { shared.put_in_second(&key, &entry, held).await });
+        runtime.spawn(async move { shared.put_in_second(&key, entry, held).await });
     }
 
-    async fn put_in_second(&self, key: &Hashed<K>, entry: &Entry<V>, held: Option<Held>) {
+    async fn put_in_second(&self, key: &Hashed<K>, mut entry: Entry<V>, mut held: Option<Held>) {
         let Some(second) = &self.second else { return };
         let Some(name) = second.name(&key.key) else {
             return;
         };
-        let left = entry.life().left(self.environment.now());
-        let sealed = second.seal(&name, entry).filter(|_| !left.is_zero());
-        match (sealed, held) {
-            (Some(sealed), Some(held)) => second.fill(&name, held.spend(), sealed, left).await,
-            (Some(sealed), None) => second.put(&name, sealed, left).await,
-            (None, held) => {
-                drop(held.map(Held::for_nobody_else));
+        for _ in 0..PUTS {
+            let left = entry.life().left(self.environment.now());
+            let sealed = second.seal(&name, &entry).filter(|_| !left.is_zero());
+            match (sealed, held.take()) {
+                (Some(sealed), Some(held)) => second.fill(&name, held.spend(), sealed, left).await,
+                (Some(sealed), None) => second.put(&name, sealed, left).await,
+                (None, Some(held)) => return drop(held.for_nobody_else()),
+                // What was put before must not be served instead.
+                (None, None) => return drop(second.remove(&name).await),
+            }
+            if self.holds(key, &entry) {
                 return;
             }
+            // It was replaced meanwhile, or invalidated, perhaps before it arrived there: what is
+            // there is to be what is here.
+            let newer = self.storage.peek(key.of(), Entry::clone);
+            match newer.filter(|newer| newer.is_valid(&self.tags)) {
+                Some(newer) => entry = newer,
+                None => break,
+            }
         }
-        if !self.holds(key, entry) {
-            // It was invalidated meanwhile, perhaps before it arrived there.
-            drop(second.remove(&name).await);
-        }
+        // It changes too fast to follow; nothing is there rather than what is no more.
+        drop(second.remove(&name).await);
     }
 
     fn holds(&self, key: &Hashed<K>, entry: &Entry<V>) -> bool {
@@ -210,6 +221,9 @@ impl fmt::Debug for Held {
 /// A load that was lost with its process holds others up for no longer than this, however long
 /// loads may take.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
+
+/// How often what replaced an entry on its way is put there as well.
+const PUTS: u32 = 2;
 
 /// A tier that says "over" without end is not believed.
 const MOST_ROUNDS: u32 = 16;

@@ -174,6 +174,12 @@ impl Policy {
         self
     }
 
+    /// What stands in refusals, metrics and logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// For how long what is known of a key is fresh, and by which share of it that is moved.
     pub(super) const fn life<V>(&self, found: &Found<V>) -> (Duration, f64) {
         match found {

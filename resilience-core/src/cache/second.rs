@@ -69,7 +69,7 @@ impl<K, V> Second<K, V> {
     pub(super) fn mark(&self, key: &K) -> u64 {
         match self.hears {
             Hears::Nothing => 0,
-            Hears::Changes => {
+            Hears::Changes | Hears::Later => {
                 let mark = || self.name(key).map_or(0, |name| self.tier.mark(&name));
                 self.panics.catch(Place::Call, mark).unwrap_or(0)
             }
@@ -112,7 +112,7 @@ impl<K, V> Second<K, V> {
                 Some(self.panics.catch(Place::Call, encode).ok()??)
             }
             // Where nobody hears of the value that comes to be, nobody may believe there is none.
-            Found::Absent if self.hears == Hears::Changes => None,
+            Found::Absent if self.hears != Hears::Nothing => None,
             Found::Absent | Found::Failed(_) | Found::Private => return None,
         };
         if payload

@@ -113,6 +113,8 @@ pub enum Hears {
     Nothing,
     /// It does, and says so when it cannot.
     Changes,
+    /// It does from the moment on that it says [`InTouch`](Notice::InTouch) for the first time.
+    Later,
 }
 
 /// What a tier hears of others.

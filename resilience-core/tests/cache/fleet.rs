@@ -220,6 +220,24 @@ async fn what_one_process_forgets_or_inserts_no_other_serves_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_values_that_are_put_in_a_row_the_last_is_shared() {
+    let hub = Arc::default();
+    let ((one, _one), (other, _other)) = (process(&hub, policy()), process(&hub, policy()));
+    for value in 70..80 {
+        one.insert(7, value);
+    }
+    settle().await;
+    let source = Source::default();
+    assert_eq!(other.get_or_load(&7, source.gives()).await, Ok(79));
+
+    one.insert(7, Loaded::new(80).tag("menu"));
+    settle().await;
+    let third = process(&hub, policy()).0;
+    let found = third.get_or_load(&7, source.gives()).await;
+    assert_eq!(found, Ok(1), "not what was put before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_stored_that_others_changed_while_it_was_loaded() {
     let (hub, source) = (Arc::default(), Source::default());
     let ((one, _one), (other, _other)) = (process(&hub, policy()), process(&hub, policy()));
