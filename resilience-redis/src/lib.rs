@@ -35,14 +35,15 @@
 //!
 //! # What it is not yet
 //!
-//! - One store, [`RedisStore`], with [`rate_limit`], [`lock`], [`stock`] and [`queue`] in it. No Tower layer
-//!   stands on it yet: call [`rate_limit::RateLimiter::try_take`].
+//! - One store, [`RedisStore`], with [`rate_limit`], [`cache`], [`lock`], [`stock`] and [`queue`] in it. On
+//!   limits no Tower layer stands yet: call [`rate_limit::RateLimiter::try_take`].
 //! - When Redis is away a limit refuses, as [`StoreUnavailable`](resilience_core::Reason); there is no
 //!   local share of the quota to fall back on.
 //!
 //! # What the server must allow
 //!
-//! To the user that a store logs in as, on the keys `~resilience:*` (or your prefix):
+//! To the user that a store logs in as, on the keys `~resilience:*` (or your prefix), and for
+//! [`cache`] on the channels `&resilience:*`:
 //!
 //! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
 //! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +decr +incrby +decrby +mget
@@ -53,6 +54,9 @@
 //!   +xgroup +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +unwatch`.
 //! - For [`stock`] `+eval +evalsha +time +pexpire +del +hdel +hexists +hget +hset +zadd
 //!   +zrangebyscore +zrem`.
+//! - For [`cache`] `+eval +evalsha +get +set +unlink +append +pttl +publish +subscribe +multi +exec
+//!   +time +info +client|tracking`, and for `Cache::forget_all` also `+scan +unwatch`. Without
+//!   `client|tracking` it does what it does by messages.
 //!
 //! To the user of the sentinels, where they ask for one, `+sentinel|master +subscribe +ping` and the
 //! channel `&+switch-master`.
@@ -63,6 +67,7 @@
 //! those that were not replicated; one that evicts keys forgets as it likes (use `noeviction`). Each
 //! of these grants quotas once more. Redis 6.2 and newer; tested on 7.0.
 
+pub mod cache;
 mod connection;
 mod error;
 mod identity;
@@ -77,6 +82,7 @@ mod store;
 mod target;
 
 pub use self::{
+    cache::RedisTier,
     error::{Code, StoreError},
     key::StoreKey,
     settings::Settings,

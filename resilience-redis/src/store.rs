@@ -1,10 +1,15 @@
 //! A Redis server as the place where a fleet keeps its counts.
 
-use resilience_core::InvalidPolicy;
+use std::hash::Hash;
+
+use resilience_core::{
+    Cache, Environment, InvalidPolicy,
+    cache::{self as core_cache, Codec, TierPolicy},
+};
 use tokio::runtime::Handle;
 
 use crate::{
-    Settings, StoreError, Target,
+    RedisTier, Settings, StoreError, Target,
     connection::{Blocking, Connection},
     lock::{self, Locks},
     queue::{self, Queue},
@@ -100,6 +105,37 @@ impl RedisStore {
     /// Where the policy cannot work.
     pub fn stocks(&self, policy: &stock::Policy) -> Result<Stocks, InvalidPolicy> {
         Stocks::new(policy, self)
+    }
+
+    /// A cache over a second tier in this store: [`Cache::new`] with the whole fleet behind it.
+    ///
+    /// Caches of one name share what they have loaded, in whatever process they are.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy cannot work.
+    pub fn cache<K, V>(
+        &self,
+        policy: core_cache::Policy,
+        codec: impl Codec<K, V> + 'static,
+    ) -> Result<Cache<K, V>, InvalidPolicy>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        let name = policy.name();
+        let tier = (TierPolicy::new(name), self.cache_tier(name)?, codec);
+        Cache::new_over(policy, tier, &Environment::new())
+    }
+
+    /// The second tier alone, for [`Cache::new_over`] with a [`TierPolicy`] and an [`Environment`]
+    /// of your own. One for each cache: it tells the first alone what it hears.
+    ///
+    /// # Errors
+    ///
+    /// A name of more than 128 bytes.
+    pub fn cache_tier(&self, name: &str) -> Result<RedisTier, InvalidPolicy> {
+        RedisTier::new(self, name)
     }
 
     pub(crate) const fn connection(&self) -> &Connection {

@@ -1,0 +1,199 @@
+//! Invalidations that Redis has not heard of, or may forget.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use resilience_core::Timestamp;
+
+use super::names::Part;
+
+/// Invalidations that are to be told, or told once more.
+///
+/// While Redis is away they are kept, the last one of each key, and nothing there is believed until
+/// it has heard them. Those it has heard are kept for a while as well: a server that takes over
+/// from another need not know the last of them.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    waiting: HashMap<Part, u64>,
+    told: VecDeque<(Timestamp, Part)>,
+    /// More than can be kept: everything is to be removed.
+    everything: Option<u64>,
+    next: u64,
+}
+
+/// Names one invalidation, so that a newer one of the same key is not taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+/// What is to be told next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Due {
+    Key(Part, Ticket),
+    Everything(Ticket),
+}
+
+impl Unsent {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: HashMap::new(),
+            told: VecDeque::new(),
+            everything: None,
+            next: 0,
+        }
+    }
+
+    /// `key` is void, and Redis is to hear of it.
+    pub(super) fn void(&mut self, key: &Part) -> Ticket {
+        if self.waiting.len() >= MOST_WAITING && !self.waiting.contains_key(key) {
+            return self.void_all();
+        }
+        let ticket = self.ticket();
+        self.waiting.insert(key.clone(), ticket.0);
+        ticket
+    }
+
+    /// Everything is.
+    pub(super) fn void_all(&mut self) -> Ticket {
+        let ticket = self.ticket();
+        self.everything = Some(ticket.0);
+        self.waiting.clear();
+        ticket
+    }
+
+    /// Redis has heard of the void of `key`.
+    pub(super) fn done(&mut self, key: &Part, ticket: Ticket, now: Timestamp) {
+        if self.waiting.get(key) == Some(&ticket.0) {
+            self.waiting.remove(key);
+        }
+        self.forget_old(now);
+        if self.told.len() >= MOST_TOLD {
+            self.told.pop_front();
+        }
+        self.told.push_back((now, key.clone()));
+    }
+
+    /// Redis has forgotten everything that it held when `ticket` was given.
+    pub(super) fn done_all(&mut self, ticket: Ticket) {
+        if self.everything == Some(ticket.0) {
+            self.everything = None;
+        }
+    }
+
+    /// Whether what Redis has of `key` is to be believed.
+    pub(super) fn believes(&self, key: &Part) -> bool {
+        self.everything.is_none() && !self.waiting.contains_key(key)
+    }
+
+    /// Another server took over: what was told of late is to be told again.
+    pub(super) fn tell_again(&mut self, now: Timestamp) {
+        self.forget_old(now);
+        if self.told.len() >= MOST_TOLD {
+            // Older ones may be missing.
+            self.told.clear();
+            self.void_all();
+            return;
+        }
+        for (_, key) in std::mem::take(&mut self.told) {
+            self.void(&key);
+        }
+    }
+
+    /// What is to be told next, all before anything of one key.
+    pub(super) fn due(&self) -> Option<Due> {
+        if let Some(ticket) = self.everything {
+            return Some(Due::Everything(Ticket(ticket)));
+        }
+        let (key, ticket) = self.waiting.iter().next()?;
+        Some(Due::Key(key.clone(), Ticket(*ticket)))
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next += 1;
+        Ticket(self.next)
+    }
+
+    fn forget_old(&mut self, now: Timestamp) {
+        while let Some((told, _)) = self.told.front()
+            && now.saturating_since(*told) > KEPT
+        {
+            self.told.pop_front();
+        }
+    }
+}
+
+/// About a megabyte of short keys.
+const MOST_WAITING: usize = 10_000;
+const MOST_TOLD: usize = 10_000;
+/// Longer than a replica lags that is made the primary.
+const KEPT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: usize) -> Part {
+        Part::of(&number.to_le_bytes())
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn the_last_invalidation_of_a_key_waits_until_redis_has_heard_that_one() {
+        let mut unsent = Unsent::new();
+        let first = unsent.void(&part(7));
+        let second = unsent.void(&part(7));
+        unsent.done(&part(7), first, at(0));
+        assert!(!unsent.believes(&part(7)));
+        assert!(unsent.believes(&part(8)));
+        assert_eq!(unsent.due(), Some(Due::Key(part(7), second)));
+        unsent.done(&part(7), second, at(0));
+        assert!(unsent.believes(&part(7)));
+        assert_eq!(unsent.due(), None);
+    }
+
+    #[test]
+    fn more_than_can_be_kept_is_everything() {
+        let mut unsent = Unsent::new();
+        for number in 0..=MOST_WAITING {
+            unsent.void(&part(number));
+        }
+        assert!(!unsent.believes(&part(usize::MAX)));
+        let Some(Due::Everything(ticket)) = unsent.due() else {
+            panic!("everything is due");
+        };
+        // What comes meanwhile is not lost.
+        unsent.void(&part(7));
+        unsent.done_all(ticket);
+        assert!(!unsent.believes(&part(7)) && unsent.believes(&part(8)));
+        let later = unsent.void_all();
+        unsent.done_all(ticket);
+        assert_eq!(unsent.due(), Some(Due::Everything(later)));
+    }
+
+    #[test]
+    fn what_was_told_of_late_is_told_again_to_another_server() {
+        let mut unsent = Unsent::new();
+        for (number, second) in [(1, 0), (2, 50), (3, 100)] {
+            let ticket = unsent.void(&part(number));
+            unsent.done(&part(number), ticket, at(second));
+        }
+        unsent.tell_again(at(105));
+        let again = |number| !unsent.believes(&part(number));
+        assert_eq!([again(1), again(2), again(3)], [false, true, true]);
+    }
+
+    #[test]
+    fn where_too_many_were_told_to_be_told_again_everything_is() {
+        let mut unsent = Unsent::new();
+        for number in 0..MOST_TOLD {
+            let ticket = unsent.void(&part(number));
+            unsent.done(&part(number), ticket, at(0));
+        }
+        unsent.tell_again(at(1));
+        assert!(matches!(unsent.due(), Some(Due::Everything(_))));
+    }
+}
