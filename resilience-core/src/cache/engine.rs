@@ -4,7 +4,7 @@ use super::{
     Codec, Layer, Loaded, Policy, Snapshot, Tier, TierPolicy,
     entry::Found,
     hashed::Hashed,
-    load::{AtOnce, Brought, Fetched},
+    load::{AtOnce, Brought, Explain, Fetched},
     measure::Count,
     second::Second,
     shared::{Freshness, Lookup, Shared},
@@ -165,10 +165,11 @@ where
             }
             Err(lookup) => lookup,
         };
-        let fetched = match shared.at_once(lookup, looked, loader, |_: &E| None) {
+        let explain = Explain::by(|_: &E| None);
+        let fetched = match shared.at_once(lookup, looked, loader, explain) {
             AtOnce::Done(fetched) => fetched,
             // Boxed, so that a hit does not carry the room for a load.
-            AtOnce::Load(load) => Box::pin(shared.load_in_time(load, |_: &E| None)).await?,
+            AtOnce::Load(load) => Box::pin(shared.load_in_time(load, explain)).await?,
         };
         match fetched {
             Fetched::Entry(entry, _) => match entry.found {
@@ -283,7 +284,8 @@ where
     /// Forgets the value of `key`, or that it has none.
     ///
     /// It wins over a load that is under way: what that brings is not stored, and whoever asks
-    /// from now on loads anew. Those who asked before get what they waited for.
+    /// from now on loads anew. Those who asked before get what they waited for, and where that
+    /// fails, no stale value in its place.
     pub fn invalidate<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,

@@ -119,13 +119,13 @@ impl Terms {
         }
     }
 
-    /// Exactly so long, and never stale.
-    pub(super) const fn only(ttl: Duration) -> Self {
+    /// Exactly so long, with this weight, and never stale.
+    pub(super) const fn only(ttl: Duration, weight: u64) -> Self {
         Self {
             ttl: Some(ttl),
             stale_while_revalidate: Some(Duration::ZERO),
             stale_if_error: Some(Duration::ZERO),
-            weight: 1,
+            weight,
             tags: Vec::new(),
         }
     }

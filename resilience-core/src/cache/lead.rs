@@ -64,23 +64,23 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
     fn found_elsewhere(self, found: Found<V>, terms: &Terms, took: Duration) -> Landed<V> {
         let stamp = self.flight.stamp;
         let entry = self.shared.entry_of(found, terms, stamp, took);
-        self.land(Ok(Arc::new(entry)))
+        self.land(Ok(Arc::new(entry)), 1)
     }
 
-    /// Ends the load without a value.
-    pub(super) fn failed(self, rejected: Rejected) -> Landed<V> {
+    /// Ends the load without a value; a note about that weighs `weight`.
+    pub(super) fn failed(self, rejected: Rejected, weight: u64) -> Landed<V> {
         self.shared.tally.count(Count::LoadFailure);
-        self.land(Err(rejected))
+        self.land(Err(rejected), weight)
     }
 
-    fn land(mut self, own: Landed<V>) -> Landed<V> {
+    fn land(mut self, own: Landed<V>, note: u64) -> Landed<V> {
         let shared = self.shared.clone();
         // A key is cloned by foreign code: should it panic, those who wait hear of it by `drop`.
         let key = self.flight.key.clone();
         // Values are cloned and keys compared by foreign code as well: should that panic, nothing
         // is stored, and those who wait get what there is all the same.
         let removed = shared.panics.catch(Place::Call, || {
-            let left = self.left_by(&own);
+            let left = self.left_by(&own, note);
             self.settle(key, left)
         });
         if removed.is_err() {
@@ -101,12 +101,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
     }
 
     /// What is to be stored of how a load ended.
-    fn left_by(&self, landed: &Landed<V>) -> Entry<V> {
+    fn left_by(&self, landed: &Landed<V>, note: u64) -> Entry<V> {
         let rejected = match landed {
             Ok(entry) => return Entry::clone(entry),
             Err(rejected) => rejected.clone(),
         };
-        let terms = Terms::only(self.shared.policy.failure_ttl);
+        let terms = Terms::only(self.shared.policy.failure_ttl, note);
         let found = Found::Failed(Box::new(rejected));
         self.shared.entry(found, &terms, self.flight.stamp)
     }
@@ -191,17 +191,17 @@ where
             Some(Ok(Brought::Absent)) => self.found(Found::Absent, &Terms::new()),
             Some(Ok(Brought::Private(own, alone_for))) => {
                 drop(held.map(Held::for_nobody_else));
-                drop(self.found(Found::Private, &Terms::only(alone_for)));
+                drop(self.found(Found::Private, &Terms::only(alone_for, explain.weight)));
                 return Ok(Fetched::Private(own));
             }
-            Some(Err(Error::Rejected(panicked))) => self.failed(panicked),
+            Some(Err(Error::Rejected(panicked))) => self.failed(panicked, explain.weight),
             Some(Err(Error::Inner(error))) => {
-                let rejected = explain(&error);
+                let rejected = (explain.refusal)(&error);
                 let rejected = rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed));
-                drop(self.failed(rejected));
+                drop(self.failed(rejected, explain.weight));
                 return Err(Error::Inner(error));
             }
-            None => self.failed(shared.refuse(Reason::LoadTimeout)),
+            None => self.failed(shared.refuse(Reason::LoadTimeout), explain.weight),
         };
         let entry = landed.map_err(Error::Rejected)?;
         shared.share_loaded(&flight.key, &entry, held);

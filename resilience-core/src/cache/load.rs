@@ -45,16 +45,22 @@ pub(super) enum Fetched<V, P, F> {
 #[derive(Debug)]
 pub(super) enum AtOnce<K, V, P, F> {
     Done(Fetched<V, P, F>),
-    Load(Load<K, V, F>),
+    Load(Load<K, F>),
 }
 
 /// A load to be made, or to be waited for.
 #[derive(Debug)]
-pub(super) struct Load<K, V, F> {
+pub(super) struct Load<K, F> {
     key: Hashed<K>,
-    /// What there is to fall back on.
-    stale: Option<Entry<V>>,
+    fallback: Fallback,
     loader: F,
+}
+
+/// Whether there was a stale value when a load was found to be needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fallback {
+    Stale,
+    None,
 }
 
 /// Where an entry comes from.
@@ -70,8 +76,30 @@ pub(super) enum Source {
     Coalesced,
 }
 
-/// How a loader's error is told to those who only waited, where it is a refusal itself.
-pub(super) type Explain<E> = fn(&E) -> Option<Rejected>;
+/// What becomes of a load that brings nothing to store.
+#[derive(Debug)]
+pub(super) struct Explain<E> {
+    /// How a loader's error is told to those who only waited, where it is a refusal itself.
+    pub(super) refusal: fn(&E) -> Option<Rejected>,
+    /// What a note about its key weighs.
+    pub(super) weight: u64,
+}
+
+impl<E> Explain<E> {
+    /// Where keys are small.
+    pub(super) const fn by(refusal: fn(&E) -> Option<Rejected>) -> Self {
+        Self { refusal, weight: 1 }
+    }
+}
+
+/// By hand, since errors need not be.
+impl<E> Clone for Explain<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Explain<E> {}
 
 impl<K, V> Shared<K, V>
 where
@@ -99,7 +127,7 @@ where
             hash: looked.hash,
             key: looked.key.to_owned(),
         };
-        let stale = match lookup {
+        let fallback = match lookup {
             Lookup::Serve(entry, freshness) => {
                 return AtOnce::Done(self.serve(entry, freshness, loader));
             }
@@ -117,13 +145,17 @@ where
                 Err(_) if freshness == Freshness::Fresh => {
                     return AtOnce::Done(self.serve(entry, freshness, loader));
                 }
-                Err(_) => Some(entry),
+                Err(_) => Fallback::Stale,
             },
-            Lookup::Stale(entry) => Some(entry),
-            Lookup::Miss => None,
+            Lookup::Stale(_) => Fallback::Stale,
+            Lookup::Miss => Fallback::None,
         };
         let key = key();
-        AtOnce::Load(Load { key, stale, loader })
+        AtOnce::Load(Load {
+            key,
+            fallback,
+            loader,
+        })
     }
 
     fn serve<P, F>(&self, entry: Entry<V>, freshness: Freshness, loader: F) -> Fetched<V, P, F> {
@@ -139,7 +171,7 @@ where
     /// Loads, for as long as the caller has patience, and falls back on what is stale.
     pub(super) async fn load_in_time<F, Fut, P, E>(
         self: &Arc<Self>,
-        load: Load<K, V, F>,
+        load: Load<K, F>,
         explain: Explain<E>,
     ) -> Result<Fetched<V, P, F>, Error<E>>
     where
@@ -148,19 +180,26 @@ where
         P: Send + 'static,
         E: Send + 'static,
     {
-        let Load { key, stale, loader } = load;
-        let patience = match &stale {
-            Some(_) => self.policy.patience(),
-            None => self.policy.hard_timeout,
+        let Load {
+            key,
+            fallback,
+            loader,
+        } = load;
+        let patience = match fallback {
+            Fallback::Stale => self.policy.patience(),
+            Fallback::None => self.policy.hard_timeout,
         };
-        let keeps = stale.is_some() || self.policy.on_leader_gone == OnLeaderGone::KeepLoading;
-        let load = self.load(key, keeps, loader, explain);
+        let keeps =
+            fallback == Fallback::Stale || self.policy.on_leader_gone == OnLeaderGone::KeepLoading;
+        let load = self.load(&key, keeps, loader, explain);
         let error = match within(patience, load).await {
             Some(Ok(fetched)) => return Ok(fetched),
             Some(Err(error)) => error,
             None => Error::Rejected(self.refuse(Reason::LoadTimeout)),
         };
-        if let Some(entry) = stale.filter(|entry| self.still_serves(entry)) {
+        if fallback == Fallback::Stale
+            && let Some(entry) = self.stale(key.of())
+        {
             self.count(&entry, Freshness::Stale);
             return Ok(Fetched::Entry(entry, Source::Fallback));
         }
@@ -170,16 +209,24 @@ where
         Err(error)
     }
 
-    /// Whether a stale entry may be served after all this time.
-    fn still_serves(&self, entry: &Entry<V>) -> bool {
-        let age = entry.age(&self.policy, &self.tags, self.environment.now(), || 0.0);
-        age != Age::Dead && entry.is_valid(&self.tags)
+    /// What may be served in place of a load, after all this time. What was there before it may
+    /// have been invalidated: only what is there now counts.
+    fn stale(&self, key: HashedRef<'_, K>) -> Option<Entry<V>> {
+        let now = self.environment.now();
+        let serves = |entry: &Entry<V>| {
+            let age = entry.age(&self.policy, &self.tags, now, || 0.0);
+            let serves = matches!(entry.found, Found::Value(_))
+                && age != Age::Dead
+                && entry.is_valid(&self.tags);
+            serves.then(|| entry.clone())
+        };
+        self.storage.peek(key, serves).flatten()
     }
 
     /// Loads, or waits for another's load.
     async fn load<F, Fut, P, E>(
         self: &Arc<Self>,
-        key: Hashed<K>,
+        key: &Hashed<K>,
         keeps: bool,
         loader: F,
         explain: Explain<E>,
@@ -192,7 +239,7 @@ where
     {
         let here = Ancestry::here();
         let lead = loop {
-            let follow = match self.join(&key) {
+            let follow = match self.join(key) {
                 Joined::Landed(entry, freshness) => return Ok(self.serve(entry, freshness, loader)),
                 Joined::Lead(lead) => {
                     self.tally.count(Count::Miss);

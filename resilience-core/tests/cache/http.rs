@@ -694,6 +694,98 @@ async fn those_who_waited_for_an_answer_of_500_are_refused_and_do_not_storm() {
     assert_eq!((site.calls(), refused), (1, 99));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_not_as_long_as_it_said_is_not_stored() {
+    for length in ["0", "2", "100", "one"] {
+        let site = site();
+        let fields = named(&[("content-length", length)]);
+        assert_eq!(site.send(get("/menu"), fields).await.body(), "1");
+        assert_eq!(
+            site.send(get("/menu"), fields).await.body(),
+            "2",
+            "{length}"
+        );
+        assert_eq!(site.pages.snapshot().hits, 0);
+    }
+    let site = site();
+    for _ in 0..2 {
+        let fields = named(&[("content-length", "1")]);
+        assert_eq!(site.send(get("/menu"), fields).await.body(), "1");
+    }
+    // To HEAD, it is the length of what GET would get.
+    for _ in 0..2 {
+        let mut request = get("/menu");
+        *request.method_mut() = ::http::Method::HEAD;
+        let answer = |_, _| {
+            let mut response = Response::new(Body::empty());
+            let fields = response.headers_mut();
+            fields.insert("content-length", "100".parse().unwrap());
+            response
+        };
+        site.send_to(request, answer).await;
+    }
+    assert_eq!(site.calls(), 2);
+}
+
+/// Answers after three seconds.
+fn slow_site(
+    pages: &HttpCache,
+) -> impl tower::Service<
+    Request<Body>,
+    Response = Response<CacheBody<Body>>,
+    Error = Rejected,
+    Future: Send,
+> + Clone
++ Send
++ use<> {
+    let inner = service_fn(|_: Request<Body>| async {
+        sleep(3 * SECOND).await;
+        Ok::<_, Rejected>(ok(&[(CACHE_CONTROL, "max-age=10")], 1))
+    });
+    pages.layer().layer(inner)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_ages_from_the_moment_it_was_asked_for() {
+    let site = site();
+    let first = slow_site(&site.pages).oneshot(get("/menu")).await.unwrap();
+    assert_eq!(first.headers()[AGE], "3");
+    let first = first.map(|_| Bytes::new());
+    assert_eq!(status(&first), r#""dishes"; fwd=miss; stored; ttl=7"#);
+    advance(6 * SECOND).await;
+    let hit = slow_site(&site.pages).oneshot(get("/menu")).await.unwrap();
+    assert_eq!(hit.headers()[AGE], "9");
+    advance(SECOND).await;
+    let again = slow_site(&site.pages).oneshot(get("/menu")).await.unwrap();
+    assert_eq!(again.headers()[AGE], "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_asks_for_himself_hears_how_old_the_answer_was() {
+    let site = site();
+    site.send(get("/menu"), &[(CACHE_CONTROL, "private")]).await;
+    let alone = site.send(get("/menu"), &[(AGE, "5")]).await;
+    assert_eq!((alone.body().as_ref(), site.calls()), (&b"2"[..], 2));
+    assert_eq!(alone.headers()[AGE], "5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_a_long_key_weighs_what_the_key_does() {
+    let site = Site::new(policy().failure_ttl(60 * SECOND));
+    let path = format!("/menu?{}", "x".repeat(5000));
+    site.send(get(&path), &[(CACHE_CONTROL, "private")]).await;
+    let private = site.pages.snapshot().weight;
+    assert!(private >= 5, "{private}");
+    let failing = |_, _| {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
+    };
+    site.send_to(get(&format!("{path}y")), failing).await;
+    let failed = site.pages.snapshot().weight - private;
+    assert!(failed >= 5, "{failed}");
+}
+
 /// Values that mean something, and such as only look like it.
 fn value() -> impl proptest::strategy::Strategy<Value = String> {
     use proptest::prelude::*;

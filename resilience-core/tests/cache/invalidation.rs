@@ -54,6 +54,29 @@ async fn a_value_that_is_put_during_a_load_wins_over_that_load() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_invalidated_is_not_served_in_place_of_a_load_that_fails() {
+    let policy = policy().stale_if_error(60 * SECOND);
+    for timeout in [policy, policy.soft_timeout(2 * SECOND)] {
+        let (cache, source) = (cache(timeout), Source::default());
+        cache.insert(7, 99);
+        advance(11 * SECOND).await;
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let load = source.takes(3 * SECOND);
+                let failing = || async { load().await.and(Err::<u64, _>("down")) };
+                let cache = cache.clone();
+                tokio::spawn(async move { cache.get_or_load(&7, failing).await })
+            })
+            .collect();
+        settle().await;
+        cache.invalidate(&7);
+        for caller in waiting {
+            assert!(caller.await.unwrap().is_err());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tag_of_a_million_entries_is_removed_at_the_cost_of_one() {
     let clock = resilience_core::ManualClock::new();
     let environment = Environment::new().clock(clock);

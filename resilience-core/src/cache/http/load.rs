@@ -1,7 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -10,17 +10,12 @@ use super::{
     body::read,
     page::tell,
     request::{address, strip},
-    response::{Verdict, judge},
+    response::{Verdict, is_whole, judge},
     rules::Rules,
 };
 use crate::{
     Rejectable, Rejected,
-    cache::{
-        Loaded, Policy,
-        load::Brought,
-        once::{Boxed, Once},
-        shared::Shared,
-    },
+    cache::{Loaded, Policy, load::Brought, once::Boxed, shared::Shared},
 };
 
 /// For how long nobody waits for the like of an answer that was for one alone.
@@ -87,30 +82,48 @@ where
     B::Error: Send,
 {
     let policy = shared.policy;
+    let environment = shared.environment.clone();
     move || {
-        let address = address(&request);
+        let asked = Asked {
+            address: address(&request),
+            method: request.method().clone(),
+            identified,
+            key,
+        };
         strip(request.headers_mut(), &rules, identified);
-        let call = Once::new(inner, request);
+        let mut inner = inner;
         Box::pin(async move {
-            let response = call.await.map_err(Failure::Inner)?;
-            bring(response, &rules, &policy, identified, key, address).await
+            let ready = poll_fn(|cx| inner.poll_ready(cx)).await;
+            ready.map_err(Failure::Inner)?;
+            let sent = environment.now();
+            let response = inner.call(request).await.map_err(Failure::Inner)?;
+            let since_sent = || environment.now().saturating_since(sent);
+            bring(response, &rules, &policy, asked, since_sent).await
         })
     }
+}
+
+/// What an answer is for.
+struct Asked {
+    address: String,
+    method: Method,
+    identified: bool,
+    /// Bytes of its key.
+    key: usize,
 }
 
 async fn bring<B, E>(
     response: Response<B>,
     rules: &Rules,
     policy: &Policy,
-    identified: bool,
-    key: usize,
-    address: String,
+    asked: Asked,
+    since_sent: impl Fn() -> Duration,
 ) -> Outcome<B, E>
 where
     B: Body<Data = Bytes>,
 {
     let (mut head, body) = response.into_parts();
-    let terms = match judge(&head, rules, policy, identified) {
+    let terms = match judge(&head, rules, policy, asked.identified) {
         Verdict::Shared(terms) => terms,
         Verdict::Private => {
             let own = Response::from_parts(head, CacheBody::inner(body));
@@ -122,22 +135,28 @@ where
         }
     };
     let body = match read(body, rules.max_body).await {
-        Ok(body) => body,
+        Ok(body) if is_whole(&asked.method, &head.headers, &body) => body,
+        Ok(body) => {
+            let own = Response::from_parts(head, CacheBody::stored(body));
+            return Ok(Brought::Private(own, ALONE_FOR));
+        }
         Err(body) => {
             let own = Response::from_parts(head, body);
             return Ok(Brought::Private(own, ALONE_FOR));
         }
     };
     let tags = head.extensions.remove().unwrap_or_else(Tags::default);
-    let page = Page::new(&head, body, terms.age);
-    let weight = page.weight(key);
+    // It was made at some time since it was asked for: at the beginning, to be safe.
+    let age = terms.age.saturating_add(since_sent());
+    let page = Page::new(&head, body, age);
+    let weight = page.weight(asked.key);
     let loaded = Loaded::new(page)
         .life(
-            terms.ttl,
+            terms.ttl(age, policy),
             terms.stale_while_revalidate,
             terms.stale_if_error,
         )
         .weight(weight)
-        .tag(address);
+        .tag(asked.address);
     Ok(Brought::Value(tags.0.into_iter().fold(loaded, Loaded::tag)))
 }

@@ -39,7 +39,8 @@
 //! long as `s-maxage`, `max-age` or `Expires` say, or else the policy; 404 and 410 for its
 //! negative time to live at most. Never: `no-store`, `no-cache`, `private` (but for its own
 //! identity), `Set-Cookie`, a `Vary` with a field that is not declared, a part, trailers, gRPC,
-//! event streams. `stale-while-revalidate`, `stale-if-error` and `must-revalidate` go before the
+//! event streams, a body of another length than its `Content-Length`. What an answer says of its
+//! life counts from the moment the service was asked. `stale-while-revalidate`, `stale-if-error` and `must-revalidate` go before the
 //! policy. A status of 5xx or 429 is a load that failed: it is never stored, a stale answer is
 //! served in its place, and those who waited are refused with
 //! [`Reason::LoadFailed`](crate::Reason::LoadFailed). Whoever waited for what turns out to be

@@ -8,7 +8,7 @@ use http::{
 };
 use http_body::Body;
 
-use super::{CacheBody, directives::split, response::strip};
+use super::{CacheBody, directives::split, request::Demand, response::strip};
 use crate::{
     Timestamp,
     cache::{load::Source, shared::Freshness, state::Life},
@@ -48,12 +48,22 @@ impl Page {
         let fields: usize = fields
             .map(|(name, value)| FIELD + name.as_str().len() + value.len())
             .sum();
-        ((PAGE + key + fields + body.len()) as u64).div_ceil(1024)
+        kibibytes(PAGE + key + fields + body.len())
     }
 
     /// How old it is.
     pub(super) fn age(&self, life: &Life, now: Timestamp) -> Duration {
         self.0.age.saturating_add(life.since_load(now))
+    }
+
+    /// The answer as the one who asked for it alone gets it.
+    pub(super) fn answer_as_it_came<B: Body>(&self, demand: &Demand) -> Response<CacheBody<B>> {
+        let mut response = self.answer(demand.if_none_match.as_ref());
+        let age = self.0.age.as_secs();
+        if age > 0 {
+            response.headers_mut().insert(AGE, HeaderValue::from(age));
+        }
+        response
     }
 
     /// The answer as one caller gets it.
@@ -96,6 +106,15 @@ impl Page {
         let tag = weak(tag.as_bytes());
         split(asked).any(|asked| asked == b"*" || weak(asked) == tag)
     }
+}
+
+/// What a key takes of which nothing is stored but a note.
+pub(super) fn weight_of_key(key: usize) -> u64 {
+    kibibytes(PAGE + key)
+}
+
+fn kibibytes(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(1024)
 }
 
 /// A field of a header map, and what a page takes beside its fields and its body; about.

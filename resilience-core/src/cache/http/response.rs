@@ -1,10 +1,11 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
-        AGE, AUTHORIZATION, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE, EXPIRES,
-        SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+        AGE, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE,
+        EXPIRES, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
     },
     response::Parts,
 };
@@ -29,7 +30,10 @@ pub(super) enum Verdict {
 /// For how long an answer is good; `None` is what the policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
-    pub(super) ttl: Option<Duration>,
+    /// Counted from when it was made.
+    fresh_for: Option<Duration>,
+    /// Counted from now.
+    at_most: Option<Duration>,
     pub(super) stale_while_revalidate: Option<Duration>,
     pub(super) stale_if_error: Option<Duration>,
     /// How old it was when it came.
@@ -58,7 +62,10 @@ pub(super) fn judge(head: &Parts, rules: &Rules, policy: &Policy, identified: bo
         return Verdict::Private;
     }
     let terms = terms(head, &directives, policy);
-    if terms.ttl.is_some_and(|ttl| ttl.is_zero()) {
+    if terms
+        .ttl(terms.age, policy)
+        .is_some_and(|ttl| ttl.is_zero())
+    {
         return Verdict::Private;
     }
     Verdict::Shared(terms)
@@ -71,24 +78,36 @@ fn terms(head: &Parts, directives: &Directives, policy: &Policy) -> Terms {
         // Nobody knows how old it is: too old.
         Duration::from_secs(digits.unwrap_or(u64::MAX))
     });
-    let fresh_for = directives.fresh_for().or_else(|| expires(headers));
-    let mut ttl = fresh_for.map(|fresh_for| {
-        // The policy moves it up by its share of jitter at most, and never past what was said.
-        fresh_for.saturating_sub(age).div_f64(1.0 + policy.jitter)
-    });
-    if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-        ttl = Some(ttl.map_or(policy.negative_ttl, |ttl| ttl.min(policy.negative_ttl)));
-    }
+    let missing = matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE);
     let stale = |said: Option<Duration>| match said {
         None if directives.no_stale => Some(Duration::ZERO),
         said => said,
     };
     Terms {
-        ttl,
+        fresh_for: directives.fresh_for().or_else(|| expires(headers)),
+        at_most: missing.then_some(policy.negative_ttl),
         stale_while_revalidate: stale(directives.stale_while_revalidate),
         stale_if_error: stale(directives.stale_if_error),
         age,
     }
+}
+
+impl Terms {
+    /// For how long it is fresh from now on, at this age (RFC 9111, 4.2.3).
+    pub(super) fn ttl(&self, age: Duration, policy: &Policy) -> Option<Duration> {
+        let said = self.fresh_for.map(|fresh_for| {
+            // The policy moves it up by its share of jitter at most, and never past what was said.
+            fresh_for.saturating_sub(age).div_f64(1.0 + policy.jitter)
+        });
+        said.into_iter().chain(self.at_most).min()
+    }
+}
+
+/// Whether `body` is as long as its head says. To HEAD, that is the length of what GET would get.
+pub(super) fn is_whole(method: &Method, headers: &HeaderMap, body: &Bytes) -> bool {
+    let length = |said: &HeaderValue| said.to_str().ok()?.trim().parse::<usize>().ok();
+    let mut said = headers.get_all(CONTENT_LENGTH).iter();
+    *method == Method::HEAD || said.all(|said| length(said) == Some(body.len()))
 }
 
 /// `Expires` against the `Date` of the same answer, so that no wall clock of ours takes part;

@@ -15,7 +15,7 @@ use super::{
     future::{Answer, State},
     load,
     load::Failure,
-    page::{tell, tell_source},
+    page::{tell, tell_source, weight_of_key},
     request::{self, Course, Demand},
     rules::Rules,
 };
@@ -24,7 +24,7 @@ use crate::{
     cache::{
         entry::Found,
         hashed::HashedRef,
-        load::{AtOnce, Brought, Fetched, Source},
+        load::{AtOnce, Brought, Explain, Fetched, Source},
         measure::Count,
         once::Once,
         shared::{Freshness, Lookup, Shared},
@@ -199,7 +199,11 @@ impl<S, I> Service<S, I> {
             demand.identified,
             looked.key.len(),
         );
-        match shared.at_once(lookup, looked, loader, Failure::explain) {
+        let explain = Explain {
+            refusal: Failure::explain,
+            weight: weight_of_key(looked.key.len()),
+        };
+        match shared.at_once(lookup, looked, loader, explain) {
             AtOnce::Done(Fetched::Alone(loader)) => {
                 let name = shared.policy.name;
                 State::Loading(Box::pin(alone(name, loader, demand)))
@@ -211,7 +215,7 @@ impl<S, I> Service<S, I> {
             AtOnce::Load(load) => {
                 let shared = shared.clone();
                 State::Loading(Box::pin(async move {
-                    match shared.load_in_time(load, Failure::explain).await {
+                    match shared.load_in_time(load, explain).await {
                         Ok(Fetched::Alone(loader)) => {
                             alone(shared.policy.name, loader, demand).await
                         }
@@ -236,7 +240,7 @@ where
 {
     let mut response = match loader().await {
         Ok(Brought::Private(own, _)) => own,
-        Ok(Brought::Value(loaded)) => loaded.value.answer(demand.if_none_match.as_ref()),
+        Ok(Brought::Value(loaded)) => loaded.value.answer_as_it_came(&demand),
         Ok(Brought::Absent) => unreachable!("an answer is always there"),
         Err(failure) => return failure.answer(name),
     };
