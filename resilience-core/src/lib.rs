@@ -45,6 +45,7 @@
 //! - `grpc`: [`Rejectable`] for `tonic::Status`.
 //! - `otel`: [`otel`], OpenTelemetry metrics.
 
+mod address;
 pub mod backoff;
 pub mod bloom_guard;
 pub mod cache;

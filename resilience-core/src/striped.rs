@@ -18,7 +18,13 @@ pub(crate) struct Striped<const N: usize>([CachePadded<[AtomicU64; N]>; STRIPES]
 impl<const N: usize> Striped<N> {
     #[inline]
     pub(crate) fn count(&self, index: usize) {
-        self.0[stripe()][index].fetch_add(1, Ordering::Relaxed);
+        self.add(index, 1);
+    }
+
+    /// Adds a number, or what makes up for one that was added elsewhere: sums go round.
+    #[inline]
+    pub(crate) fn add(&self, index: usize, number: u64) {
+        self.0[stripe()][index].fetch_add(number, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self, index: usize) -> u64 {

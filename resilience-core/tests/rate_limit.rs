@@ -41,7 +41,10 @@ fn policy(quota: Quota) -> Policy {
     Policy::new("test", quota)
 }
 
-fn manual<K: std::hash::Hash + Eq + Clone>(policy: Policy) -> (RateLimiter<K>, ManualClock) {
+fn manual<K>(policy: Policy) -> (RateLimiter<K>, ManualClock)
+where
+    K: std::hash::Hash + Eq + Clone + Send + 'static,
+{
     let clock = ManualClock::new();
     let environment = Environment::new().clock(clock.clone());
     (RateLimiter::new_in(policy, &environment).unwrap(), clock)

@@ -128,11 +128,14 @@ pub fn limiter_http() -> impl Subject {
     http(Respond::with((layer,)).layer(BareHttp))
 }
 
-fn wide<K: Hash + Eq + Clone>(algorithm: Algorithm) -> RateLimiter<K> {
+fn wide<K: Hash + Eq + Clone + Send + 'static>(algorithm: Algorithm) -> RateLimiter<K> {
     wide_of(algorithm, KEYS)
 }
 
-fn wide_of<K: Hash + Eq + Clone>(algorithm: Algorithm, keys: u64) -> RateLimiter<K> {
+fn wide_of<K: Hash + Eq + Clone + Send + 'static>(
+    algorithm: Algorithm,
+    keys: u64,
+) -> RateLimiter<K> {
     let quota = Quota::new(MOST.into(), Duration::from_secs(1)).algorithm(algorithm);
     // Room for all keys, however they fall on the shards.
     let capacity = 4 * index(keys);

@@ -1,6 +1,6 @@
 //! The generic cell rate algorithm, without rounding.
 
-use super::quota::Rule;
+use super::{front::Offer, quota::Rule};
 
 /// How many units are out, drained at the rule's rate.
 ///
@@ -13,6 +13,7 @@ use super::quota::Rule;
 /// its last unit, and what is still out of it follows from how much stands behind. Units that were
 /// given back out of the middle leave a gap behind those before them.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Gcra {
     level: u128,
     /// When the level was true.
@@ -24,6 +25,7 @@ pub(super) struct Gcra {
 
 /// Units that were given back while others stood before them, by their last place.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Gap {
     place: u64,
     units: u64,
@@ -99,10 +101,7 @@ impl Gcra {
 
     /// Counts `units` as used after `wait`, and says the place of the last of them.
     pub(super) fn book(&mut self, wait: u64, units: u64, rule: &Rule) -> u64 {
-        if self.level == 0 {
-            // Ahead of every place in a line that was forgotten.
-            self.last = self.last.max(self.since);
-        }
+        self.last = self.place();
         // Longer than it must: another quota is what the call waits for. The bucket cannot drain
         // meanwhile what is not in it yet.
         if wait > self.wait(units, rule) {
@@ -114,6 +113,35 @@ impl Gcra {
         self.level = self.level.saturating_add(parts(units, rule));
         self.last = self.last.wrapping_add(units);
         self.last
+    }
+
+    /// The line for callers to join by themselves, where nobody has left a gap in it and where it
+    /// is a whole number of the [grains](Rule::grain) that it is then counted in.
+    pub(super) fn offer(&self, rule: &Rule) -> Option<Offer> {
+        let grain = u128::from(rule.grain);
+        if !self.gaps.is_empty() || !self.level.is_multiple_of(grain) {
+            return None;
+        }
+        Some(Offer::Line {
+            level: u64::try_from(self.level / grain).ok()?,
+            place: self.place(),
+        })
+    }
+
+    /// Goes on with the line that callers have joined, by so many places since it was offered, and
+    /// with the level that it would have had then if they had come all at once.
+    pub(super) fn resume(&mut self, places: u64, level: u64, rule: &Rule) {
+        self.last = self.place().wrapping_add(places);
+        self.level = u128::from(level) * u128::from(rule.grain);
+    }
+
+    /// The place behind which the next unit goes: ahead of every place in a line that is over.
+    fn place(&self) -> u64 {
+        if self.level == 0 {
+            self.last.max(self.since)
+        } else {
+            self.last
+        }
     }
 
     /// Takes back what [`book`](Self::book) counted, as far as it has not drained.

@@ -4,6 +4,7 @@ use std::{
     hash::Hash,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project::pin_project;
@@ -75,7 +76,7 @@ impl RateLimiter {
     }
 }
 
-impl<K: Hash + Eq + Clone> RateLimiter<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
     /// A layer for HTTP and gRPC that limits each key that `extractor` finds.
     ///
     /// Answers carry the `RateLimit-Policy` and `RateLimit` fields, also when they were allowed.
@@ -145,62 +146,76 @@ impl<K, E, N> fmt::Debug for Gate<K, E, N> {
 
 impl<Req, K, E, N> gate::Gate<Req> for Gate<K, E, N>
 where
-    K: Hash + Eq + Clone,
+    K: Hash + Eq + Clone + Send + 'static,
     E: KeyExtractor<Req, Key = K> + Clone,
     N: Cost<Req> + Clone,
 {
     type Permit = Permit<K>;
     type Wait = Wait<K>;
 
+    #[inline]
     fn enter(&self, request: &Req) -> Entry<Permit<K>, Wait<K>> {
-        let shared = &self.limiter.shared;
+        let shared = &*self.limiter.shared;
         let whose = match self.extractor.key(request) {
             Some(key) => Whose::Key(key),
             None => match shared.without_key() {
                 Ok(Some(whose)) => whose,
-                Ok(None) => return Entry::Admitted(Permit(Held::nothing(&self.limiter))),
+                Ok(None) => return Entry::Admitted(Permit::free()),
                 Err(rejected) => return Entry::Refused(rejected),
             },
         };
         let cost = self.cost.cost(request);
-        let admission = match shared.admit(whose.as_ref(), cost, shared.max_wait()) {
+        let admission = match shared.admit(whose.as_ref(), cost, || shared.max_wait()) {
             Ok(admission) => admission,
             Err(rejected) => return Entry::Refused(rejected),
         };
-        let held = Held::new(&self.limiter, whose, &admission);
-        if held.wait().is_zero() {
-            return Entry::Admitted(Permit(held));
+        let held = Held::new(shared, whose, admission.booking);
+        if admission.wait.is_zero() {
+            return Entry::Admitted(Permit::new(held, shared.charge()));
         }
-        Entry::Wait(Wait::new(held))
+        Entry::Wait(Wait::new(held, shared.charge(), admission.wait))
     }
 }
 
-/// An admitted call: knows what it took and where its quota stands.
+/// An admitted call: knows what it took, and from which quotas.
 ///
 /// Dropped, it keeps what it took, since the work of a call whose future was dropped may have been
 /// done.
 #[derive(Debug)]
-pub struct Permit<K>(Held<K>);
+pub struct Permit<K>(Option<Held<K>>, Charge);
 
-impl<K: Hash + Eq + Clone> Settle for Permit<K> {
-    fn settle(mut self, outcome: Outcome) {
-        let charged = match (outcome, self.0.charge()) {
+impl<K> Permit<K> {
+    #[inline]
+    const fn new(held: Held<K>, charge: Charge) -> Self {
+        Self(Some(held), charge)
+    }
+
+    /// Of a call that meets no quota.
+    const fn free() -> Self {
+        Self(None, Charge::Every)
+    }
+}
+
+impl<K: Hash + Eq + Clone + Send + 'static> Settle for Permit<K> {
+    #[inline]
+    fn settle(self, outcome: Outcome) {
+        let charged = match (outcome, self.1) {
             (Outcome::NotCalled | Outcome::Ignored, _) => false,
             (Outcome::Failure | Outcome::Canceled, _) => true,
             (Outcome::Success | Outcome::Overload { .. }, Charge::Every) => true,
             (Outcome::Success | Outcome::Overload { .. }, Charge::Failures) => false,
         };
-        if !charged {
-            self.0.give_back();
+        if !charged && let Some(mut held) = self.0 {
+            held.give_back();
         }
     }
 
-    /// Tells where the quota stood after the call was admitted. A shadow policy limits nobody
-    /// and tells nothing.
+    /// Tells where the quota stands when the answer leaves. A shadow policy limits nobody and
+    /// tells nothing.
     #[cfg(feature = "http")]
     fn annotate(&self, headers: &mut http::HeaderMap) {
-        if let Some(standing) = self.0.standing
-            && !self.0.is_shadow()
+        if let Some(held) = &self.0
+            && let Some(standing) = held.standing()
         {
             fields::append(headers, standing.name, &standing.status, standing.next_back);
         }
@@ -210,33 +225,36 @@ impl<K: Hash + Eq + Clone> Settle for Permit<K> {
 /// A call that waits for its units. Dropped, it gives them back.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct Wait<K: Hash + Eq + Clone> {
+pub struct Wait<K: Hash + Eq + Clone + Send + 'static> {
     #[pin]
     sleep: tokio::time::Sleep,
     pending: Pending<K>,
+    charge: Charge,
 }
 
-impl<K: Hash + Eq + Clone> Wait<K> {
-    fn new(held: Held<K>) -> Self {
+impl<K: Hash + Eq + Clone + Send + 'static> Wait<K> {
+    fn new(held: Held<K>, charge: Charge, wait: Duration) -> Self {
         Self {
-            sleep: tokio::time::sleep(held.wait()),
+            sleep: tokio::time::sleep(wait),
             pending: Pending::new(held),
+            charge,
         }
     }
 }
 
-impl<K: Hash + Eq + Clone> Future for Wait<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> Future for Wait<K> {
     type Output = Result<Permit<K>, Rejected>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         ready!(this.sleep.poll(cx));
-        Poll::Ready(Ok(Permit(this.pending.use_now())))
+        let held = this.pending.use_now();
+        Poll::Ready(Ok(Permit::new(held, *this.charge)))
     }
 }
 
 /// By hand, since keys are nobody's business.
-impl<K: Hash + Eq + Clone> fmt::Debug for Wait<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> fmt::Debug for Wait<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wait").finish_non_exhaustive()
     }

@@ -1,4 +1,11 @@
-use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    fmt,
+    future::Future,
+    hash::Hash,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use super::{
     layer::{Gate, OneUnit, Permit},
@@ -31,7 +38,7 @@ pub struct Standing {
     pub retry_after: Duration,
 }
 
-impl<K: Hash + Eq + Clone> RateLimiter<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
     /// A limiter by the system clock that reports to `tracing`.
     ///
     /// # Errors
@@ -86,9 +93,9 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     }
 
     fn build(policy: Checked, tier_of: Option<TierOf<K>>, environment: &Environment) -> Self {
-        let shared = Shared::new(policy, tier_of, environment);
+        let build = |this: &Weak<_>| Shared::new(policy, tier_of, environment, this);
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::new_cyclic(build),
         }
     }
 
@@ -97,6 +104,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// # Errors
     ///
     /// See [`try_take_n`](Self::try_take_n).
+    #[inline]
     pub fn try_take<Q>(&self, key: &Q) -> Result<QuotaStatus, Rejected>
     where
         K: Borrow<Q>,
@@ -113,14 +121,15 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     ///
     /// [`Reason::RateLimited`](crate::Reason::RateLimited) with the shortest wait after which the same call could be allowed;
     /// [`Reason::CostExceedsQuota`](crate::Reason::CostExceedsQuota) where no wait would help. Either takes nothing.
+    #[inline]
     pub fn try_take_n<Q>(&self, key: &Q, cost: u64) -> Result<QuotaStatus, Rejected>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let whose = Whose::Key(key);
-        let admission = self.shared.admit(whose, cost, Duration::ZERO)?;
-        Ok(admission.standing.status)
+        let admission = self.shared.admit(whose, cost, || Duration::ZERO)?;
+        Ok(admission.status)
     }
 
     /// Books `cost` units for the earliest time at which they may be used, at most the policy's
@@ -135,7 +144,8 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let whose = Whose::Key(key);
-        let admission = self.shared.admit(whose, cost, self.shared.max_wait())?;
+        let shared = &self.shared;
+        let admission = shared.admit(whose, cost, || shared.max_wait())?;
         let whose = Whose::Key(key.to_owned());
         Ok(Reservation::new(self, whose, &admission))
     }

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::quota::Rule;
+use super::{
+    front::Offer,
+    quota::{Algorithm, Rule},
+};
 
 /// Remembers when units were taken, and for when they are booked.
 ///
@@ -12,6 +15,7 @@ use super::quota::Rule;
 /// window holds every entry that it touches, whole. It is enough to check, for units to be used
 /// at `s`, the windows that contain `s`: whoever comes last into a window finds all others counted.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Log {
     entries: VecDeque<Entry>,
     total: u128,
@@ -65,6 +69,30 @@ impl Log {
         })
     }
 
+    /// What callers may decide by themselves from `now` on, as long as nobody has booked ahead.
+    pub(super) fn offer(&self, now: u64, rule: &Rule) -> Option<Offer> {
+        if self.has_bookings(now) {
+            return None;
+        }
+        let (_, _, last) = self.bucket_at(now, rule);
+        let oldest = self.entries.front().map_or(last, |entry| entry.last);
+        let next_back = oldest.saturating_add(rule.per);
+        let room = u128::from(rule.limit).saturating_sub(self.total);
+        match (u64::try_from(room), rule.algorithm) {
+            (Ok(0), _) => Some(Offer::Nothing {
+                until: now.checked_add(self.search(now, rule, 1).from(0))?,
+                next_back,
+            }),
+            // Of the others, each instant counts apart.
+            (Ok(units), Algorithm::SlidingWindow) => Some(Offer::Units {
+                units,
+                until: next_back.min(last.saturating_add(1)),
+                next_back,
+            }),
+            (Ok(_) | Err(_), _) => None,
+        }
+    }
+
     /// Where a call of `units` could find its place.
     pub(super) fn search(&self, now: u64, rule: &Rule, units: u64) -> Search<'_> {
         let next = if self.has_bookings(now) {
@@ -93,12 +121,21 @@ impl Log {
     /// Counts `units` as used at `at`.
     pub(super) fn book(&mut self, at: u64, units: u64, rule: &Rule) {
         self.total += u128::from(units);
+        let (index, first, last) = self.bucket_at(at, rule);
+        match self.entries.get_mut(index) {
+            Some(entry) if entry.first == first => entry.units = entry.units.saturating_add(units),
+            Some(_) | None => self.entries.insert(index, Entry { first, last, units }),
+        }
+    }
+
+    /// Where units used at `at` are counted: the place of the entry, and the first and the last
+    /// instant of those that it counts, whether or not it is there already.
+    fn bucket_at(&self, at: u64, rule: &Rule) -> (usize, u64, u64) {
         let index = self.place_of(at);
-        if let Some(entry) = self.entries.get_mut(index)
+        if let Some(entry) = self.entries.get(index)
             && entry.first <= at
         {
-            entry.units = entry.units.saturating_add(units);
-            return;
+            return (index, entry.first, entry.last);
         }
         // A rule that was changed may leave entries of another width: the new one takes the gap.
         let width = rule.bucket();
@@ -110,8 +147,7 @@ impl Log {
         if let Some(following) = self.entries.get(index) {
             last = last.min(following.first - 1);
         }
-        let entry = Entry { first, last, units };
-        self.entries.insert(index, entry);
+        (index, first, last)
     }
 
     /// Takes back what [`book`](Self::book) counted at `at`, as far as it still counts.
@@ -259,7 +295,7 @@ fn saturated(wait: u128) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::quota::Algorithm, *};
+    use super::*;
 
     proptest! {
         #[test]
@@ -273,6 +309,7 @@ mod tests {
                     limit: 1,
                     per,
                     most: 1,
+                    grain: 1,
                     name: "test",
                 };
                 log.book(at, units, &rule);

@@ -21,17 +21,17 @@ pub struct Snapshot {
     pub would_deny: u64,
 }
 
-impl<K: Hash + Eq + Clone> RateLimiter<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
     /// How the limiter stands.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let tally = self.shared.tally();
+        let shared = &self.shared;
         Snapshot {
             keys: self.len(),
-            allowed: tally.read(Decision::Allowed),
-            waited: tally.read(Decision::Waited),
-            denied: tally.read(Decision::Denied),
-            would_deny: tally.read(Decision::WouldDeny),
+            allowed: shared.count(Decision::Allowed),
+            waited: shared.count(Decision::Waited),
+            denied: shared.count(Decision::Denied),
+            would_deny: shared.count(Decision::WouldDeny),
         }
     }
 }
@@ -52,7 +52,7 @@ static KEYS: Instrument = Instrument {
     label: None,
 };
 
-impl<K: Hash + Eq + Clone + Send + Sync> Measured for RateLimiter<K> {
+impl<K: Hash + Eq + Clone + Send + Sync + 'static> Measured for RateLimiter<K> {
     fn policy(&self) -> &'static str {
         self.shared.name()
     }
@@ -67,7 +67,7 @@ impl<K: Hash + Eq + Clone + Send + Sync> Measured for RateLimiter<K> {
             record(Sample {
                 instrument: &DECISIONS,
                 label: Some(decision.as_str()),
-                value: self.shared.tally().read(decision),
+                value: self.shared.count(decision),
             });
         }
         record(Sample {

@@ -55,11 +55,18 @@
 //! A call that is dropped while it waits gives its units back. A call that is dropped after it
 //! was admitted keeps them: its work may have been done.
 
+mod front;
 mod gcra;
+mod keyless;
 mod layer;
 mod limiter;
+mod line;
 mod log;
+#[cfg(all(test, resilience_loom))]
+mod loom;
 mod measure;
+#[cfg(all(test, not(resilience_loom)))]
+mod model;
 mod policy;
 mod quota;
 mod reservation;

@@ -141,6 +141,7 @@ impl Quota {
             limit: self.limit,
             per: nanos(self.per),
             most: burst,
+            grain: greatest_divisor(self.limit, nanos(self.per)),
             name,
         })
     }
@@ -156,6 +157,8 @@ pub(super) struct Rule {
     pub(super) per: u64,
     /// Units that an idle key can take at once; never zero.
     pub(super) most: u64,
+    /// The greatest number that divides both the limit and the length.
+    pub(super) grain: u64,
     pub(super) name: &'static str,
 }
 
@@ -171,6 +174,14 @@ impl Rule {
     pub(super) const fn window(&self) -> Duration {
         Duration::from_nanos(self.per)
     }
+}
+
+/// Euclid's; neither number is zero.
+const fn greatest_divisor(mut larger: u64, mut smaller: u64) -> u64 {
+    while smaller > 0 {
+        (larger, smaller) = (smaller, larger % smaller);
+    }
+    larger
 }
 
 /// Buckets in a window. A unit comes back late by less than one of them.

@@ -1,64 +1,51 @@
-use std::{fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{fmt, hash::Hash, time::Duration};
 
+#[cfg(feature = "http")]
+use super::state::Standing;
 use super::{
     limiter::RateLimiter,
-    policy::Charge,
     shared::{Admission, Shared, Whose},
-    state::{Booking, Standing},
+    state::Booking,
 };
-use crate::{QuotaStatus, Timestamp};
+use crate::{QuotaStatus, Timestamp, address::Address};
 
 /// Units that were taken or booked, and the way back.
 pub(super) struct Held<K> {
-    shared: Arc<Shared<K>>,
+    limiter: Address<Shared<K>>,
     whose: Whose<K>,
     booking: Option<Booking>,
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "answers tell it"))]
-    pub(super) standing: Option<Standing>,
 }
 
-impl<K: Hash + Eq + Clone> Held<K> {
-    pub(super) fn new(limiter: &RateLimiter<K>, whose: Whose<K>, admission: &Admission) -> Self {
+impl<K: Hash + Eq + Clone + Send + 'static> Held<K> {
+    #[inline]
+    pub(super) fn new(shared: &Shared<K>, whose: Whose<K>, booking: Option<Booking>) -> Self {
         Self {
-            shared: Arc::clone(&limiter.shared),
+            limiter: shared.address(),
             whose,
-            booking: admission.booking,
-            standing: Some(admission.standing),
+            booking,
         }
     }
 
-    /// Of a call that meets no quota.
-    pub(super) fn nothing(limiter: &RateLimiter<K>) -> Self {
-        Self {
-            shared: Arc::clone(&limiter.shared),
-            whose: Whose::Exempt,
-            booking: None,
-            standing: None,
-        }
-    }
-
-    pub(super) fn wait(&self) -> Duration {
-        self.booking.map_or(Duration::ZERO, |booking| booking.wait)
-    }
-
-    pub(super) fn charge(&self) -> Charge {
-        self.shared.charge()
-    }
-
+    /// Where the quotas stand that this was taken from; `None` where the limiter is gone or limits
+    /// nobody.
     #[cfg(feature = "http")]
-    pub(super) fn is_shadow(&self) -> bool {
-        self.shared.is_shadow()
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let shared = self.limiter.find()?;
+        (!shared.is_shadow()).then(|| shared.standing(&self.whose))
     }
 
     /// What was taken stays taken.
+    #[inline]
     pub(super) const fn keep(&mut self) {
         self.booking = None;
     }
 
-    /// Gives everything back, once.
+    /// Gives everything back, once. A limiter that is gone needs nothing back.
     pub(super) fn give_back(&mut self) {
-        if let Some(booking) = self.booking.take() {
-            self.shared.give_back(&self.whose, &booking);
+        if let Some(booking) = self.booking.take()
+            && let Some(shared) = self.limiter.find()
+        {
+            shared.give_back(&self.whose, &booking);
         }
     }
 }
@@ -78,26 +65,29 @@ impl<K> fmt::Debug for Held<K> {
 /// away while it waits; dropped later, it does not, since then they may have been used.
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped before its time gives its units back"]
-pub struct Reservation<K: Hash + Eq + Clone = ()> {
+pub struct Reservation<K: Hash + Eq + Clone + Send + 'static = ()> {
+    limiter: RateLimiter<K>,
     held: Held<K>,
     status: QuotaStatus,
+    wait: Duration,
     due: Timestamp,
 }
 
-impl<K: Hash + Eq + Clone> Reservation<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> Reservation<K> {
     pub(super) fn new(limiter: &RateLimiter<K>, whose: Whose<K>, admission: &Admission) -> Self {
-        let held = Held::new(limiter, whose, admission);
         Self {
-            due: admission.now.saturating_add(held.wait()),
-            status: admission.standing.status,
-            held,
+            held: Held::new(&limiter.shared, whose, admission.booking),
+            limiter: limiter.clone(),
+            status: admission.status,
+            wait: admission.wait,
+            due: admission.now.saturating_add(admission.wait),
         }
     }
 
     /// How long, from when the reservation was made, until the units may be used.
     #[must_use]
-    pub fn wait(&self) -> Duration {
-        self.held.wait()
+    pub const fn wait(&self) -> Duration {
+        self.wait
     }
 
     /// Where the tightest quota stood when the units were booked.
@@ -115,7 +105,7 @@ impl<K: Hash + Eq + Clone> Reservation<K> {
     ///
     /// Dropped before it is ready, it gives the units back.
     pub async fn ready(mut self) -> QuotaStatus {
-        let left = self.due.saturating_since(self.held.shared.now());
+        let left = self.due.saturating_since(self.limiter.shared.now());
         // Also when it is dropped just after its time: nobody has used them yet.
         self.due = Timestamp::MAX;
         if !left.is_zero() {
@@ -126,9 +116,9 @@ impl<K: Hash + Eq + Clone> Reservation<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> Drop for Reservation<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> Drop for Reservation<K> {
     fn drop(&mut self) {
-        if self.held.booking.is_some() && self.held.shared.now() < self.due {
+        if self.held.booking.is_some() && self.limiter.shared.now() < self.due {
             self.held.give_back();
         }
     }
@@ -136,9 +126,9 @@ impl<K: Hash + Eq + Clone> Drop for Reservation<K> {
 
 /// Units that nobody can have used yet: dropped, they are given back.
 #[derive(Debug)]
-pub(super) struct Pending<K: Hash + Eq + Clone>(Option<Held<K>>);
+pub(super) struct Pending<K: Hash + Eq + Clone + Send + 'static>(Option<Held<K>>);
 
-impl<K: Hash + Eq + Clone> Pending<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> Pending<K> {
     pub(super) const fn new(held: Held<K>) -> Self {
         Self(Some(held))
     }
@@ -149,7 +139,7 @@ impl<K: Hash + Eq + Clone> Pending<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> Drop for Pending<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> Drop for Pending<K> {
     fn drop(&mut self) {
         if let Some(held) = &mut self.0 {
             held.give_back();

@@ -1,17 +1,23 @@
 use std::{
     borrow::Borrow,
     hash::Hash,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use super::{
+    front::{ClockSeen, Pass},
+    keyless::{Keyless, Lending},
     policy::{Charge, Checked, MissingKey, Mode, Rules, Tier},
     state::{self, Booking, Cell, Cells, Refusal, Standing},
     tally::{Decision, Tally},
 };
 use crate::{
-    Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
+    Environment, Event, InvalidPolicy, QuotaStatus, Reason, Rejected, Timestamp,
+    address::{Address, Tenancy},
     clock::nanos,
     keyed::Keyed,
     sync::{Mutex, lock},
@@ -31,11 +37,12 @@ pub(super) struct Shared<K> {
     rules: Mutex<Rules>,
     keys: Keyed<K, Cell>,
     /// Of a limiter without keys, and of requests without a key.
-    keyless: Mutex<Cell>,
+    keyless: Keyless,
     /// Locked within a cell's lock.
     global: Option<Mutex<Cell>>,
     tally: Tally,
     environment: Environment,
+    tenancy: Tenancy,
 }
 
 /// Finds the name of a key's tier.
@@ -53,6 +60,16 @@ pub(super) enum Whose<K> {
 }
 
 impl<K> Whose<K> {
+    /// Whether the quota of those without a key is meant, or of a limiter without keys `Of`.
+    #[inline]
+    const fn is_keyless<Of>(&self) -> bool {
+        match self {
+            Self::Key(_) => !has_keys::<Of>(),
+            Self::Nobody => true,
+            Self::Exempt => false,
+        }
+    }
+
     pub(super) const fn as_ref(&self) -> Whose<&K> {
         match self {
             Self::Key(key) => Whose::Key(key),
@@ -67,8 +84,10 @@ impl<K> Whose<K> {
 pub(super) struct Admission {
     /// `None` where a shadow policy took nothing.
     pub(super) booking: Option<Booking>,
+    /// How long until it may use what it booked.
+    pub(super) wait: Duration,
     /// Where the tightest quota stands.
-    pub(super) standing: Standing,
+    pub(super) status: QuotaStatus,
     pub(super) now: Timestamp,
 }
 
@@ -76,15 +95,47 @@ impl<K> Shared<K> {
     pub(super) const fn name(&self) -> &'static str {
         self.name
     }
+
+    #[inline]
+    pub(super) const fn charge(&self) -> Charge {
+        self.charge
+    }
+
+    #[inline]
+    pub(super) const fn address(&self) -> Address<Self> {
+        self.tenancy.address()
+    }
+
+    pub(super) fn is_shadow(&self) -> bool {
+        self.shadow.load(Ordering::Relaxed)
+    }
+
+    /// How long a call may wait: in shadow, where nobody is held up, not at all.
+    pub(super) fn max_wait(&self) -> Duration {
+        if self.is_shadow() {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(self.max_wait.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.environment.now()
+    }
 }
 
-impl<K: Hash + Eq + Clone> Shared<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
     pub(super) fn new(
         policy: Checked,
         tier_of: Option<TierOf<K>>,
         environment: &Environment,
+        this: &Weak<Self>,
     ) -> Self {
         let rules = policy.rules;
+        let lending = match rules.global {
+            None => Lending::Alone,
+            Some(_) => Lending::BesideAnother,
+        };
+        let keyless = Cell::new(rules.of_tier(Tier::None), Tier::None);
         Self {
             name: policy.name,
             missing_key: policy.missing_key,
@@ -95,13 +146,14 @@ impl<K: Hash + Eq + Clone> Shared<K> {
             tier_of,
             tiers: rules.tiers.iter().map(|(name, _)| *name).collect(),
             keys: Keyed::new(policy.capacity),
-            keyless: Mutex::new(Cell::new(rules.of_tier(Tier::None), Tier::None)),
+            keyless: Keyless::new(keyless, lending),
             global: rules
                 .global
                 .map(|rule| Mutex::new(Cell::new([rule], Tier::None))),
             rules: Mutex::new(rules),
             tally: Tally::default(),
             environment: environment.clone(),
+            tenancy: Tenancy::new(this.clone()),
         }
     }
 
@@ -124,7 +176,8 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         let now = self.environment.now();
         self.keys
             .for_each(|cell| self.update_rules(cell, now, cell.tier()));
-        self.update_rules(&mut lock(&self.keyless), now, Tier::None);
+        self.keyless
+            .with(|cell| self.update_rules(cell, now, Tier::None));
         if let Some(global) = &self.global {
             let mut cell = lock(global);
             let rule = lock(&self.rules).global;
@@ -153,14 +206,59 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         self.keys.len()
     }
 
-    pub(super) const fn tally(&self) -> &Tally {
-        &self.tally
+    /// How many calls were decided like this.
+    pub(super) fn count(&self, decision: Decision) -> u64 {
+        let count = self.tally.read(decision);
+        match decision {
+            Decision::Allowed => count.wrapping_add(self.keyless.allowed()),
+            Decision::Waited | Decision::Denied | Decision::WouldDeny => count,
+        }
     }
 
     /// The one door: decides, counts and reports.
+    #[inline(always)]
     pub(super) fn admit<Q>(
         &self,
         whose: Whose<&Q>,
+        units: u64,
+        max_wait: impl FnOnce() -> Duration,
+    ) -> Result<Admission, Rejected>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let now = self.environment.now();
+        if whose.is_keyless::<K>()
+            && let Some(pass) = self.keyless.take(now, units)
+        {
+            self.hear_of(&pass, now);
+            return Ok(Admission {
+                booking: Some(pass.booking),
+                wait: Duration::ZERO,
+                status: pass.status,
+                now,
+            });
+        }
+        self.decide(whose, now, units, max_wait())
+    }
+
+    /// Makes up for what the words alone would tell wrongly of a call.
+    #[inline]
+    fn hear_of(&self, pass: &Pass, now: Timestamp) {
+        if pass.heard_as != 1 {
+            self.tally.count_as(Decision::Allowed, pass.heard_as);
+        }
+        if pass.clock == ClockSeen::FallenBack {
+            self.keyless.with(|cell| cell.move_to(now));
+        }
+    }
+
+    /// Decides where the words do not admit at once.
+    #[inline(never)]
+    fn decide<Q>(
+        &self,
+        whose: Whose<&Q>,
+        now: Timestamp,
         units: u64,
         max_wait: Duration,
     ) -> Result<Admission, Rejected>
@@ -168,38 +266,69 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let now = self.environment.now();
+        if units == 1
+            && whose.is_keyless::<K>()
+            && let Some(refused) = self.keyless.refuse(now)
+            && refused.wait > max_wait
+        {
+            let refusal = Refusal::Wait(refused.wait);
+            return self.refuse_at(now, refusal, self.keyless.name(), refused.status);
+        }
         let take = |cells: Cells<'_>| state::take(cells, now, units, max_wait);
         let (decision, standing) = self.visit(whose, now, take);
-        let refusal = match decision {
-            Ok(booking) => {
-                let waits = !booking.wait.is_zero();
-                let decision = if waits {
-                    Decision::Waited
-                } else {
-                    Decision::Allowed
-                };
-                self.tally.count(decision);
-                return Ok(Admission {
-                    booking: Some(booking),
-                    standing,
-                    now,
-                });
-            }
-            Err(refusal) => refusal,
+        let (booking, wait) = match decision {
+            Ok(booked) => booked,
+            Err(refusal) => return self.refuse_at(now, refusal, standing.name, standing.status),
         };
-        let rejected = match refusal {
-            Refusal::Wait(wait) => {
-                Rejected::new(Reason::RateLimited, standing.name).with_retry_after(wait)
-            }
-            Refusal::NeverFits => Rejected::new(Reason::CostExceedsQuota, standing.name),
-        };
-        self.refuse(rejected.with_quota(standing.status))?;
+        self.tally.count(if wait.is_zero() {
+            Decision::Allowed
+        } else {
+            Decision::Waited
+        });
         Ok(Admission {
-            booking: None,
-            standing,
+            booking: Some(booking),
+            wait,
+            status: standing.status,
             now,
         })
+    }
+
+    /// Refuses what `quota` has no room for, but for a shadow policy.
+    fn refuse_at(
+        &self,
+        now: Timestamp,
+        refusal: Refusal,
+        quota: &'static str,
+        status: QuotaStatus,
+    ) -> Result<Admission, Rejected> {
+        let rejected = match refusal {
+            Refusal::Wait(wait) => Rejected::new(Reason::RateLimited, quota).with_retry_after(wait),
+            Refusal::NeverFits => Rejected::new(Reason::CostExceedsQuota, quota),
+        };
+        self.refuse(rejected.with_quota(status))?;
+        Ok(Admission {
+            booking: None,
+            wait: Duration::ZERO,
+            status,
+            now,
+        })
+    }
+
+    /// Where the quotas of a call stand.
+    #[cfg(feature = "http")]
+    pub(super) fn standing(&self, whose: &Whose<K>) -> Standing {
+        let now = self.environment.now();
+        if whose.as_ref().is_keyless::<K>()
+            && let Some((status, next_back)) = self.keyless.look(now)
+        {
+            let name = self.keyless.name();
+            return Standing {
+                name,
+                status,
+                next_back,
+            };
+        }
+        self.visit(whose.as_ref(), now, |cells| state::look(cells, now))
     }
 
     /// Whose quotas a request without a key meets: `None` where it meets none.
@@ -240,26 +369,6 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         self.look(whose.as_ref(), |cells| state::cancel(cells, now, booking));
     }
 
-    /// How long a call may wait: in shadow, where nobody is held up, not at all.
-    pub(super) fn max_wait(&self) -> Duration {
-        if self.is_shadow() {
-            return Duration::ZERO;
-        }
-        Duration::from_nanos(self.max_wait.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn charge(&self) -> Charge {
-        self.charge
-    }
-
-    pub(super) fn is_shadow(&self) -> bool {
-        self.shadow.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.environment.now()
-    }
-
     /// Lets `act` work on the cells of a call, which are made where they are missing.
     fn visit<Q, R>(&self, whose: Whose<&Q>, now: Timestamp, act: impl FnOnce(Cells<'_>) -> R) -> R
     where
@@ -275,7 +384,9 @@ impl<K: Hash + Eq + Clone> Shared<K> {
                     self.with_global(Some(cell), act)
                 })
             }
-            Whose::Key(_) | Whose::Nobody => self.with_global(Some(&mut lock(&self.keyless)), act),
+            Whose::Key(_) | Whose::Nobody => {
+                self.keyless.with(|cell| self.with_global(Some(cell), act))
+            }
             Whose::Exempt => self.with_global(None, act),
         }
     }
@@ -291,7 +402,9 @@ impl<K: Hash + Eq + Clone> Shared<K> {
                 let keys = &self.keys;
                 keys.peek(key, |cell| self.with_global(cell, act))
             }
-            Whose::Key(_) | Whose::Nobody => self.with_global(Some(&mut lock(&self.keyless)), act),
+            Whose::Key(_) | Whose::Nobody => {
+                self.keyless.with(|cell| self.with_global(Some(cell), act))
+            }
             Whose::Exempt => self.with_global(None, act),
         }
     }

@@ -3,6 +3,7 @@
 use std::{array, time::Duration};
 
 use super::{
+    front::{Offer, Taken},
     policy::Tier,
     quota::Rule,
     usage::{Seek, Usage},
@@ -23,6 +24,7 @@ const MARKS: [usize; 2] = [0, MAX_QUOTAS - 1];
 
 /// What one key has used of each of its quotas.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Cell {
     timeline: Timeline,
     /// One quota is the rule; more live on the heap.
@@ -35,10 +37,41 @@ pub(super) struct Cell {
 /// Units that were taken or booked: what it takes to give them back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Booking {
-    /// How long until they may be used.
-    pub(super) wait: Duration,
     pub(super) units: u64,
-    marks: [u64; MAX_QUOTAS],
+    marks: Marks,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Marks {
+    /// What each quota said.
+    Each([u64; MAX_QUOTAS]),
+    /// A place so many parts behind another, of which `unit` make one unit: few are ever asked
+    /// for, and a division takes longer than to keep three numbers.
+    Behind { place: u64, parts: u64, unit: u64 },
+}
+
+impl Booking {
+    /// Units that a caller took out of what a window's machine had [offered](Cell::offer).
+    pub(super) const fn at(at: u64, units: u64) -> Self {
+        let marks = Marks::Each([at, 0, 0, 0, 0]);
+        Self { units, marks }
+    }
+
+    /// Units with which a caller joined a line that was [offered](Cell::offer) with its end at
+    /// `place`.
+    pub(super) const fn behind(place: u64, parts: u64, unit: u64, units: u64) -> Self {
+        let marks = Marks::Behind { place, parts, unit };
+        Self { units, marks }
+    }
+
+    fn marks(&self) -> [u64; MAX_QUOTAS] {
+        match self.marks {
+            Marks::Each(marks) => marks,
+            Marks::Behind { place, parts, unit } => {
+                [place.wrapping_add(parts / unit.max(1)), 0, 0, 0, 0]
+            }
+        }
+    }
 }
 
 /// Where the quota stands that leaves the least.
@@ -52,7 +85,7 @@ pub(super) struct Standing {
 }
 
 /// Why a call was refused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// There is room after this wait, and not before.
     Wait(Duration),
@@ -62,13 +95,13 @@ pub(super) enum Refusal {
 
 /// Takes `units` from every quota of `cells` or from none, with a wait of at most `max_wait`.
 ///
-/// Says where the call stands as well, refused or not.
+/// Says how long until they may be used, and where the call stands, refused or not.
 pub(super) fn take(
     mut cells: Cells<'_>,
     now: Timestamp,
     units: u64,
     max_wait: Duration,
-) -> (Result<Booking, Refusal>, Standing) {
+) -> (Result<(Booking, Duration), Refusal>, Standing) {
     for cell in cells.iter_mut().flatten() {
         cell.move_to(now);
     }
@@ -89,12 +122,10 @@ pub(super) fn take(
             }
         }
     }
-    let booking = Booking {
-        wait: Duration::from_nanos(wait),
-        units,
-        marks,
-    };
-    (Ok(booking), tightest(&cells).standing())
+    let marks = Marks::Each(marks);
+    let booking = Booking { units, marks };
+    let wait = Duration::from_nanos(wait);
+    (Ok((booking, wait)), tightest(&cells).standing())
 }
 
 /// How long one unit would have to wait, and where the quotas stand.
@@ -106,12 +137,22 @@ pub(super) fn peek(mut cells: Cells<'_>, now: Timestamp) -> (Duration, Standing)
     (Duration::from_nanos(wait), tightest(&cells).standing())
 }
 
+/// Where the quotas stand.
+#[cfg(feature = "http")]
+pub(super) fn look(mut cells: Cells<'_>, now: Timestamp) -> Standing {
+    for cell in cells.iter_mut().flatten() {
+        cell.move_to(now);
+    }
+    tightest(&cells).standing()
+}
+
 /// Gives `booking` back to the quotas it was taken from.
 pub(super) fn cancel(mut cells: Cells<'_>, now: Timestamp, booking: &Booking) {
+    let marks = booking.marks();
     for (cell, start) in cells.iter_mut().zip(MARKS) {
         let Some(cell) = cell else { continue };
         cell.move_to(now);
-        for ((_, usage), &mark) in cell.usages_mut().zip(&booking.marks[start..]) {
+        for ((_, usage), &mark) in cell.usages_mut().zip(&marks[start..]) {
             usage.cancel(mark, booking.units);
         }
     }
@@ -221,8 +262,38 @@ impl Cell {
         }
     }
 
-    fn move_to(&mut self, now: Timestamp) {
+    /// What callers may decide by themselves from the latest instant on, where one quota is all
+    /// there is.
+    pub(super) fn offer(&self) -> Option<(Timeline, Offer)> {
+        if !self.rest.is_empty() {
+            return None;
+        }
+        let offer = self.first.offer(self.timeline.latest)?;
+        Some((self.timeline, offer))
+    }
+
+    /// The rule of the only quota that can be [offered](Self::offer).
+    pub(super) const fn rule(&self) -> &Rule {
+        &self.first.rule
+    }
+
+    /// Hears of what callers have taken by themselves since the latest instant, and until which
+    /// one they came.
+    pub(super) fn redeem(&mut self, taken: Option<Taken>, latest: u64) {
+        if let Some(taken) = taken {
+            self.first.redeem(self.timeline.latest, taken);
+        }
+        self.timeline.latest = self.timeline.latest.max(latest);
+        self.forget();
+    }
+
+    /// Time has gone on, as far as the clock says.
+    pub(super) fn move_to(&mut self, now: Timestamp) {
         self.timeline.move_to(now.as_nanos());
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         for (now, usage) in self.usages_mut() {
             usage.forget(now);
         }
@@ -254,16 +325,16 @@ impl Retain for Cell {
 /// Callers read the clock before they get the lock, so that a little disorder is normal: time
 /// stands still until the clock has caught up. A clock that falls back further was set, and time
 /// goes on from the latest instant seen, since nobody shall wait for what a broken clock said.
-#[derive(Debug, Default)]
-struct Timeline {
-    latest: u64,
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timeline {
+    pub(super) latest: u64,
     /// What to add to the clock.
-    lag: u64,
+    pub(super) lag: u64,
 }
 
 /// How far the clock may fall back and be waited for: no thread stands longer between reading the
 /// clock and getting a lock.
-const DISORDER: u64 = 1_000_000_000;
+pub(super) const DISORDER: u64 = 1_000_000_000;
 
 impl Timeline {
     fn move_to(&mut self, clock: u64) {

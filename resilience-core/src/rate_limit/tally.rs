@@ -31,6 +31,11 @@ impl Tally {
         self.0.count(decision as usize);
     }
 
+    /// Counts one call that is counted as so many elsewhere.
+    pub(super) fn count_as(&self, decision: Decision, elsewhere: u64) {
+        self.0.add(decision as usize, 1_u64.wrapping_sub(elsewhere));
+    }
+
     pub(super) fn read(&self, decision: Decision) -> u64 {
         self.0.read(decision as usize)
     }

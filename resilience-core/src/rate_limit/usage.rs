@@ -1,6 +1,7 @@
 //! What was used of one quota, whichever way it is counted.
 
 use super::{
+    front::{Offer, Taken},
     gcra::Gcra,
     log::{Log, Search},
     quota::{Algorithm, Rule},
@@ -9,12 +10,14 @@ use crate::keyed::Retention;
 
 /// What was used of one quota.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Usage {
     pub(super) rule: Rule,
     used: Used,
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 enum Used {
     Log(Log),
     Gcra(Gcra),
@@ -58,6 +61,27 @@ impl Usage {
                 log.peak(now, &self.rule) + u128::from(units) <= u128::from(self.rule.limit)
             }
             Used::Gcra(gcra) => gcra.fits(units, &self.rule),
+        }
+    }
+
+    /// What callers may decide by themselves.
+    pub(super) fn offer(&self, now: u64) -> Option<Offer> {
+        match &self.used {
+            Used::Log(log) => log.offer(now, &self.rule),
+            Used::Gcra(gcra) => gcra.offer(&self.rule),
+        }
+    }
+
+    /// Counts what callers have taken by themselves since it was [offered](Self::offer) at `at`.
+    pub(super) fn redeem(&mut self, at: u64, taken: Taken) {
+        match (&mut self.used, taken) {
+            (Used::Log(log), Taken::Units(units)) => log.book(at, units, &self.rule),
+            (Used::Gcra(gcra), Taken::Places { places, level }) => {
+                gcra.resume(places, level, &self.rule);
+            }
+            (Used::Log(_), Taken::Places { .. }) | (Used::Gcra(_), Taken::Units(_)) => {
+                unreachable!("what was taken was offered")
+            }
         }
     }
 

@@ -1,0 +1,77 @@
+//! Callers at the words in front of a limit, and at the machine behind them, in every order.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::time::Duration;
+
+use loom::thread;
+
+use super::{Algorithm, Policy, Quota, RateLimiter};
+use crate::{Environment, Event, ManualClock};
+
+/// Runs `test` in every order that differs by at most two preemptions.
+fn model(test: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(test);
+}
+
+/// Whose words lend units, and whose words lend a line.
+const BOTH: [Algorithm; 2] = [Algorithm::SlidingWindow, Algorithm::Gcra];
+
+fn policy(algorithm: Algorithm, limit: u64) -> Policy {
+    let quota = Quota::new(limit, Duration::from_secs(100)).algorithm(algorithm);
+    Policy::new("loom", quota).capacity(1)
+}
+
+fn limiter(policy: Policy, clock: &ManualClock) -> RateLimiter {
+    let environment = Environment::new()
+        .clock(clock.clone())
+        .observer(|_: &Event<'_>| {});
+    RateLimiter::new_in(policy, &environment).unwrap()
+}
+
+/// A limiter whose words have been lent something.
+fn asked(policy: Policy) -> RateLimiter {
+    let limiter = limiter(policy, &ManualClock::new());
+    limiter.peek(&());
+    limiter
+}
+
+fn took(limiter: &RateLimiter, units: u64) -> u64 {
+    match limiter.try_take_n(&(), units) {
+        Ok(_) => units,
+        Err(_) => 0,
+    }
+}
+
+#[test]
+fn callers_at_once_get_the_limit_and_not_one_unit_more() {
+    for algorithm in BOTH {
+        model(move || {
+            let limiter = asked(policy(algorithm, 3));
+            let other = limiter.clone();
+            let other = thread::spawn(move || took(&other, 1) + took(&other, 1));
+            let mine = took(&limiter, 1) + took(&limiter, 1);
+            assert_eq!(mine + other.join().unwrap(), 3);
+            let snapshot = limiter.snapshot();
+            assert_eq!((snapshot.allowed, snapshot.denied), (3, 1));
+        });
+    }
+}
+
+#[test]
+fn no_window_holds_more_than_the_limit_while_time_goes_on() {
+    for algorithm in BOTH {
+        model(move || {
+            let clock = ManualClock::new();
+            let limiter = limiter(policy(algorithm, 1), &clock);
+            let other = limiter.clone();
+            let other = thread::spawn(move || took(&other, 1));
+            // Into another part of the window, in which nothing has come back.
+            clock.advance(Duration::from_secs(50));
+            let mine = took(&limiter, 1);
+            assert_eq!(mine + other.join().unwrap(), 1);
+            assert_eq!(took(&limiter, 1), 0);
+        });
+    }
+}

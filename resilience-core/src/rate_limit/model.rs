@@ -1,0 +1,169 @@
+//! What is fast beside what is obvious: the same calls, decided by both.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{
+    front::ClockSeen,
+    keyless::{Keyless, Lending},
+    policy::Tier,
+    quota::{Algorithm, Quota, Rule},
+    state::{self, Booking, Cell},
+};
+use crate::Timestamp;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Take(u64),
+    /// Books as well, up to so many nanoseconds ahead.
+    Book(u64, u64),
+    /// Gives back what was taken, whichever the number falls on.
+    Cancel(usize),
+    Refund(u64),
+    Peek,
+    Follow(Rule),
+    Pass(u64),
+    FallBack(u64),
+}
+
+/// Windows of some nanoseconds, or of some seconds, in which a clock may fall back far.
+fn rule() -> impl Strategy<Value = Rule> {
+    let per = prop_oneof![1..400_u64, (1..40_u64).prop_map(|it| it * 100_000_000)];
+    (0..3_u8, 1..9_u64, per).prop_map(|(algorithm, limit, per)| {
+        let algorithm = match algorithm {
+            0 => Algorithm::SlidingLog,
+            1 => Algorithm::SlidingWindow,
+            _ => Algorithm::Gcra,
+        };
+        let quota = Quota::new(limit, Duration::from_nanos(per)).algorithm(algorithm);
+        quota.rule("test").unwrap()
+    })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let time = || prop_oneof![0..50_u64, (0..40_u64).prop_map(|it| it * 100_000_000)];
+    let step = prop_oneof![
+        16 => Just(Step::Take(1)),
+        8 => (0..4_u64).prop_map(Step::Take),
+        2 => (0..4_u64, time()).prop_map(|(units, wait)| Step::Book(units, wait)),
+        3 => any::<usize>().prop_map(Step::Cancel),
+        1 => (0..4_u64).prop_map(Step::Refund),
+        1 => Just(Step::Peek),
+        1 => rule().prop_map(Step::Follow),
+        8 => time().prop_map(Step::Pass),
+        2 => time().prop_map(Step::FallBack),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// The cell behind words, and the same cell asked each time.
+struct Both {
+    keyless: Keyless,
+    machine: Cell,
+    now: Timestamp,
+    taken: Vec<[Booking; 2]>,
+    by_words: usize,
+}
+
+impl Both {
+    fn take(&mut self, units: u64) {
+        let (now, zero) = (self.now, Duration::ZERO);
+        if let Some(pass) = self.keyless.take(now, units) {
+            if pass.clock == ClockSeen::FallenBack {
+                self.keyless.with(|cell| cell.move_to(now));
+            }
+            let taken = state::take([Some(&mut self.machine), None], now, units, zero);
+            let (booking, wait) = taken.0.expect("the words let it pass");
+            assert_eq!((wait, pass.status), (zero, taken.1.status));
+            self.taken.push([pass.booking, booking]);
+            self.by_words += 1;
+        } else if units == 1
+            && let Some(refused) = self.keyless.refuse(now)
+        {
+            // Nobody hears of those that words refuse.
+            let mut machine = self.machine.clone();
+            let (taken, standing) = state::take([Some(&mut machine), None], now, 1, zero);
+            assert_eq!(taken.unwrap_err(), state::Refusal::Wait(refused.wait));
+            assert_eq!(refused.status, standing.status);
+            self.by_words += 1;
+        } else {
+            self.book(units, zero);
+        }
+    }
+
+    fn book(&mut self, units: u64, max_wait: Duration) {
+        let take = |cell: &mut Cell| state::take([Some(cell), None], self.now, units, max_wait);
+        let (with, alone) = (self.keyless.with(take), take(&mut self.machine));
+        assert_eq!(with.1.status, alone.1.status);
+        match (with.0, alone.0) {
+            (Ok(with), Ok(alone)) => {
+                assert_eq!(with.1, alone.1);
+                self.taken.push([with.0, alone.0]);
+            }
+            (with, alone) => assert_eq!(with.unwrap_err(), alone.unwrap_err()),
+        }
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut Cell, usize)) {
+        self.keyless.with(|cell| act(cell, 0));
+        act(&mut self.machine, 1);
+    }
+
+    fn step(&mut self, step: Step) {
+        let now = self.now;
+        match step {
+            Step::Take(units) => self.take(units),
+            Step::Book(units, wait) => self.book(units, Duration::from_nanos(wait)),
+            Step::Cancel(number) if !self.taken.is_empty() => {
+                let index = number % self.taken.len();
+                let booking = self.taken.swap_remove(index);
+                self.each(|cell, which| state::cancel([Some(cell), None], now, &booking[which]));
+            }
+            Step::Cancel(_) => {}
+            Step::Refund(units) => {
+                self.each(|cell, _| state::refund([Some(cell), None], now, units));
+            }
+            Step::Peek => {
+                let mut seen = Vec::new();
+                self.each(|cell, _| seen.push(state::peek([Some(cell), None], now)));
+                let of = |(wait, standing): (Duration, state::Standing)| {
+                    (wait, standing.status, standing.next_back)
+                };
+                assert_eq!(of(seen[0]), of(seen[1]));
+            }
+            Step::Follow(rule) => {
+                // What was taken by another algorithm has a place that says nothing to this one.
+                if rule.algorithm != self.machine.rule().algorithm {
+                    self.taken.clear();
+                }
+                self.each(|cell, _| cell.follow(now, [rule], Tier::None));
+            }
+            Step::Pass(nanos) => self.now = now.saturating_add(Duration::from_nanos(nanos)),
+            Step::FallBack(nanos) => {
+                self.now = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn words_decide_as_the_machine_behind_them_would(rule in rule(), steps in steps()) {
+        let cell = || Cell::new([rule], Tier::None);
+        let mut both = Both {
+            keyless: Keyless::new(cell(), Lending::Alone),
+            machine: cell(),
+            now: Timestamp::from_nanos(10_000_000_000),
+            taken: Vec::new(),
+            by_words: 0,
+        };
+        for step in steps {
+            both.step(step);
+        }
+        both.step(Step::Peek);
+    }
+}
