@@ -60,6 +60,39 @@ fn callers_at_once_get_the_limit_and_not_one_unit_more() {
 }
 
 #[test]
+fn no_unit_is_lost_or_found_while_the_machine_takes_back_what_it_lent() {
+    for algorithm in BOTH {
+        model(move || {
+            let limiter = asked(policy(algorithm, 9));
+            let other = limiter.clone();
+            let other = thread::spawn(move || took(&other, 1));
+            let between = limiter.peek(&()).remaining;
+            assert_eq!(other.join().unwrap(), 1);
+            assert!([9, 8].contains(&between));
+            assert_eq!(took(&limiter, 2), 2);
+            assert_eq!(limiter.peek(&()).remaining, 6);
+            assert_eq!(limiter.snapshot().allowed, 2);
+        });
+    }
+}
+
+#[test]
+fn a_limit_changed_under_way_holds_for_whoever_comes_later() {
+    for algorithm in BOTH {
+        model(move || {
+            let limiter = asked(policy(algorithm, 3));
+            let other = limiter.clone();
+            let other = thread::spawn(move || took(&other, 2));
+            limiter.reconfigure(policy(algorithm, 1)).unwrap();
+            let theirs = other.join().unwrap();
+            assert_eq!(took(&limiter, 1), u64::from(theirs == 0));
+            limiter.reconfigure(policy(algorithm, 9)).unwrap();
+            assert_eq!(limiter.peek(&()).remaining, 9 - theirs.max(1));
+        });
+    }
+}
+
+#[test]
 fn no_window_holds_more_than_the_limit_while_time_goes_on() {
     for algorithm in BOTH {
         model(move || {
