@@ -51,7 +51,12 @@ pub(crate) const ALL: &[Group] = &[
         feature: Some("metered"),
         time: Time::Criterion("[a-z_]+"),
     },
-    own("load"),
+    Group {
+        name: "load",
+        target: "load",
+        feature: Some("load"),
+        time: Time::Own,
+    },
 ];
 
 /// Whatever a filter of the user's picks.
@@ -63,15 +68,6 @@ const fn layers(name: &'static str, layers: &'static str) -> Group {
         target: "layers",
         feature: None,
         time: Time::Criterion(layers),
-    }
-}
-
-const fn own(name: &'static str) -> Group {
-    Group {
-        name,
-        target: name,
-        feature: None,
-        time: Time::Own,
     }
 }
 

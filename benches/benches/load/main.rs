@@ -1,0 +1,122 @@
+//! The ordering service's dish page over HTTP, with every layer around it and with none.
+//!
+//! A server and its clients have a core each. How many pages a second: as many as the server can,
+//! all clients asking again as soon as they are answered; the variants take turns, and the ratio
+//! is the median of the rounds. How long a page takes: by a timetable at half of that, each
+//! request timed from when it was due, so that a server that falls behind cannot slow down its
+//! own clients and look fast.
+
+mod client;
+mod pages;
+mod server;
+
+use std::{error::Error, time::Duration};
+
+use benches::{report, smoke};
+use hdrhistogram::Histogram;
+use tokio::runtime::Builder;
+
+use self::{client::Clients, pages::Folder, server::Serving};
+
+type Problem = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Problem> {
+    let length = Length::chosen();
+    let folder = Folder::new()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let own = || folder.clone();
+    let servers = [
+        // All that stands in the service's `stack.rs`.
+        ("dish_page", "ours", Serving::start(pages::service(own()))?),
+        // The same page from memory, by the same accept loop, and nothing else.
+        (
+            "dish_page",
+            "axum",
+            Serving::start(pages::from_memory(own()))?,
+        ),
+        // The page made for each request, as the service would without its guard and its cache.
+        (
+            "dish_page_made",
+            "axum",
+            Serving::start(pages::from_database(own()))?,
+        ),
+    ];
+    let clients: Vec<_> = servers
+        .iter()
+        .map(|it| Clients::of(it.2.address()))
+        .collect();
+
+    let mut rates = vec![Vec::new(); servers.len()];
+    for _ in 0..length.rounds {
+        for (clients, rates) in clients.iter().zip(&mut rates) {
+            rates.push(runtime.block_on(clients.as_many_as_possible(length.round))?);
+        }
+    }
+    let slowest = rates.iter().map(|rates| median(rates.clone()));
+    let half = slowest.fold(f64::INFINITY, f64::min) / 2.0;
+    for (((layer, who, server), clients), rates) in servers.iter().zip(&clients).zip(&rates) {
+        let latencies = runtime.block_on(clients.by_timetable(half, length.timetable))?;
+        let allocations = server.allocations(|| runtime.block_on(clients.some()))?;
+        write(
+            &format!("{layer}/{who}/1"),
+            &latencies,
+            median(rates.clone()),
+            allocations,
+        );
+    }
+    let ratio = |other: usize| {
+        let pairs = rates[0].iter().zip(&rates[other]);
+        median(pairs.map(|(layers, none)| layers / none).collect())
+    };
+    report::ratio("dish_page", ratio(1));
+    report::ratio("dish_page_made", ratio(2));
+    folder.remove()
+}
+
+/// How long to look.
+struct Length {
+    rounds: u32,
+    round: Duration,
+    timetable: Duration,
+}
+
+impl Length {
+    fn chosen() -> Self {
+        let quick = std::env::args().any(|argument| argument == "--quick");
+        let (rounds, round, timetable) = match (smoke(), quick) {
+            (true, _) => (1, 50, 50),
+            (_, true) => (7, 500, 2_000),
+            _ => (15, 1_000, 10_000),
+        };
+        Self {
+            rounds,
+            round: Duration::from_millis(round),
+            timetable: Duration::from_millis(timetable),
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "nanoseconds of far less than a year"
+)]
+fn write(id: &str, latencies: &Histogram<u64>, per_second: f64, allocations: f64) {
+    let at = |percentile| latencies.value_at_quantile(percentile) as f64;
+    println!(
+        "{id}: {per_second:.0} a second; at half of the slowest, p50 {:.0} p99 {:.0} p99.9 {:.0} µs",
+        at(0.5) / 1e3,
+        at(0.99) / 1e3,
+        at(0.999) / 1e3
+    );
+    report::write(id, |row| {
+        row.insert("ns".to_owned(), at(0.5).into());
+        row.insert("p99_ns".to_owned(), at(0.99).into());
+        row.insert("per_second".to_owned(), per_second.into());
+        row.insert("allocs".to_owned(), allocations.into());
+    });
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
