@@ -20,8 +20,8 @@ use tokio::{
 use super::{
     Address, Node,
     dial::Dialer,
+    link::Watchers,
     maker::{Maker, Place},
-    node::Watchers,
     slots::{SlotMap, slot_of},
 };
 use crate::StoreError;

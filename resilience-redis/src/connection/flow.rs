@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use resilience_core::{
     InvalidPolicy, Outcome,
     circuit_breaker::{CircuitBreaker, OpenWait, Permit, Phase, Policy},
@@ -88,12 +88,6 @@ pub(super) fn outcome<T>(answer: &Result<T, StoreError>) -> Outcome {
             StoreError::Unavailable | StoreError::InvalidSettings(_) | StoreError::InvalidTarget(_),
         ) => Outcome::NotCalled,
     }
-}
-
-/// Whether nothing good can come over this connection again.
-pub(super) fn ends_connection(error: &RedisError) -> bool {
-    // The client takes a socket's own timeout for passing.
-    error.is_unrecoverable_error() || error.is_io_error()
 }
 
 /// A hanging server costs this many callers their deadline, each time that it is tried anew one.

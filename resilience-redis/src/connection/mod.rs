@@ -4,6 +4,7 @@ mod blocking;
 mod cluster;
 mod dial;
 mod flow;
+mod link;
 mod maker;
 mod node;
 mod redirect;
@@ -21,8 +22,8 @@ pub(crate) use self::{blocking::Blocking, dial::Address, node::Node, wire::Wire}
 use self::{
     cluster::Cluster,
     dial::Dialer,
+    link::Watchers,
     maker::{Maker, Place},
-    node::Watchers,
     sentinel::Sentinels,
 };
 use crate::{Settings, StoreError, Target, target::Kind};

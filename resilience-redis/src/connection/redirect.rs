@@ -67,7 +67,9 @@ impl Wire {
                 .map(|(index, _)| index)
                 .collect();
             let resent = together.iter().map(|index| commands[*index]);
-            let answers = send(&flow, resent, matches!(redirection, Redirection::Ask(_))).await?;
+            let asking = matches!(redirection, Redirection::Ask(_));
+            let answers = send(&flow, resent, asking).await;
+            let answers = answers.inspect_err(|error| node.doubt(&flow, error))?;
             for (index, answer) in together.into_iter().zip(answers) {
                 node.hear(&flow, &answer);
                 if let Some(further) = Redirection::of(&answer, &flow.address) {

@@ -29,7 +29,8 @@ impl ConnectionLike for Wire {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let mut connection = self.flow.connection.clone();
-            let mut reply = connection.send_packed_command(command).await?;
+            let reply = connection.send_packed_command(command).await;
+            let mut reply = reply.inspect_err(|error| self.node.doubt(&self.flow, error))?;
             if matches!(reply, Value::ServerError(_)) {
                 self.node.hear(&self.flow, &reply);
                 self.follow(&[command], slice::from_mut(&mut reply)).await?;
@@ -46,21 +47,22 @@ impl ConnectionLike for Wire {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let mut connection = self.flow.connection.clone();
-            let mut replies = connection
+            let replies = connection
                 .send_packed_commands(pipeline, offset, count)
-                .await?;
-            if replies
+                .await;
+            let mut replies = replies.inspect_err(|error| self.node.doubt(&self.flow, error))?;
+            let refusals = replies
                 .iter()
-                .any(|reply| matches!(reply, Value::ServerError(_)))
-            {
-                for reply in &replies {
-                    self.node.hear(&self.flow, reply);
-                }
-                // Of a transaction there is one reply, to no single command.
-                if !pipeline.is_transaction() {
-                    let commands: Vec<_> = pipeline.cmd_iter().collect();
-                    self.follow(&commands, &mut replies).await?;
-                }
+                .filter(|reply| matches!(reply, Value::ServerError(_)));
+            let mut refused = false;
+            for refusal in refusals {
+                self.node.hear(&self.flow, refusal);
+                refused = true;
+            }
+            // Of a transaction there is one reply, to no single command.
+            if refused && !pipeline.is_transaction() {
+                let commands: Vec<_> = pipeline.cmd_iter().collect();
+                self.follow(&commands, &mut replies).await?;
             }
             Ok(replies)
         })

@@ -1,6 +1,6 @@
 //! What callers hear while a server is lost and another takes its place.
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
 use resilience_core::Clock;
 use resilience_redis::{
@@ -9,31 +9,14 @@ use resilience_redis::{
 };
 use tokio::time::sleep;
 
-use crate::support::{POLL, RedisCluster, RedisSentinels, RedisServer, eventually, patient};
+use crate::support::{
+    POLL, RedisCluster, RedisSentinels, RedisServer, eventually, patient, slack, within,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_millis(50);
 /// Enough that every owner of a cluster has some.
 const KEYS: u64 = 24;
-
-/// `bar` where the machine is ours alone, as `STRICT_TIMES` says; else far above it, since a loaded
-/// machine wakes us, and the servers, when it likes.
-fn within(bar: Duration) -> Duration {
-    if env::var_os("STRICT_TIMES").is_some() {
-        bar
-    } else {
-        bar * 3
-    }
-}
-
-/// How much later than its deadline a call may end.
-fn slack() -> Duration {
-    if env::var_os("STRICT_TIMES").is_some() {
-        Duration::from_millis(5)
-    } else {
-        Duration::from_millis(450)
-    }
-}
 
 async fn limiter(url: &str, deadline: Duration) -> RateLimiter {
     let settings = patient()
@@ -248,4 +231,19 @@ async fn what_stands_on_all_owners_is_found_and_deleted() {
     for owner in cluster.owners() {
         assert_eq!(owner.ask::<u64>("DBSIZE").await, 0);
     }
+}
+
+#[tokio::test]
+async fn a_member_of_a_cluster_is_no_single_server() {
+    let cluster = RedisCluster::start().await;
+    let limiter = limiter(&cluster.members[0].url(), Duration::from_secs(10)).await;
+    let mut answers = Vec::new();
+    for key in 0..KEYS {
+        answers.push(take(&limiter, key).await);
+    }
+    let misplaced = |answer: &&Result<_, _>| matches!(answer, Err(StoreError::InvalidTarget(_)));
+    let served = answers.iter().filter(|answer| answer.is_ok()).count();
+    let misplaced = answers.iter().filter(misplaced).count();
+    assert!(served > 0 && misplaced > 0, "{answers:?}");
+    assert_eq!(served + misplaced, answers.len());
 }

@@ -10,12 +10,10 @@ use resilience_redis::{
 
 use tokio::time::timeout;
 
-use crate::support::{Proxy, RedisServer, eventually, patient};
+use crate::support::{Proxy, RedisServer, eventually, patient, slack, within};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_millis(50);
-/// For a loaded machine to wake us: far from any other time in these tests.
-const SLACK: Duration = Duration::from_millis(450);
 
 async fn hasty_limiter(url: &str) -> RateLimiter {
     let settings = patient()
@@ -44,7 +42,7 @@ async fn error_in_time(limiter: &RateLimiter) -> StoreError {
     let start = clock.now();
     let decision = limiter.decide("key", 1).await;
     let elapsed = clock.now().saturating_since(start);
-    assert!(elapsed < DEADLINE + SLACK, "{elapsed:?}");
+    assert!(elapsed < DEADLINE + slack(), "{elapsed:?}");
     decision.error.expect("redis is away")
 }
 
@@ -123,6 +121,35 @@ async fn a_connection_whose_packets_vanish_is_replaced() {
     proxy.lose_connections();
     assert_eq!(error_in_time(&limiter).await, StoreError::Timeout(DEADLINE));
     heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_flow_that_the_network_forgot_is_left_within_three_seconds() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let settings = Settings::new().decision_timeout(DEADLINE);
+    let limiter = limiter(&proxy.url(), settings).await;
+    let clock = Clock::system();
+    proxy.lose_connections();
+    let start = clock.now();
+    heals(&limiter).await;
+    let outage = clock.now().saturating_since(start);
+    assert!(outage < within(Duration::from_secs(3)), "{outage:?}");
+}
+
+#[test]
+fn a_connection_is_looked_after_although_the_runtime_of_a_caller_ends() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let home = runtime();
+    let server = home.block_on(RedisServer::start());
+    let proxy = home.block_on(Proxy::before(server.port()));
+    let limiter = home.block_on(hasty_limiter(&proxy.url()));
+    proxy.lose_connections();
+    let elsewhere = runtime();
+    let cleared = elsewhere.block_on(limiter.clear("key"));
+    assert_eq!(cleared, Err(StoreError::Timeout(DEADLINE)));
+    drop(elsewhere);
+    home.block_on(heals(&limiter));
 }
 
 #[tokio::test]
