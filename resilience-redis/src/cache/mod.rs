@@ -7,7 +7,7 @@
 //! use resilience_core::cache::{Cache, Policy};
 //! use resilience_redis::{RedisStore, Settings, cache::Text};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! let store = RedisStore::connect("redis://127.0.0.1:6379", Settings::new()).await?;
 //! let policy = Policy::new("dishes", Duration::from_secs(60));
 //! // For one process alone: Cache::new(policy)?
