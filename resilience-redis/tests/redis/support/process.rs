@@ -68,13 +68,14 @@ fn tell_reaper(sign: char, id: u32) {
 }
 
 /// An interrupt from the terminal goes to the reaper as well, and would end it before its work.
+/// Who is killed by hand is gone twice, and the list without it would be the list twice.
 const REAP: &str = r#"
 trap '' INT TERM HUP
 all=' '
 while read -r sign id; do
   case $sign in
     +) all="$all$id " ;;
-    -) all="${all%% $id *} ${all#* $id }" ;;
+    -) case $all in *" $id "*) all="${all%% $id *} ${all#* $id }" ;; esac ;;
   esac
 done
 for id in $all; do kill -9 "$id" 2>/dev/null; done
