@@ -26,7 +26,7 @@ pub fn write(id: &str, fill: impl FnOnce(&mut Map<String, Value>)) {
 ///
 /// # Panics
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn ratio(name: &str, value: f64) {
     let line = serde_json::json!({ "ratio": name, "value": value });
     append(&line.to_string()).expect("the file of rows can be written");
