@@ -100,6 +100,8 @@ impl Group {
         cargo("bench --quiet --package benches --bench")
             .arguments([self.target])
             .arguments(features.into_iter().flatten())
+            // Code that was built by parts is inlined less, and is slower.
+            .environment("CARGO_INCREMENTAL", "0")
     }
 
     fn arguments(&self, wanted: &Wanted) -> Vec<String> {
