@@ -9,22 +9,10 @@ use super::{
 pub(crate) const BARS: &[Bar] = &[
     (Above("breaker_count/ours/1", BARE), AtMost(35.0)),
     (Above("breaker_time/ours/1", BARE), AtMost(35.0)),
-    (
-        Ratio("breaker_count", "breaker_count/ours/1", PEER),
-        AtMost(SIXTH),
-    ),
-    (
-        Ratio("breaker_time", "breaker_time/ours/1", PEER),
-        AtMost(SIXTH),
-    ),
-    (
-        Ratio("breaker_count_2", "breaker_count/ours/2", PEER_2),
-        AtMost(SIXTH),
-    ),
-    (
-        Ratio("breaker_time_2", "breaker_time/ours/2", PEER_2),
-        AtMost(SIXTH),
-    ),
+    ratio("breaker_count", "breaker_count/ours/1", PEER, SIXTH),
+    ratio("breaker_time", "breaker_time/ours/1", PEER, SIXTH),
+    ratio("breaker_count_2", "breaker_count/ours/2", PEER_2, SIXTH),
+    ratio("breaker_time_2", "breaker_time/ours/2", PEER_2, SIXTH),
     (Allocations("breaker_count/ours/1"), AtMost(0.0)),
     (Allocations("breaker_time/ours/1"), AtMost(0.0)),
     (Spread("breaker_fill", "growth_window_"), AtMost(FLAT)),
@@ -36,94 +24,74 @@ pub(crate) const BARS: &[Bar] = &[
     (Allocations("bulkhead_full/ours/1"), AtMost(0.0)),
     (Nanos("limiter_sliding/ours/1"), AtMost(25.0)),
     (Nanos("limiter_gcra/ours/1"), AtMost(25.0)),
-    (
-        Ratio(
-            "limiter_sliding_engine",
-            "limiter_sliding_engine/ours/1",
-            DIRECT,
-        ),
-        AtMost(1.3),
+    ratio(
+        "limiter_sliding_engine",
+        "limiter_sliding_engine/ours/1",
+        DIRECT,
+        1.3,
     ),
-    (
-        Ratio("limiter_gcra_engine", "limiter_gcra_engine/ours/1", DIRECT),
-        AtMost(1.3),
+    ratio(
+        "limiter_gcra_engine",
+        "limiter_gcra_engine/ours/1",
+        DIRECT,
+        1.3,
     ),
-    (
-        Ratio("limiter_keyed", "limiter_keyed/ours/1", KEYED),
-        AtMost(1.0),
+    ratio("limiter_keyed", "limiter_keyed/ours/1", KEYED, 1.0),
+    ratio("limiter_keyed_2", "limiter_keyed/ours/2", KEYED_2, 1.0),
+    ratio(
+        "limiter_keyed_engine",
+        "limiter_keyed_engine/ours/1",
+        KEYED,
+        1.0,
     ),
-    (
-        Ratio("limiter_keyed_2", "limiter_keyed/ours/2", KEYED_2),
-        AtMost(1.0),
-    ),
-    (
-        Ratio("limiter_keyed_engine", "limiter_keyed_engine/ours/1", KEYED),
-        AtMost(1.0),
-    ),
-    (
-        Ratio(
-            "limiter_keyed_engine_2",
-            "limiter_keyed_engine/ours/2",
-            KEYED_2,
-        ),
-        AtMost(1.0),
+    ratio(
+        "limiter_keyed_engine_2",
+        "limiter_keyed_engine/ours/2",
+        KEYED_2,
+        1.0,
     ),
     (Nanos("bulkhead/ours/1"), AtMost(30.0)),
-    (
-        Ratio(
-            "cache_hit",
-            "cache_hit/ours/1",
-            "cache_hit/tower_resilience/1",
-        ),
-        AtMost(1.0),
+    ratio(
+        "cache_hit",
+        "cache_hit/ours/1",
+        "cache_hit/tower_resilience/1",
+        1.0,
     ),
     (Nanos("cache_hit/ours/1"), AtMost(60.0)),
-    (
-        Ratio("cache_hit_2", "cache_hit/ours/2", "cache_hit/moka/2"),
-        AtMost(0.5),
-    ),
+    ratio("cache_hit_2", "cache_hit/ours/2", "cache_hit/moka/2", 0.5),
     (Nanos("stack5/ours/1"), AtMost(200.0)),
-    (Ratio("stack5", "stack5/ours/1", PEER), AtMost(1.0)),
+    ratio("stack5", "stack5/ours/1", PEER, 1.0),
     (Allocations("stack5/ours/1"), AtMost(0.0)),
     (Given("bytes_per_limiter_key", "bytes"), AtMost(48.0)),
     (Given("dish_page", "×"), AtLeast(0.95)),
-    (
-        Throughput("redis_uniform", "redis_limiter_uniform/ours/1", INCR),
-        AtLeast(1.25),
+    throughput("redis_uniform", "redis_limiter_uniform/ours/1", INCR, 1.25),
+    throughput("redis_zipf", "redis_limiter_zipf/ours/1", INCR, 1.5),
+    throughput("redis_hot", "redis_limiter_hot/ours/1", INCR, 3.0),
+    throughput(
+        "redis_zset",
+        "redis_limiter_hot/ours/1",
+        "redis_zset_log/redis/1",
+        6.0,
     ),
-    (
-        Throughput("redis_zipf", "redis_limiter_zipf/ours/1", INCR),
-        AtLeast(1.5),
+    throughput(
+        "redis_gcra",
+        "redis_limiter_hot/ours/1",
+        "redis_gcra_float/redis/1",
+        6.0,
     ),
-    (
-        Throughput("redis_hot", "redis_limiter_hot/ours/1", INCR),
-        AtLeast(3.0),
-    ),
-    (
-        Throughput(
-            "redis_zset",
-            "redis_limiter_hot/ours/1",
-            "redis_zset_log/redis/1",
-        ),
-        AtLeast(6.0),
-    ),
-    (
-        Throughput(
-            "redis_gcra",
-            "redis_limiter_hot/ours/1",
-            "redis_gcra_float/redis/1",
-        ),
-        AtLeast(6.0),
-    ),
-    (
-        Throughput("redis_lease", "redis_limiter_lease/ours/1", INCR),
-        AtLeast(10.0),
-    ),
-    (
-        Throughput("redis_denied", "redis_limiter_denied/ours/1", INCR),
-        AtLeast(10.0),
-    ),
+    throughput("redis_lease", "redis_limiter_lease/ours/1", INCR, 10.0),
+    throughput("redis_denied", "redis_limiter_denied/ours/1", INCR, 10.0),
 ];
+
+/// The time of the row `row` over that of `base`, which is `most` at most.
+const fn ratio(name: &'static str, row: &'static str, base: &'static str, most: f64) -> Bar {
+    (Ratio(name, row, base), AtMost(most))
+}
+
+/// The calls per second of the row `row` over those of `base`, which are `least` at least.
+const fn throughput(name: &'static str, row: &'static str, base: &'static str, least: f64) -> Bar {
+    (Throughput(name, row, base), AtLeast(least))
+}
 
 const BARE: &str = "bare/ours/1";
 
