@@ -55,21 +55,16 @@ pub fn catch_panic_http() -> impl Subject {
 /// known, and its answer is in the cache.
 #[must_use]
 pub fn stack5() -> impl Subject {
-    let Five {
-        panics,
-        limiter,
-        breaker,
-        guard,
-    } = five();
+    let five = five();
     let policy = cache::Policy::new("dishes", HOUR).capacity(2 * KEYS);
     let cache = Cache::<u64, u64>::new(policy).expect(VALID);
     (0..KEYS).for_each(|key| cache.insert(key, key));
     let key = |request: &u64| Some(*request);
     let layers = (
-        panics.plain_layer(),
-        limiter.layer_with(Everybody, Results),
-        breaker.layer_with(Results),
-        guard.layer_with(key, Results),
+        five.panics.plain_layer(),
+        five.limiter.layer_with(Everybody, Results),
+        five.breaker.layer_with(Results),
+        five.guard.layer_with(key, Results),
         cache.layer_with(key),
     );
     layered(Admitted, layers.layer(Bare))
@@ -82,18 +77,14 @@ pub fn stack5() -> impl Subject {
 /// When the pages cannot be put into the cache.
 #[must_use]
 pub fn respond() -> impl Subject {
-    let Five {
-        panics,
-        limiter,
-        breaker,
-        guard,
-    } = five();
+    let five = five();
     let cache = HttpCache::new(cache::Policy::new("pages", HOUR)).expect(VALID);
     let layers = Respond::with((
-        panics.layer(),
-        limiter.layer(),
-        breaker.layer(),
-        guard.layer_by(|request: &Request<Empty<Bytes>>| page(request)),
+        five.panics.layer(),
+        five.limiter.layer(),
+        five.breaker.layer(),
+        five.guard
+            .layer_by(|request: &Request<Empty<Bytes>>| page(request)),
         cache.layer(),
     ));
     let pages = http(layers.layer(BareHttp));
