@@ -590,3 +590,15 @@ async fn a_typed_service_is_guarded_and_tells_what_was_not_found() {
     assert_eq!(refused.as_rejected().unwrap().reason(), Reason::Absent);
     assert_eq!(calls.load(Ordering::Relaxed), before);
 }
+
+#[test]
+fn a_guard_says_which_rate_it_was_built_for() {
+    let policy = Policy::new("guard").false_positive_rate(0.02);
+    let bits = BloomGuard::<u64>::new(policy).unwrap();
+    assert_eq!(
+        bits.snapshot().stated_false_positive_rate.to_bits(),
+        0.02_f64.to_bits()
+    );
+    let exact = BloomGuard::<u64, _>::exact(policy).unwrap();
+    assert_eq!(exact.snapshot().stated_false_positive_rate.to_bits(), 0);
+}

@@ -15,6 +15,9 @@ pub struct Snapshot {
     pub capacity: u64,
     /// Share of its bits that are set, from 0 to 1. A filter at its capacity is half full.
     pub fill: f64,
+    /// Share of unknown keys that may pass, by the policy, while there are no more keys than the
+    /// filter is sized for; 0 for an exact set.
+    pub stated_false_positive_rate: f64,
     /// Share of unknown keys that pass, by the fill.
     pub estimated_false_positive_rate: f64,
     /// Share of unknown keys that passed, as far as the service told which were not found; since
@@ -47,6 +50,7 @@ impl<K: Hash + ?Sized, F: Filter> BloomGuard<K, F> {
             keys: levels.keys,
             capacity: levels.capacity,
             fill: shared.filter.fill(),
+            stated_false_positive_rate: shared.stated,
             estimated_false_positive_rate: shared.filter.false_positive_rate(),
             measured_false_positive_rate: levels.measured,
             age: levels.age,

@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Shared<F> {
     pub(super) name: &'static str,
     pub(super) filter: F,
+    /// Share of unknown keys that may pass, by the policy.
+    pub(super) stated: f64,
     pub(super) seed: Seed,
     /// 1 while the filter is asked.
     answering: AtomicU64,
@@ -99,7 +101,7 @@ impl Shared<Bloom> {
             most,
             overload_factor: policy.overload_factor,
         };
-        Ok(Self::new(policy, terms, seed, filter, environment))
+        Ok(Self::new((policy, rate), terms, seed, filter, environment))
     }
 }
 
@@ -113,7 +115,13 @@ impl Shared<ExactSet> {
             most: u64::MAX,
             overload_factor: f64::INFINITY,
         };
-        Ok(Self::new(policy, terms, seed, ExactSet::new(), environment))
+        Ok(Self::new(
+            (policy, 0.0),
+            terms,
+            seed,
+            ExactSet::new(),
+            environment,
+        ))
     }
 
     pub(super) fn remove<K: Hash + ?Sized>(&self, key: &K) -> bool {
@@ -130,7 +138,7 @@ impl Shared<ExactSet> {
 
 impl<F: Filter> Shared<F> {
     fn new(
-        policy: &Policy,
+        (policy, stated): (&Policy, f64),
         terms: Terms,
         seed: Seed,
         filter: F,
@@ -144,6 +152,7 @@ impl<F: Filter> Shared<F> {
         Self {
             name: policy.name,
             filter,
+            stated,
             seed,
             answering: AtomicU64::new(0),
             misses: policy
