@@ -10,7 +10,7 @@ use resilience_core::{
     BloomGuard, BoxError, Cache, Error, InvalidPolicy, Measured, RateLimiter, Respond,
     backoff::{Backoff, Jitter},
     bloom_guard,
-    cache::{self, EarlyRefresh},
+    cache::{self, EarlyRefresh, Origin},
     catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
     concurrency::{self, Bulkhead, Bulkheads},
@@ -212,14 +212,14 @@ pub(crate) async fn dish<F>(
     id: i64,
     make: impl FnOnce() -> F + Send + 'static,
     engines: &Pages,
-) -> Result<Option<Bytes>, Error<sqlx::Error>>
+) -> Result<Option<(Bytes, Origin)>, Error<sqlx::Error>>
 where
     F: Future<Output = sqlx::Result<Option<Bytes>>> + Send + 'static,
 {
     let page = Page::Dish(id);
     let making = engines.making.clone();
     let make = async move || making.call(make).await; // those that are not there yet do not take all connections
-    let find = || engines.made.get_or_find(&page, make); // a crowd at a new page asks the database once
+    let find = || engines.made.get_or_find_with_origin(&page, make); // a crowd at a new page asks the database once
     let found = engines.known.find(&id, find).await; // numbers that are no dish's cost nothing
     found.map_err(whoever_failed)
 }
@@ -228,13 +228,16 @@ where
 pub(crate) async fn menu<F>(
     make: impl FnOnce() -> F + Send + 'static,
     engines: &Pages,
-) -> Result<Bytes, Error<sqlx::Error>>
+) -> Result<Option<(Bytes, Origin)>, Error<sqlx::Error>>
 where
     F: Future<Output = sqlx::Result<Bytes>> + Send + 'static,
 {
     let making = engines.making.clone();
-    let make = async move || making.call(make).await; // as for dishes, and with them
-    let made = engines.made.get_or_load(&Page::Menu, make).await; // the one page that everybody asks for
+    let make = async move || making.call(make).await.map(Some); // as for dishes, and with them
+    let made = engines
+        .made
+        .get_or_find_with_origin(&Page::Menu, make)
+        .await; // the one page that everybody asks for
     made.map_err(whoever_failed)
 }
 
@@ -295,7 +298,7 @@ pub(crate) fn engines(
 }
 
 /// Of the numbers that are no dish's, the share that the guard may let pass.
-pub const UNKNOWN_THAT_PASS: f64 = 0.01;
+const UNKNOWN_THAT_PASS: f64 = 0.01;
 
 /// The provider, through all of that.
 pub type PaymentService = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>;

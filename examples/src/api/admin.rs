@@ -17,7 +17,7 @@ use resilience_core::{Measured as _, key::PeerAddr};
 use serde_json::{Value, json};
 
 use super::{Problem, body::JsonObject};
-use crate::{Service, payment_provider::Fault, stack::UNKNOWN_THAT_PASS};
+use crate::{Service, payment_provider::Fault};
 
 /// Lets through whoever connects from this machine, and no page of a stranger in a browser here.
 ///
@@ -123,7 +123,7 @@ pub(super) async fn stats(State(service): State<Service>) -> Json<Value> {
     }
     let guard = service.pages.known.snapshot();
     stats["bloom_guard"][service.pages.known.policy()]["false_positive_rate"] = json!({
-        "stated": UNKNOWN_THAT_PASS,
+        "stated": guard.stated_false_positive_rate,
         "estimated": guard.estimated_false_positive_rate,
         "measured": guard.measured_false_positive_rate,
     });

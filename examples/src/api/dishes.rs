@@ -4,6 +4,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use resilience_core::cache::Origin;
 use serde::Serialize;
 
 use super::{Problem, path::Id};
@@ -13,7 +14,8 @@ pub(super) async fn all(State(service): State<Service>) -> Result<Response, Prob
     let store = service.store.clone();
     let make = async move || page(&store.dishes().await?);
     let page = stack::menu(make, &service.pages).await?;
-    Ok(answer(page))
+    page.map(answer)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no_menu", "there is no menu"))
 }
 
 pub(super) async fn one(State(service): State<Service>, Id(id): Id) -> Result<Response, Problem> {
@@ -42,9 +44,14 @@ fn page(content: &impl Serialize) -> sqlx::Result<Bytes> {
     Ok(page.into())
 }
 
-fn answer(page: Bytes) -> Response {
+/// The page, and in `Cache-Status` (RFC 9211) whether it was there.
+fn answer((page, origin): (Bytes, Origin)) -> Response {
     let mut response = page.into_response();
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
+    let status = format!("\"pages\"; {}", origin.cache_status());
+    if let Ok(status) = HeaderValue::from_str(&status) {
+        response.headers_mut().insert("cache-status", status);
+    }
     response
 }

@@ -140,7 +140,8 @@ mod tests {
     async fn name_of_201(store: &Store, pages: &Pages) -> Option<Bytes> {
         let store = store.clone();
         let make = async move || Ok(store.dish(201).await?.map(|dish| dish.name.into()));
-        stack::dish(201, make, pages).await.unwrap()
+        let page = stack::dish(201, make, pages).await.unwrap();
+        page.map(|(page, _)| page)
     }
 
     #[tokio::test]

@@ -126,6 +126,24 @@ async fn pages_are_there_while_orders_have_taken_all_places() {
 }
 
 #[tokio::test]
+async fn a_page_says_whether_it_was_there() {
+    let shop = open().await;
+    for path in ["/dishes/7", "/dishes"] {
+        let said = async || {
+            shop.get(path)
+                .await
+                .header("cache-status")
+                .map(str::to_owned)
+        };
+        assert_eq!(said().await.as_deref(), Some("\"pages\"; fwd=miss"));
+        assert_eq!(said().await.as_deref(), Some("\"pages\"; hit"));
+    }
+    shop.order(&one("ada", 7)).await;
+    let voided = shop.get("/dishes/7").await;
+    assert_eq!(voided.header("cache-status"), Some("\"pages\"; fwd=miss"));
+}
+
+#[tokio::test]
 async fn stats_say_what_every_layer_counted_and_are_for_this_machine_alone() {
     let shop = Shop::open().await;
     shop.get("/dishes/1").await;

@@ -1,10 +1,10 @@
 use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash, sync::Arc};
 
 use super::{
-    Codec, Layer, Loaded, Policy, Snapshot, Tier, TierPolicy,
+    Codec, Layer, Loaded, Origin, Policy, Snapshot, Tier, TierPolicy,
     entry::Found,
     hashed::Hashed,
-    load::{AtOnce, Brought, Explain, Fetched},
+    load::{AtOnce, Brought, Explain, Fetched, Source},
     measure::Count,
     second::Second,
     shared::{Freshness, Lookup, Shared},
@@ -109,7 +109,7 @@ where
             let load = loader();
             async { Ok(Brought::Value(load.await?.into())) }
         };
-        let found = self.fetch(key, loader).await?;
+        let (found, _) = self.fetch(key, loader).await?;
         found.ok_or_else(|| Error::Rejected(self.shared.refuse(Reason::Absent)))
     }
 
@@ -136,6 +136,33 @@ where
         L: Into<Loaded<V>>,
         E: Send + 'static,
     {
+        let found = self.get_or_find_with_origin(key, loader).await?;
+        Ok(found.map(|(value, _)| value))
+    }
+
+    /// The same, and where the value came from: for a `Cache-Status` field, or for who wants to
+    /// see.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_find`](Self::get_or_find).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`get_or_load`](Self::get_or_load).
+    pub async fn get_or_find_with_origin<Q, F, Fut, L, E>(
+        &self,
+        key: &Q,
+        loader: F,
+    ) -> Result<Option<(V, Origin)>, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<L>, E>> + Send + 'static,
+        L: Into<Loaded<V>>,
+        E: Send + 'static,
+    {
         let loader = || {
             let load = loader();
             async {
@@ -145,10 +172,11 @@ where
                 })
             }
         };
-        self.fetch(key, loader).await
+        let (found, source) = self.fetch(key, loader).await?;
+        Ok(found.map(|value| (value, source.into())))
     }
 
-    async fn fetch<Q, F, Fut, E>(&self, key: &Q, loader: F) -> Result<Option<V>, Error<E>>
+    async fn fetch<Q, F, Fut, E>(&self, key: &Q, loader: F) -> Result<(Option<V>, Source), Error<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
@@ -161,7 +189,7 @@ where
         let lookup = match shared.look(looked, |value, _, _| value.clone()) {
             Ok(value) => {
                 shared.tally.count(Count::Hit);
-                return Ok(Some(value));
+                return Ok((Some(value), Source::Stored(Freshness::Fresh)));
             }
             Err(lookup) => lookup,
         };
@@ -172,9 +200,9 @@ where
             AtOnce::Load(load) => Box::pin(shared.load_in_time(load, explain)).await?,
         };
         match fetched {
-            Fetched::Entry(entry, _) => match entry.found {
-                Found::Value(value) => Ok(Some(value)),
-                Found::Absent => Ok(None),
+            Fetched::Entry(entry, source) => match entry.found {
+                Found::Value(value) => Ok((Some(value), source)),
+                Found::Absent => Ok((None, source)),
                 Found::Failed(rejected) => {
                     shared.tell(&rejected);
                     Err(Error::Rejected(*rejected))

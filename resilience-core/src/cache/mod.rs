@@ -101,6 +101,7 @@ mod lease;
 mod load;
 mod measure;
 mod once;
+mod origin;
 mod policy;
 mod second;
 mod shared;
@@ -114,6 +115,7 @@ pub use self::{
     entry::Loaded,
     layer::{Layer, ResponseFuture, Service},
     measure::Snapshot,
+    origin::Origin,
     policy::{OnLeaderGone, Policy},
     state::EarlyRefresh,
     tier::{

@@ -321,3 +321,23 @@ async fn those_who_wait_are_woken_once_and_do_not_spin() {
     assert!(waiting.is_woken());
     assert_eq!(waiting.poll(), Poll::Ready(Ok(1)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_says_where_it_came_from() {
+    let policy = policy().stale_while_revalidate(60 * SECOND);
+    let (cache, source) = (cache(policy), Source::default());
+    let ask = || {
+        let load = source.gives();
+        let loader = || async { load().await.map(Some) };
+        let (cache, key) = (cache.clone(), 7);
+        async move {
+            let found = cache.get_or_find_with_origin(&key, loader).await;
+            found.unwrap().unwrap().1
+        }
+    };
+    let (leader, waiting) = tokio::join!(ask(), ask());
+    assert_eq!((leader, waiting), (Origin::Loaded, Origin::Coalesced));
+    assert_eq!(ask().await, Origin::Stored);
+    advance(11 * SECOND).await;
+    assert_eq!(ask().await, Origin::Stale);
+}

@@ -24,7 +24,7 @@ use std::{
 
 use resilience_core::{
     Cache, Clock, Environment, Error, Random, Reason,
-    cache::{EarlyRefresh, Loaded, OnLeaderGone, Policy},
+    cache::{EarlyRefresh, Loaded, OnLeaderGone, Origin, Policy},
 };
 use tokio::time::{advance, sleep};
 
