@@ -16,7 +16,9 @@ use resilience_core::{
 use resilience_redis::{RedisStore, RedisTier, Settings, cache::Text};
 use tokio::{sync::Notify, time::sleep};
 
-use crate::support::{PATIENCE, Proxy, RedisServer, eventually, patient};
+use crate::support::{
+    PATIENCE, Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, patient,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -56,6 +58,17 @@ impl Process {
             .cache
             .get_or_load(&key, || async move { source.load().await });
         load.await.unwrap()
+    }
+
+    /// Waits until it is given `value` by Redis alone.
+    async fn is_given(&self, key: u64, value: &str) {
+        eventually(async || {
+            self.cache.invalidate(&key);
+            let fails = async || Err::<String, _>("down");
+            let found = self.cache.get_or_load(&key, fails).await;
+            (found.as_deref() == Ok(value)).then_some(())
+        })
+        .await;
     }
 
     /// What another process may have of the key once it has heard of a change.
@@ -615,4 +628,50 @@ async fn a_tier_that_is_gone_leaves_no_connection_behind() {
     eventually(async || (clients().await == 1).then_some(())).await;
     drop(cache);
     eventually(async || (clients().await == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn in_a_cluster_processes_hear_of_the_keys_of_every_owner() {
+    let cluster = RedisCluster::start().await;
+    let (one, other) = (
+        Process::at(&cluster.url()).await,
+        Process::at(&cluster.url()).await,
+    );
+    let source = Source::default();
+    for key in 0..24 {
+        let loaded = one.load(key, &source).await;
+        other.is_given(key, &loaded).await;
+    }
+    for key in 0..24 {
+        one.cache.forget(&key).await.unwrap();
+        other.eventually_without(key).await;
+    }
+    one.cache.insert(7, "stew".to_owned());
+    one.cache.forget_all().await.unwrap();
+    other.eventually_without(7).await;
+}
+
+#[tokio::test]
+async fn after_a_failover_processes_hear_one_another_again_and_what_was_removed_stays_so() {
+    let mut sentinels = RedisSentinels::start().await;
+    let hasty = patient()
+        .decision_timeout(Duration::from_millis(200))
+        .connect_timeout(Duration::from_secs(1));
+    let one = Process::with(&sentinels.url(), hasty.clone(), policy()).await;
+    let other = Process::with(&sentinels.url(), hasty, policy()).await;
+    let source = Source::default();
+    one.load(7, &source).await;
+    other.is_given(7, "load 1").await;
+    sentinels.primary.kill();
+    eventually(async || (!one.tier.is_in_touch()).then_some(())).await;
+    assert!(one.cache.forget(&7).await.is_err());
+    one.hears().await;
+    other.hears().await;
+    eventually(async || {
+        let found = other.load(7, &Source::numbered(20)).await;
+        (found != "load 1").then_some(())
+    })
+    .await;
+    one.cache.insert(8, "stew".to_owned());
+    other.is_given(8, "stew").await;
 }
