@@ -9,12 +9,14 @@ mod counted;
 mod menu;
 mod orders;
 mod place;
+mod portions;
 mod settle;
 
 pub use self::{
     menu::Dish,
     orders::{CancelReason, Line, Order, Status},
     place::{Key, Placed, Refusal},
+    portions::Portions,
 };
 
 use std::{
@@ -39,6 +41,7 @@ pub struct Store {
     writer: Connections,
     statements: Statements,
     pages: Pages,
+    portions: Portions,
     placed: Arc<Notify>,
     path: PathBuf,
 }
@@ -95,12 +98,20 @@ impl Store {
             writer: Connections::new(writer, statements.clone()),
             statements,
             pages: pages.clone(),
+            portions: Portions::default(),
             placed: Arc::default(),
             path,
         };
         store.migrate().await?;
         store.list_dishes().await?;
         Ok(store)
+    }
+
+    /// Has the portions counted ahead of the database.
+    #[must_use]
+    pub fn with_portions(mut self, portions: Portions) -> Self {
+        self.portions = portions;
+        self
     }
 
     /// The database's file.

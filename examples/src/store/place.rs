@@ -4,6 +4,7 @@ use super::{
     Store,
     counted::Transaction,
     orders::{Line, Order, fetch},
+    portions::Hold,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,24 @@ impl Store {
     ///
     /// When the database fails; nothing was ordered then.
     pub async fn place(
+        &self,
+        user_id: &str,
+        lines: &[Line],
+        key: Option<Key<'_>>,
+        now: i64,
+        due_at: i64,
+    ) -> sqlx::Result<Placed> {
+        let hold = self.portions.hold(lines).await;
+        // What a key was answered it is answered again: only the database knows.
+        if let (Hold::Refused(refusal), None) = (&hold, key) {
+            return Ok(Placed::Refused(*refusal));
+        }
+        let placed = self.write(user_id, lines, key, now, due_at).await?;
+        self.portions.settle(hold, &placed).await;
+        Ok(placed)
+    }
+
+    async fn write(
         &self,
         user_id: &str,
         lines: &[Line],

@@ -81,7 +81,11 @@ impl Store {
             .await?;
         }
         let order = fetch(&mut transaction, id).await?;
+        let is_back = !dishes.is_empty();
         self.commit(transaction, dishes).await?;
+        if is_back {
+            self.portions.give_back(&self.lines(id).await?).await;
+        }
         Ok(order)
     }
 
