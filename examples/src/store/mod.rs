@@ -5,6 +5,7 @@
 //! "database is locked". Reads have connections of their own, which write-ahead logging lets pass
 //! beside the writer.
 
+mod agenda;
 mod counted;
 mod menu;
 mod orders;
@@ -13,6 +14,7 @@ mod portions;
 mod settle;
 
 pub use self::{
+    agenda::Agenda,
     menu::Dish,
     orders::{CancelReason, Line, Order, Status},
     place::{Key, Placed, Refusal},
@@ -23,13 +25,11 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
     time::Duration,
 };
 
 use resilience_core::bloom_guard::RebuildError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tokio::sync::Notify;
 
 use self::counted::{Connections, Statements, Transaction};
 use crate::stack::Pages;
@@ -42,7 +42,7 @@ pub struct Store {
     statements: Statements,
     pages: Pages,
     portions: Portions,
-    placed: Arc<Notify>,
+    agenda: Agenda,
     path: PathBuf,
 }
 
@@ -99,7 +99,7 @@ impl Store {
             statements,
             pages: pages.clone(),
             portions: Portions::default(),
-            placed: Arc::default(),
+            agenda: Agenda::default(),
             path,
         };
         store.migrate().await?;
@@ -170,13 +170,14 @@ impl Store {
         Ok(())
     }
 
-    /// Told when orders were placed or put off, also those whose clients are gone.
+    /// When orders are due that were placed or put off here, also those whose clients are gone.
     #[must_use]
-    pub fn placed(&self) -> &Notify {
-        &self.placed
+    pub const fn agenda(&self) -> &Agenda {
+        &self.agenda
     }
 
-    /// Commits what changed `dishes`, and voids their pages before anybody is told.
+    /// Commits what changed `dishes`, and voids their pages before anybody is told. Notes when the
+    /// settlement has to look, where it has to.
     ///
     /// In a task of its own: a client that goes away meanwhile would leave a page that offers
     /// portions which are sold, and an order of which the settlement does not know.
@@ -184,14 +185,16 @@ impl Store {
         &self,
         transaction: Transaction,
         dishes: impl IntoIterator<Item = i64>,
+        due_at: Option<i64>,
     ) -> sqlx::Result<()> {
-        let (pages, placed) = (self.pages.clone(), self.placed.clone());
+        let (pages, agenda) = (self.pages.clone(), self.agenda.clone());
         let dishes: Vec<_> = dishes.into_iter().collect();
         let committing = tokio::spawn(async move {
             let committed = transaction.commit().await;
             // Where that failed, too: nobody knows how far it came.
             pages.void(&dishes);
-            placed.notify_one();
+            // Not ahead of it: a settlement that looks too early finds nothing, and forgets this.
+            due_at.into_iter().for_each(|due_at| agenda.note(due_at));
             committed
         });
         // Only a runtime that goes down takes the task along.

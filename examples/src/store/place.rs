@@ -113,7 +113,7 @@ impl Store {
             .await?;
         }
         let dishes = lines.iter().map(|line| line.dish_id);
-        self.commit(transaction, dishes).await?;
+        self.commit(transaction, dishes, Some(due_at)).await?;
         Ok(Placed::New(order))
     }
 
