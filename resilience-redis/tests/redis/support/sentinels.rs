@@ -22,10 +22,11 @@ impl RedisSentinels {
             info.contains("master_link_status:up").then_some(())
         })
         .await;
+        // Sentinels whose votes are split vote again after twice the failover timeout.
         let watch = format!(
             "sentinel monitor dishes 127.0.0.1 {port} 2\n\
              sentinel down-after-milliseconds dishes 1000\n\
-             sentinel failover-timeout dishes 5000\n"
+             sentinel failover-timeout dishes 2000\n"
         );
         let mut sentinels = Vec::new();
         for _ in 0..3 {
