@@ -95,15 +95,29 @@ impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
     }
 }
 
-impl<K, E, C> Layer<K, E, C> {
+impl<G: Priced, C, M> gate::Layer<G, C, M> {
     /// Sets what a request costs, by a closure for example. Default: one unit.
     #[must_use]
-    pub fn cost<N>(self, cost: N) -> Layer<K, E, C, N> {
-        self.map_gate(|gate| Gate {
-            limiter: gate.limiter,
-            extractor: gate.extractor,
-            cost,
-        })
+    pub fn cost<N>(self, cost: N) -> gate::Layer<G::At<N>, C, M> {
+        self.map_gate(|gate| gate.at(cost))
+    }
+}
+
+/// A gate that takes units for each request: that of this limiter, and of one whose counts stand
+/// elsewhere.
+pub trait Priced {
+    /// The same gate, with a [`Cost`] of its own.
+    type At<N>;
+
+    /// Sets what a request costs.
+    fn at<N>(self, cost: N) -> Self::At<N>;
+}
+
+impl<K, E, C> Priced for Gate<K, E, C> {
+    type At<N> = Gate<K, E, N>;
+
+    fn at<N>(self, cost: N) -> Gate<K, E, N> {
+        Gate::new(self.limiter, self.extractor, cost)
     }
 }
 

@@ -76,7 +76,7 @@ mod tally;
 mod usage;
 
 pub use self::{
-    layer::{Cost, Everybody, Gate, Layer, OneUnit, Permit, Service, Wait},
+    layer::{Cost, Everybody, Gate, Layer, OneUnit, Permit, Priced, Service, Wait},
     limiter::{RateLimiter, Standing},
     measure::Snapshot,
     policy::{Charge, MissingKey, Mode, Policy, Term, Terms},
