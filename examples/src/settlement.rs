@@ -143,6 +143,7 @@ impl Settlement {
         };
         let due_at = self.clock.now().saturating_add(millis(wait).max(1));
         let order = self.store.postpone(&order.id, attempts, due_at).await?;
+        self.store.placed().notify_one();
         Ok(Settled { order, refused })
     }
 
@@ -170,24 +171,10 @@ impl Settlement {
                 forget_at = now.saturating_add(FORGET_INTERVAL);
                 self.store.forget_keys_before(now - KEYS_KEPT).await?;
             }
-            // Before the database is asked: of what comes after that it says nothing.
-            self.store.agenda().clear();
             match self.settle_due(now).await? {
-                Next::Due(at) => self.wait_until(at).await,
+                // Woken early by an order that may be due before those seen here.
+                Next::Due(wait) => drop(timeout(wait, self.store.placed().notified()).await),
                 Next::Refused(wait) => sleep(wait).await,
-            }
-        }
-    }
-
-    /// Waits until `due_at`, or until an order is due that was placed or put off meanwhile.
-    async fn wait_until(&self, due_at: i64) {
-        loop {
-            let noted = self.store.agenda().earliest();
-            let wait = due_at.min(noted).saturating_sub(self.clock.now());
-            let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
-            let sooner = self.store.agenda().sooner_than(noted);
-            if timeout(wait, sooner).await.is_err() {
-                return;
             }
         }
     }
@@ -195,14 +182,15 @@ impl Settlement {
     /// Settles up to a batch of due orders.
     async fn settle_due(&self, now: i64) -> sqlx::Result<Next> {
         let mut attempts = JoinSet::new();
-        let mut next = now.saturating_add(millis(IDLE_WAIT));
+        let mut next = IDLE_WAIT;
         for order in self.store.unsettled(BATCH).await? {
             if order.due_at > now {
-                next = next.min(order.due_at);
+                let wait = u64::try_from(order.due_at - now).unwrap_or(0);
+                next = next.min(LONGEST_WAIT).min(Duration::from_millis(wait));
                 break;
             }
             // Where there was one there may be more than a batch.
-            next = now;
+            next = Duration::ZERO;
             let settlement = self.clone();
             attempts.spawn(async move { settlement.settle(order).await });
         }
@@ -222,8 +210,8 @@ impl Settlement {
 
 /// How long the settlement rests.
 enum Next {
-    /// Until the next order is due, at this time.
-    Due(i64),
+    /// Until the next order is due.
+    Due(Duration),
     /// Until our own layers may let it through again. Thousands of orders may be due by then:
     /// each one tried in vain would be a write to the database that customers wait behind.
     Refused(Duration),
@@ -232,8 +220,11 @@ enum Next {
 /// Orders settled at a time: what one round trip to a slow provider may hold up.
 const BATCH: u32 = 16;
 
-/// The agenda has what this process placed or put off; what another one left is seen this late at
-/// most.
+/// The wall clock, by which orders are due, may be set while one is waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Where no order is without an end, the store tells of the next; one that another process left
+/// in the same file is seen this late at most.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Idempotency keys are kept for a day: 24 × 60 × 60 × 1000 ms.

@@ -36,13 +36,6 @@
 //!   can collide with another or leave its hash tag.
 //! - Neither `Debug` nor an error shows a password.
 //!
-//! # What it is not yet
-//!
-//! - One store, [`RedisStore`], with [`rate_limit`], [`cache`], [`lock`], [`stock`] and [`queue`] in it. On
-//!   limits no Tower layer stands yet: call [`rate_limit::RateLimiter::try_take`].
-//! - When Redis is away a limit refuses, as [`StoreUnavailable`](resilience_core::Reason); there is no
-//!   local share of the quota to fall back on.
-//!
 //! # What the server must allow
 //!
 //! To the user that a store logs in as, on the keys `~resilience:*` (or your prefix), and for
@@ -50,8 +43,8 @@
 //!
 //! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
 //! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +decr +incrby +decrby +mget
-//!   +pexpire +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush`, and for
-//!   [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
+//!   +pexpire +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush +zadd +zcard
+//!   +zrem +zremrangebyscore`, and for [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
 //! - For [`lock`] `+eval +evalsha +time +get +set +unlink +pexpire +pttl`.
 //! - For [`queue`] `+eval +evalsha +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel
 //!   +xgroup +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +unwatch`.

@@ -81,11 +81,7 @@ impl Store {
             .await?;
         }
         let order = fetch(&mut transaction, id).await?;
-        let is_back = !dishes.is_empty();
-        self.commit(transaction, dishes, None).await?;
-        if is_back {
-            self.portions.give_back(&self.lines(id).await?).await;
-        }
+        self.commit(transaction, dishes).await?;
         Ok(order)
     }
 
@@ -102,9 +98,7 @@ impl Store {
             .bind(due_at)
             .execute(transaction.then())
             .await?;
-        let order = fetch(&mut transaction, id).await?;
-        self.commit(transaction, [], Some(due_at)).await?;
-        Ok(order)
+        finish(transaction, id).await
     }
 
     /// Up to `limit` orders that are neither paid nor cancelled, the longest due first.

@@ -5,7 +5,6 @@
 mod buying;
 mod client;
 mod dishes;
-mod fleet;
 mod input;
 mod operating;
 mod paying;

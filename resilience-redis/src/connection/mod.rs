@@ -98,6 +98,20 @@ impl Connection {
         self.node_of(key)?.run(deadline, request).await
     }
 
+    /// As [`run`](Self::run), for what nobody waits for: how it ends is no vote on whether callers
+    /// may ask the server.
+    pub(crate) async fn run_aside<T, F>(
+        &self,
+        key: &str,
+        deadline: Duration,
+        request: impl FnOnce(Wire) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        self.node_of(key)?.run_aside(deadline, request).await
+    }
+
     /// The server that owns the slot of `key`: that of its hash tag, where it has one.
     pub(crate) fn node_of(&self, key: &str) -> Result<Node, StoreError> {
         match &self.0.servers {

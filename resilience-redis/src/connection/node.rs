@@ -8,6 +8,7 @@ use std::{
 };
 
 use redis::{ErrorKind, PushInfo, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use resilience_core::{Outcome, circuit_breaker::Permit};
 use tokio::time::timeout;
 
 use super::{
@@ -62,6 +63,34 @@ impl Node {
     where
         F: Future<Output = RedisResult<T>>,
     {
+        let (permit, answer) = self.try_run(deadline, request).await?;
+        permit.settle(flow::outcome(&answer));
+        answer
+    }
+
+    /// As [`run`](Self::run), for what nobody waits for: how it ends is no vote on whether callers
+    /// may ask the server.
+    pub(crate) async fn run_aside<T, F>(
+        &self,
+        deadline: Duration,
+        request: impl FnOnce(Wire) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let (permit, answer) = self.try_run(deadline, request).await?;
+        permit.settle(Outcome::Ignored);
+        answer
+    }
+
+    async fn try_run<T, F>(
+        &self,
+        deadline: Duration,
+        request: impl FnOnce(Wire) -> F,
+    ) -> Result<(Permit, Result<T, StoreError>), StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
         let flow = self.flow()?;
         let permit = flow.admit()?;
         let wire = Wire::new(self.clone(), Arc::clone(&flow));
@@ -79,8 +108,7 @@ impl Node {
                 Err(StoreError::Timeout(deadline))
             }
         };
-        permit.settle(flow::outcome(&answer));
-        answer
+        Ok((permit, answer))
     }
 
     /// Looks at what the server says of itself with a reply over `flow`.

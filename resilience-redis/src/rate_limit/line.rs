@@ -31,6 +31,8 @@ pub(super) struct Line {
     /// Whether what is known of the past became doubtful while somebody asks.
     doubtful: bool,
     denied: Option<Denied>,
+    /// The outage in which the server's last word was taken over.
+    outage: u64,
 }
 
 #[derive(Debug)]
@@ -145,7 +147,15 @@ impl Line {
             windows: rules.iter().map(|_| Window::default()).collect(),
             doubtful: false,
             denied: None,
+            outage: 0,
         }
+    }
+
+    /// What the server said last was used, of the quota of which most was, the first time that this
+    /// is asked in `outage`.
+    pub(super) fn last_word(&mut self, outage: u64) -> Option<u64> {
+        let first = std::mem::replace(&mut self.outage, outage) != outage;
+        first.then(|| self.windows.iter().map(Window::used).max().unwrap_or(0))
     }
 
     /// A caller comes who wants `cost`.
@@ -335,7 +345,11 @@ impl Line {
                 *known = window.with(taken);
             }
         }
-        if std::mem::take(&mut self.doubtful) || !again.is_empty() {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if doubtful {
+            self.denied = None;
+        }
+        if doubtful || !again.is_empty() {
             self.windows.iter_mut().for_each(Window::doubt);
         }
         for index in again.into_iter().rev() {

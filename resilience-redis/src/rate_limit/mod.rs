@@ -32,6 +32,11 @@
 //! windows. In this process [`Policy::capacity`] keys are remembered, at about 400 bytes each; one
 //! that is forgotten costs a longer question and nothing else.
 //!
+//! # Without Redis
+//!
+//! What holds while the server gives no decision says [`Fallback`]: by default each process allows its
+//! part of the quota. [`Decision::source`] and [`Decision::error`] say when that was.
+//!
 //! # Sharing
 //!
 //! Limiters of one name share their counts if their stores share server, database and prefix,
@@ -43,16 +48,24 @@
 //! A call that is dropped takes nothing: what it was granted meanwhile goes back. Where the server
 //! cannot be heard, units may stay taken that nobody was granted; they come back with the window.
 
+mod ask;
 mod batch;
 mod decision;
+mod departures;
+mod fallback;
+mod flight;
 mod grant;
 mod lane;
+mod layer;
 mod limiter;
 mod line;
 mod options;
 mod refund;
+mod refunds;
+mod register;
 mod rules;
 mod server_clock;
+mod shared;
 mod table;
 mod window;
 
@@ -60,6 +73,8 @@ pub use resilience_core::rate_limit::{Algorithm, Policy, Quota};
 
 pub use self::{
     decision::{Decision, Source},
+    fallback::Fallback,
+    layer::{Gate, Layer, Permit, Service, Wait},
     limiter::RateLimiter,
     options::Options,
 };

@@ -1,9 +1,12 @@
 use resilience_core::Environment;
 
+use super::fallback::Fallback;
+
 /// What a limiter of a fleet is told beyond its policy.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub(super) environment: Environment,
+    pub(super) fallback: Fallback,
 }
 
 impl Options {
@@ -21,6 +24,13 @@ impl Options {
     #[must_use]
     pub fn environment(mut self, environment: &Environment) -> Self {
         self.environment = environment.clone();
+        self
+    }
+
+    /// Sets what holds while Redis gives no decision. Default: [`Fallback::LocalShare`].
+    #[must_use]
+    pub const fn fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
         self
     }
 }

@@ -1,5 +1,7 @@
 //! Units that go back.
 
+use std::sync::Arc;
+
 use redis::{Cmd, RedisWrite as _};
 
 use super::{
@@ -11,6 +13,8 @@ use super::{
 /// Units of one key that go back to each of its quotas.
 #[derive(Debug)]
 pub(super) struct Refund {
+    /// Whoever knows of the key here, and must hear when the units are back.
+    entry: Option<Arc<Entry>>,
     units: u64,
     /// When they were taken, microseconds; 0 where nobody knows.
     taken: u64,
@@ -20,11 +24,12 @@ pub(super) struct Refund {
 
 impl Refund {
     /// Gives back just what was taken at `taken` by the server's clock.
-    pub(super) fn exact(entry: &Entry, units: u64, rules: &[Rule], taken: u64) -> Self {
+    pub(super) fn exact(entry: &Arc<Entry>, units: u64, rules: &[Rule], taken: u64) -> Self {
         let key = |rule: &Rule| -> Box<[String]> {
             Box::new([entry.name().to_owned() + &rule.suffix(rule.step(taken))])
         };
         Self {
+            entry: Some(Arc::clone(entry)),
             units,
             taken,
             keys: rules.iter().map(key).collect(),
@@ -45,9 +50,18 @@ impl Refund {
                 .collect()
         };
         Self {
+            entry: None,
             units,
             taken: 0,
             keys: rules.iter().map(keys).collect(),
+        }
+    }
+
+    /// The units are back, as far as is known: who was refused for want of them meanwhile is not to
+    /// be refused until the time that the server named then.
+    pub(super) fn is_back(&self) {
+        if let Some(entry) = &self.entry {
+            entry.line().doubt();
         }
     }
 

@@ -5,15 +5,15 @@ use std::time::Duration;
 use redis::AsyncCommands as _;
 use resilience_core::{
     Reason, Rejected,
-    rate_limit::{Algorithm, Charge, Mode},
+    rate_limit::{Algorithm, Mode},
 };
 use resilience_redis::{
     RedisStore, StoreError, StoreKey,
-    rate_limit::{Policy, Quota, RateLimiter, Source},
+    rate_limit::{Fallback, Options, Policy, Quota, RateLimiter, Source},
 };
 use tokio::task::JoinSet;
 
-use crate::support::{Proxy, RedisServer, patient};
+use crate::support::{RedisServer, eventually, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// 129 bytes when encoded.
@@ -41,35 +41,6 @@ async fn limiters_of_one_name_share_their_counts() {
     }
     let taken = calls.join_all().await.into_iter().filter(|ok| *ok).count();
     assert_eq!(taken, 50);
-}
-
-#[tokio::test]
-async fn steps_that_are_shorter_than_the_road_is_even_are_met() {
-    let server = RedisServer::start().await;
-    let proxy = Proxy::before(server.port()).await;
-    let window = Duration::from_millis(10);
-    let store = RedisStore::connect(&proxy.url(), patient()).await;
-    let store = store.expect("a server");
-    let short = Policy::new("short", Quota::new(5, window));
-    let other = Quota::new(1000, MINUTE).algorithm(Algorithm::Gcra);
-    // One window has a script of its own.
-    for policy in [short.clone(), short.and(other.named("other"))] {
-        let limiter = store.rate_limiter(&policy).expect("a valid policy");
-        proxy.delay_every_other_request(Duration::from_millis(20));
-        let mut taken = Vec::new();
-        for _ in 0..30 {
-            let decision = limiter.decide("key", 1).await;
-            assert_eq!(decision.error, None);
-            if let (Ok(_), Some(time)) = (decision.outcome, decision.time) {
-                taken.push(time);
-            }
-        }
-        assert!(taken.len() > 5, "{taken:?}");
-        for six in taken.windows(6) {
-            assert!(six[5] - six[0] >= window, "{six:?}");
-        }
-        proxy.heal();
-    }
 }
 
 #[tokio::test]
@@ -223,8 +194,7 @@ async fn policies_that_cannot_work_are_refused() {
         (one.clone().tier("gold", Quota::new(2, MINUTE)), "tier"),
         (one.clone().global(Quota::new(2, MINUTE)), "global"),
         (one.clone().max_wait(MINUTE), "max_wait"),
-        (one.clone().mode(Mode::Shadow), "mode"),
-        (one.charge(Charge::Failures), "charge"),
+        (one.mode(Mode::Shadow), "mode"),
     ] {
         assert_eq!(
             store
@@ -247,9 +217,13 @@ async fn every_key_expires_has_one_hash_tag_and_is_short() {
         limiter.try_take(key).await.expect("a fresh key");
     }
     let mut raw = server.raw().await;
-    let keys: Vec<String> = raw.keys("*").await.expect("keys");
-    assert_eq!(keys.len(), 14);
-    for key in keys {
+    let keys = eventually(async || {
+        let keys: Vec<String> = raw.keys("*").await.expect("keys");
+        // Two for each, and one in which processes stand that have the limiter.
+        (keys.len() == 15).then_some(keys)
+    });
+    let (mut raw, mut counts) = (server.raw().await, 0);
+    for key in keys.await {
         assert!(key.len() <= 512 && key.is_ascii());
         assert_eq!(
             (key.matches('{').count(), key.matches('}').count()),
@@ -257,11 +231,15 @@ async fn every_key_expires_has_one_hash_tag_and_is_short() {
             "{key}"
         );
         let expires: i64 = raw.pttl(&key).await.expect("an expiry");
-        assert!(
-            (60_000..=144_001).contains(&expires),
-            "{key} expires in {expires} ms"
-        );
+        let lives = if key.contains(":rl:") {
+            counts += 1;
+            60_000..=144_001
+        } else {
+            1..=5_000
+        };
+        assert!(lives.contains(&expires), "{key} expires in {expires} ms");
     }
+    assert_eq!(counts, 14);
 }
 
 #[tokio::test]
@@ -299,10 +277,13 @@ async fn keys_that_differ_never_share_a_count() {
 #[tokio::test]
 async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
     let server = RedisServer::start().await;
-    let limiter = server.limiter(1, MINUTE).await;
+    let policy = Policy::new("test", Quota::new(1, MINUTE));
+    let deny = Options::new().fallback(Fallback::Deny);
+    let limiter = server.store().await.rate_limiter_with(&policy, &deny);
+    let limiter = limiter.expect("a valid policy");
     limiter.try_take("key").await.expect("fresh");
     let mut raw = server.raw().await;
-    let keys: Vec<String> = raw.keys("*").await.expect("keys");
+    let keys: Vec<String> = raw.keys("*:rl:*").await.expect("keys");
     for value in ["", "1 2 3", "not ours", "9223372036854775807"] {
         let () = raw.set(&keys[0], value).await.expect("set");
         let decision = limiter.decide("key", 1).await;

@@ -3,7 +3,9 @@
 mod cache;
 mod differential;
 mod failover;
+mod fallback;
 mod fleet;
+mod layer;
 mod limits;
 mod lock;
 mod outages;

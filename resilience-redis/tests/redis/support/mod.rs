@@ -3,6 +3,7 @@
 mod certificates;
 mod cluster;
 mod history;
+mod member;
 mod process;
 mod proxy;
 mod sentinels;
@@ -17,6 +18,7 @@ pub(crate) use self::{
     certificates::Certificates,
     cluster::RedisCluster,
     history::{History, Sequential},
+    member::{Member, obey, role},
     process::Process,
     proxy::Proxy,
     sentinels::RedisSentinels,

@@ -40,8 +40,6 @@ enum Fault {
     #[default]
     None,
     Delayed(Duration),
-    /// As every other one is.
-    SometimesDelayed(Duration),
     Swallowed,
 }
 
@@ -100,12 +98,6 @@ impl Proxy {
             .send_modify(|weather| weather.replies = Fault::Delayed(delay));
     }
 
-    /// Holds every other request up by `delay`.
-    pub(crate) fn delay_every_other_request(&self, delay: Duration) {
-        self.weather
-            .send_modify(|weather| weather.requests = Fault::SometimesDelayed(delay));
-    }
-
     /// Carries everything again over connections that have lost nothing. Of one that has, nothing
     /// more arrives: what comes over a connection has no gaps.
     pub(crate) fn heal(&self) {
@@ -162,7 +154,7 @@ async fn pump(
     fault: impl Fn(&Weather) -> Fault,
 ) -> io::Result<()> {
     let mut bytes = [0; 4096];
-    let (mut whole, mut late) = (true, false);
+    let mut whole = true;
     loop {
         let count = from.read(&mut bytes).await?;
         if count == 0 {
@@ -172,12 +164,6 @@ async fn pump(
         match fault {
             Fault::None => {}
             Fault::Delayed(delay) => sleep(delay).await,
-            Fault::SometimesDelayed(delay) => {
-                late = !late;
-                if late {
-                    sleep(delay).await;
-                }
-            }
             Fault::Swallowed => whole = false,
         }
         if whole {

@@ -1,0 +1,113 @@
+//! A caller, from the question to the answer.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use resilience_core::QuotaStatus;
+
+use super::{decision::Decision, refund::Refund, shared::Shared, table::Entry};
+
+/// What a caller is told, and what it takes to take it back.
+pub(super) struct Told {
+    pub(super) decision: Decision,
+    pub(super) standing: Option<Standing>,
+    pub(super) receipt: Option<Receipt>,
+}
+
+/// Where the quota stands that was left the least.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) name: &'static str,
+    pub(super) status: QuotaStatus,
+    pub(super) next_back: Duration,
+}
+
+/// Units that were taken from the server's counts.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    pub(super) entry: Arc<Entry>,
+    pub(super) units: u64,
+    pub(super) taken: u64,
+}
+
+impl From<Decision> for Told {
+    fn from(decision: Decision) -> Self {
+        Self {
+            decision,
+            standing: None,
+            receipt: None,
+        }
+    }
+}
+
+/// A decision that is made, or for which somebody asks.
+#[must_use = "futures do nothing unless polled"]
+pub(super) enum Ask {
+    Told(Option<Told>),
+    Waits(Place),
+}
+
+impl Future for Ask {
+    type Output = Told;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
+        match &mut *self {
+            Self::Told(told) => Poll::Ready(told.take().expect("polled after it was ready")),
+            Self::Waits(place) => place.poll(context),
+        }
+    }
+}
+
+/// A caller in line. One who goes away takes nothing, and gives back what he was granted meanwhile.
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    cost: u64,
+    place: Option<usize>,
+}
+
+impl Place {
+    /// A caller who wants `cost` and stands at `place` in the line of `entry`.
+    pub(super) const fn new(
+        shared: Arc<Shared>,
+        entry: Arc<Entry>,
+        cost: u64,
+        place: usize,
+    ) -> Self {
+        Self {
+            shared,
+            entry,
+            cost,
+            place: Some(place),
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Told> {
+        let place = self.place.expect("polled after it was ready");
+        let answer = self.entry.line().poll(place, context.waker());
+        match answer {
+            None => Poll::Pending,
+            Some(answer) => {
+                self.place = None;
+                Poll::Ready(self.shared.answered(&self.entry, self.cost, answer))
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(place) = self.place else { return };
+        let back = self.entry.line().leave(place);
+        if let Some((units, taken)) = back {
+            let rules = self.shared.lane.rules();
+            let refund = Refund::exact(&self.entry, units, rules, taken);
+            self.shared.lane.give_back([refund]);
+        }
+    }
+}

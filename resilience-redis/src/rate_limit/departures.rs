@@ -1,0 +1,62 @@
+//! Which keys wait to be asked about, and who asks.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::table::Entry;
+
+/// The keys with somebody in line, and the flights that take them.
+#[derive(Debug, Default)]
+pub(super) struct Departures {
+    entries: VecDeque<Arc<Entry>>,
+    /// Flights under way.
+    flights: usize,
+    /// Those of them that are about to look for keys.
+    boarding: usize,
+}
+
+impl Departures {
+    /// Adds a key. Says whether one more flight is to depart, which counts from now on; there may be
+    /// `most`.
+    pub(super) fn add(&mut self, entry: Arc<Entry>, most: usize) -> bool {
+        self.entries.push_back(entry);
+        self.departs(most)
+    }
+
+    /// Gives a flight up to `keys`, and says whether one more is to depart for the others. `None`
+    /// where there are none, and the flight is over.
+    pub(super) fn board(&mut self, keys: usize, most: usize) -> Option<(Vec<Arc<Entry>>, bool)> {
+        self.boarding -= 1;
+        if self.entries.is_empty() {
+            self.flights -= 1;
+            return None;
+        }
+        let count = self.entries.len().min(keys);
+        let entries = self.entries.drain(..count).collect();
+        Some((entries, self.departs(most)))
+    }
+
+    /// A flight is back and about to look for keys: what comes now need not send another.
+    pub(super) const fn land(&mut self) {
+        self.boarding += 1;
+    }
+
+    /// A flight goes down. Gives the keys that nobody will ask about any more.
+    pub(super) fn go_down(&mut self, was_boarding: bool) -> VecDeque<Arc<Entry>> {
+        self.flights -= 1;
+        self.boarding -= usize::from(was_boarding);
+        if self.flights == 0 {
+            std::mem::take(&mut self.entries)
+        } else {
+            VecDeque::new()
+        }
+    }
+
+    fn departs(&mut self, most: usize) -> bool {
+        let departs = self.boarding == 0 && self.flights < most && !self.entries.is_empty();
+        if departs {
+            self.flights += 1;
+            self.boarding += 1;
+        }
+        departs
+    }
+}

@@ -1,0 +1,210 @@
+//! One question after the other, each about many keys.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{ErrorKind, RedisError, RedisResult};
+use resilience_core::Timestamp;
+use tokio::task::yield_now;
+
+use super::{
+    batch::{Batch, Reply},
+    lane::Lane,
+    line::Aftermath,
+    refund::Refund,
+    table::Entry,
+};
+use crate::StoreError;
+
+/// One who asks, as long as there is something to ask.
+pub(super) struct Flight {
+    lane: Arc<Lane>,
+    batch: Batch,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// About to look into the queue.
+    Boarding,
+    /// Asking.
+    Away,
+    /// Nothing was left to ask.
+    Over,
+}
+
+impl Flight {
+    pub(super) fn new(lane: Arc<Lane>) -> Self {
+        Self {
+            lane,
+            batch: Batch::default(),
+            state: State::Boarding,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while let Some(entries) = self.board() {
+            self.ask(entries).await;
+            // Those who were told come back with their next questions meanwhile.
+            yield_now().await;
+        }
+    }
+
+    /// What to ask about now; `None` where there is nothing, and the flight is over.
+    fn board(&mut self) -> Option<Vec<Arc<Entry>>> {
+        let lane = &self.lane;
+        let boarded = lane.departures().board(lane.keys, lane.flights);
+        let Some((entries, departs)) = boarded else {
+            self.state = State::Over;
+            return None;
+        };
+        self.state = State::Away;
+        if departs {
+            self.lane.depart();
+        }
+        Some(entries)
+    }
+
+    /// Back again, and about to look into the queue: what comes now need not send another.
+    fn land(&mut self) {
+        self.lane.departures().land();
+        self.state = State::Boarding;
+    }
+
+    /// Asks about `entries` until the server says something about them, or time is up.
+    async fn ask(&mut self, mut entries: Vec<Arc<Entry>>) {
+        for _ in 0..GUESSES {
+            let Some(deadline) = self.load(entries) else {
+                return self.land();
+            };
+            let sent = self.lane.now();
+            // At most all of it, should the clock have been set back meanwhile.
+            let patience = deadline.saturating_since(sent).min(self.lane.patience);
+            let answer = self.send(patience).await;
+            let reply = match answer {
+                Ok(reply) => reply,
+                // Of the time that callers have, part was over before the question was sent.
+                Err(StoreError::Timeout(_)) => {
+                    let late = StoreError::Timeout(self.lane.patience);
+                    return self.fail(&late);
+                }
+                Err(error) => return self.fail(&error),
+            };
+            self.lane.time().hear(sent, reply.micros());
+            if reply.is_decided() {
+                return self.tell(sent, &reply);
+            }
+            // Its clock shows another step than we thought.
+            entries = self.batch.unask();
+        }
+        // A clock that jumps with every question is none.
+        self.load(entries);
+        self.fail(&StoreError::Protocol);
+    }
+
+    /// Asks those who wait for `entries` what they want; gives the time by which the first of them
+    /// must hear of it, `None` where nobody waits.
+    fn load(&mut self, entries: Vec<Arc<Entry>>) -> Option<Timestamp> {
+        let Self { lane, batch, .. } = self;
+        let (now, mut aftermath) = (lane.now(), Aftermath::default());
+        let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos(lane.patience)));
+        let late = StoreError::Timeout(lane.patience);
+        batch.begin(&lane.rules, lane.time().at(now));
+        let mut since = Timestamp::MAX;
+        for entry in entries {
+            let limit = (too_long, &late);
+            if let Some(first) = batch.add(&lane.rules, entry, limit, &mut aftermath) {
+                since = since.min(first);
+            }
+        }
+        aftermath.wake();
+        batch.sort(&lane.rules);
+        (batch.len() > 0).then(|| since.saturating_add(lane.patience))
+    }
+
+    async fn send(&self, patience: Duration) -> Result<Reply, StoreError> {
+        let Self { lane, batch, .. } = self;
+        let name = batch.name().unwrap_or_default();
+        let request = async |mut wire| -> RedisResult<Reply> {
+            let write = |command: &mut _| batch.write(&lane.rules, command);
+            let reply = lane.take.run_with(&mut wire, write).await?;
+            // A reply of another shape may be meant for somebody else: it ends the connection.
+            let shape = || RedisError::from((ErrorKind::Parse, "unexpected reply of a script"));
+            batch.read(&lane.rules, &reply).ok_or_else(shape)
+        };
+        lane.connection.run(&name, patience, request).await
+    }
+
+    fn tell(&mut self, sent: Timestamp, reply: &Reply) {
+        self.land();
+        let Self { lane, batch, .. } = self;
+        let mut aftermath = Aftermath::default();
+        let (mut again, mut refunds) = (Vec::new(), Vec::new());
+        let rules = &lane.rules;
+        batch.hear(
+            rules,
+            sent,
+            reply,
+            &mut aftermath,
+            |entry, goes_on, after| {
+                let orphans = after.orphans.drain(..);
+                let taken = reply.micros();
+                refunds.extend(orphans.map(|units| Refund::exact(&entry, units, rules, taken)));
+                if goes_on {
+                    again.push(entry);
+                }
+            },
+        );
+        aftermath.wake();
+        again.into_iter().for_each(|entry| lane.push(entry));
+        lane.give_back(refunds);
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        self.land();
+        let Self { lane, batch, .. } = self;
+        let (mut aftermath, mut again) = (Aftermath::default(), Vec::new());
+        batch.fail(error, &mut aftermath, |entry, goes_on| {
+            if goes_on {
+                again.push(entry);
+            }
+        });
+        aftermath.wake();
+        again.into_iter().for_each(|entry| lane.push(entry));
+    }
+}
+
+impl Drop for Flight {
+    /// Where the flight is not over the runtime goes down, and nobody will ask any more.
+    fn drop(&mut self) {
+        if self.state == State::Over {
+            return;
+        }
+        let was_boarding = self.state == State::Boarding;
+        let entries = self.lane.departures().go_down(was_boarding);
+        let mut aftermath = Aftermath::default();
+        let asked = self.batch.unask().into_iter();
+        for entry in asked.chain(entries) {
+            entry
+                .line()
+                .abandon(&StoreError::Unavailable, &mut aftermath);
+        }
+        aftermath.wake();
+    }
+}
+
+impl Aftermath {
+    fn wake(self) {
+        for waker in self.wakers {
+            waker.wake();
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How often a question may name a step that is not the present one, if the callers have the time.
+/// On a busy machine questions are late by more than a step, by another while each time, and where
+/// steps are as short as that many guesses in a row may be wrong.
+const GUESSES: usize = 1000;

@@ -1,0 +1,209 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use resilience_core::{
+    Http, KeyExtractor, Outcome, Reason, Rejected, Settle,
+    gate::{self, Entry, Waiting},
+    rate_limit::{Charge, Cost, Everybody, MissingKey, OneUnit, Priced},
+    respond,
+};
+
+use super::{
+    ask::{Ask, Receipt, Standing, Told},
+    limiter::RateLimiter,
+    shared::Shared,
+};
+use crate::StoreKey;
+
+/// Puts a [`RateLimiter`] in front of a service. Every service it makes shares the limiter.
+pub type Layer<E, C, N = OneUnit> = gate::Layer<Gate<E, N>, C, Waiting>;
+
+/// A service behind a [`RateLimiter`].
+pub type Service<S, E, C, N = OneUnit> = gate::Service<S, Gate<E, N>, C, Waiting>;
+
+impl RateLimiter {
+    /// A layer for HTTP and gRPC: all requests share the limiter.
+    ///
+    /// Answers carry the `RateLimit-Policy` and `RateLimit` fields, also when they were allowed.
+    #[must_use]
+    pub fn layer(&self) -> Layer<Everybody, Http> {
+        self.layer_by(Everybody)
+    }
+
+    /// A layer for HTTP and gRPC that limits each key that `extractor` finds.
+    ///
+    /// Answers carry the `RateLimit-Policy` and `RateLimit` fields, also when they were allowed.
+    #[must_use]
+    pub fn layer_by<E>(&self, extractor: E) -> Layer<E, Http> {
+        self.layer_with(extractor, Http::default())
+    }
+
+    /// A layer for any service: `extractor` finds the key ([`Everybody`] where there are none),
+    /// `classifier` says what became of a call.
+    #[must_use]
+    pub fn layer_with<E, C>(&self, extractor: E, classifier: C) -> Layer<E, C> {
+        let gate = Gate {
+            limiter: self.clone(),
+            extractor,
+            cost: OneUnit,
+        };
+        gate::Layer::new(gate, classifier)
+    }
+}
+
+/// A [`RateLimiter`] that knows whose a request is and what it costs.
+#[derive(Clone)]
+pub struct Gate<E, N = OneUnit> {
+    limiter: RateLimiter,
+    extractor: E,
+    cost: N,
+}
+
+impl<E, C> Priced for Gate<E, C> {
+    type At<N> = Gate<E, N>;
+
+    fn at<N>(self, cost: N) -> Gate<E, N> {
+        let Self {
+            limiter, extractor, ..
+        } = self;
+        Gate {
+            limiter,
+            extractor,
+            cost,
+        }
+    }
+}
+
+/// By hand, since closures are not `Debug`.
+impl<E, N> fmt::Debug for Gate<E, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("limiter", &self.limiter)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Req, E, N> gate::Gate<Req> for Gate<E, N>
+where
+    E: KeyExtractor<Req> + Clone,
+    E::Key: StoreKey,
+    N: Cost<Req> + Clone,
+{
+    type Permit = Permit;
+    type Wait = Wait;
+
+    fn enter(&self, request: &Req) -> Entry<Permit, Wait> {
+        let shared = &self.limiter.0;
+        let cost = self.cost.cost(request);
+        let ask = match self.extractor.key(request) {
+            Some(key) => shared.ask(&key, cost),
+            None => match shared.missing_key {
+                MissingKey::Shared => shared.ask(&(), cost),
+                MissingKey::Refuse => return Entry::Refused(shared.refuse(Reason::MissingKey)),
+                MissingKey::Admit => {
+                    return Entry::Admitted(Permit {
+                        shared: Arc::clone(shared),
+                        standing: None,
+                        receipt: None,
+                    });
+                }
+            },
+        };
+        let wait = Wait {
+            shared: Arc::clone(shared),
+            ask,
+        };
+        match wait {
+            Wait {
+                ask: Ask::Told(Some(told)),
+                shared,
+            } => match admit(shared, told) {
+                Ok(permit) => Entry::Admitted(permit),
+                Err(rejected) => Entry::Refused(rejected),
+            },
+            wait => Entry::Wait(wait),
+        }
+    }
+}
+
+/// An admitted call: knows what it took and where its quota stands.
+///
+/// Dropped, it keeps what it took, since the work of a call whose future was dropped may have been
+/// done.
+pub struct Permit {
+    shared: Arc<Shared>,
+    standing: Option<Standing>,
+    receipt: Option<Receipt>,
+}
+
+impl Settle for Permit {
+    fn settle(self, outcome: Outcome) {
+        let charged = match outcome {
+            Outcome::NotCalled | Outcome::Ignored => false,
+            Outcome::Success | Outcome::Overload { .. } => self.shared.charge == Charge::Every,
+            // Failed, canceled, or whatever else there may be one day.
+            _ => true,
+        };
+        if let Some(receipt) = self.receipt
+            && !charged
+        {
+            self.shared.give_back(&receipt);
+        }
+    }
+
+    /// Tells where the quota stood after the call was admitted, as far as the server said so.
+    fn annotate(&self, headers: &mut http::HeaderMap) {
+        if let Some(standing) = &self.standing {
+            let Standing {
+                name,
+                status,
+                next_back,
+            } = standing;
+            respond::append_quota(headers, name, status, *next_back);
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("standing", &self.standing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call that waits for a decision. Dropped, it takes nothing.
+#[must_use = "futures do nothing unless polled"]
+pub struct Wait {
+    shared: Arc<Shared>,
+    ask: Ask,
+}
+
+impl Future for Wait {
+    type Output = Result<Permit, Rejected>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let told = ready!(Pin::new(&mut self.ask).poll(context));
+        Poll::Ready(admit(Arc::clone(&self.shared), told))
+    }
+}
+
+/// By hand, since keys are nobody's business.
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait").finish_non_exhaustive()
+    }
+}
+
+fn admit(shared: Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
+    told.decision.outcome.map(|_| Permit {
+        shared,
+        standing: told.standing,
+        receipt: told.receipt,
+    })
+}

@@ -1,0 +1,287 @@
+//! A limiter as its clones share it.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex},
+};
+
+use resilience_core::{
+    Event, InvalidPolicy, Reason, Rejected,
+    rate_limit::{Charge, MissingKey, Mode, Policy},
+};
+
+use super::{
+    ask::{Ask, Place, Receipt, Standing, Told},
+    decision::{Decision, Source},
+    fallback::{Fallback, Share},
+    grant::Verdict,
+    lane::Lane,
+    line::{Answer, Entered, Line},
+    options::Options,
+    refund::Refund,
+    register,
+    rules::{Kind, Rule, rules},
+    server_clock::since_1970,
+    table::{Entry, Table},
+};
+use crate::{RedisStore, StoreError, StoreKey, key};
+
+pub(super) struct Shared {
+    pub(super) name: &'static str,
+    pub(super) store: RedisStore,
+    /// What all keys of this policy begin with, the name included.
+    pub(super) key_start: String,
+    pub(super) table: Table,
+    pub(super) charge: Charge,
+    pub(super) missing_key: MissingKey,
+    fallback: Fallback,
+    pub(super) lane: Arc<Lane>,
+    pub(super) share: Arc<Share>,
+    /// Taken by whoever changes the rules.
+    changing: Mutex<()>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        policy: &Policy,
+        store: &RedisStore,
+        options: &Options,
+    ) -> Result<Self, InvalidPolicy> {
+        let terms = policy.terms()?;
+        if terms.mode != Mode::Enforce {
+            return Err(InvalidPolicy::new("mode", "is not supported by this store"));
+        }
+        let rules = rules(&terms)?;
+        let connection = store.connection().clone();
+        let prefix = connection.settings().key_prefix().to_owned();
+        let share = Arc::new(Share::new(policy, &options.environment)?);
+        let nodes = key::start(&prefix, NODES, policy.name())? + "}";
+        register::keep(store, nodes, &share, &options.environment);
+        Ok(Self {
+            name: policy.name(),
+            store: store.clone(),
+            key_start: key::start(&prefix, KIND, policy.name())?,
+            table: Table::new(terms.capacity),
+            charge: terms.charge,
+            missing_key: terms.missing_key,
+            fallback: options.fallback,
+            lane: Arc::new(Lane::new(
+                connection,
+                store.runtime().clone(),
+                rules.into(),
+                options.environment.clone(),
+            )),
+            share,
+            changing: Mutex::new(()),
+        })
+    }
+
+    pub(super) fn ask<K: StoreKey + ?Sized>(self: &Arc<Self>, key: &K, cost: u64) -> Ask {
+        if let Some(refused) = self.never_fits(cost) {
+            return Ask::Told(Some(refused.into()));
+        }
+        let now = self.lane.now();
+        let (entry, entered) = PARTS.with_borrow_mut(|parts| {
+            parts.clear();
+            key::push_parts(parts, key);
+            let make = || {
+                let name = format!("{}{parts}}}", self.key_start).into();
+                (name, Line::new(self.lane.rules()))
+            };
+            let enter = |entry: &Arc<Entry>| {
+                let entered = entry.line().enter(cost, now);
+                let denied = matches!(entered, Entered::Denied(_));
+                ((!denied).then(|| Arc::clone(entry)), entered)
+            };
+            self.table.with(parts.as_bytes(), now, make, enter)
+        });
+        let place = match entered {
+            Entered::Denied(verdict) => {
+                let decision = self.decision(&verdict, Source::DeniedLocally, None);
+                return Ask::Told(Some(decision.into()));
+            }
+            Entered::Waits(place) | Entered::First(place) => place,
+        };
+        let Some(entry) = entry else {
+            return Ask::Told(None);
+        };
+        if let Entered::First(_) = entered {
+            self.lane.push(Arc::clone(&entry));
+        }
+        Ask::Waits(Place::new(Arc::clone(self), entry, cost, place))
+    }
+
+    fn never_fits(&self, cost: u64) -> Option<Decision> {
+        let rules = self.lane.rules();
+        let rule = rules.iter().find(|rule| cost > rule.burst())?;
+        let rejected = Rejected::new(Reason::CostExceedsQuota, rule.name);
+        Some(self.refused(rejected, Source::DeniedLocally))
+    }
+
+    fn refused(&self, rejected: Rejected, source: Source) -> Decision {
+        self.lane.environment().emit(&Event::Rejected(&rejected));
+        Decision {
+            outcome: Err(rejected),
+            source,
+            time: None,
+            error: None,
+        }
+    }
+
+    fn decision(&self, verdict: &Verdict, source: Source, micros: Option<u64>) -> Decision {
+        let rule = &self.lane.rules()[verdict.rule];
+        let status = rule.status(verdict.remaining);
+        let decision = if verdict.is_grant() {
+            Decision {
+                outcome: Ok(status),
+                source,
+                time: None,
+                error: None,
+            }
+        } else {
+            let rejected = Rejected::new(Reason::RateLimited, rule.name);
+            let rejected = rejected.with_retry_after(verdict.wait).with_quota(status);
+            self.refused(rejected, source)
+        };
+        Decision {
+            time: micros.map(since_1970),
+            ..decision
+        }
+    }
+
+    pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
+        let share = &self.share;
+        let (verdict, taken) = match answer {
+            Answer::Decided(verdict, taken) => (verdict, taken),
+            Answer::Failed(error) => {
+                // One spoilt key is no outage.
+                if error != StoreError::ForeignValue {
+                    share.lost();
+                }
+                return self.undecided(entry, cost, error).into();
+            }
+        };
+        let now = self.lane.now();
+        share.found(now, self.longest_window());
+        let decision = self.decision(&verdict, Source::Redis, Some(taken));
+        let Ok(status) = &decision.outcome else {
+            return decision.into();
+        };
+        let receipt = Receipt {
+            entry: Arc::clone(entry),
+            units: cost,
+            taken,
+        };
+        // What this process allowed on its own is not in the server's counts: no burst on return.
+        if cost > 0
+            && self.fallback == Fallback::LocalShare
+            && self.share.holds(now)
+            && let Err(rejected) = self.share.take(entry.name(), cost, None)
+        {
+            self.give_back(&receipt);
+            return self.refused(rejected, Source::Degraded).into();
+        }
+        let standing = Standing {
+            name: self.lane.rules()[verdict.rule].name,
+            status: *status,
+            next_back: verdict.next_back,
+        };
+        Told {
+            decision,
+            standing: Some(standing),
+            receipt: (cost > 0).then_some(receipt),
+        }
+    }
+
+    /// The decision of this process, where the server gives none.
+    fn undecided(&self, entry: &Entry, cost: u64, error: StoreError) -> Decision {
+        let rule = &self.lane.rules()[0];
+        let outcome = match self.fallback {
+            Fallback::Allow => Ok(rule.status(rule.limit())),
+            Fallback::Deny => Err(Rejected::new(Reason::StoreUnavailable, self.name)),
+            Fallback::LocalShare => {
+                let share = &self.share;
+                let known = entry.line().last_word(share.outages());
+                share.take(entry.name(), cost, known)
+            }
+        };
+        if let Err(rejected) = &outcome {
+            self.lane.environment().emit(&Event::Rejected(rejected));
+        }
+        Decision {
+            outcome,
+            source: Source::Degraded,
+            time: None,
+            error: Some(error),
+        }
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn give_back(&self, receipt: &Receipt) {
+        let rules = self.lane.rules();
+        let refund = Refund::exact(&receipt.entry, receipt.units, rules, receipt.taken);
+        self.lane.give_back([refund]);
+    }
+
+    pub(super) fn refuse(&self, reason: Reason) -> Rejected {
+        let rejected = Rejected::new(reason, self.name);
+        self.lane.environment().emit(&Event::Rejected(&rejected));
+        rejected
+    }
+
+    /// How long what was taken counts at most, in nanoseconds.
+    fn longest_window(&self) -> u64 {
+        let rules = self.lane.rules().iter();
+        let longest = rules.map(|rule| rule.status(0).window).max();
+        let longest = longest.unwrap_or_default().as_nanos() / 10 * 11;
+        u64::try_from(longest).unwrap_or(u64::MAX - 1)
+    }
+
+    /// What all keys of `key` on the server begin with, the hash tag included.
+    pub(super) fn name_of<K: StoreKey + ?Sized>(&self, key: &K) -> String {
+        let mut name = self.key_start.clone();
+        key::push_parts(&mut name, key);
+        name.push('}');
+        name
+    }
+
+    /// What is known of `key` is so no more.
+    pub(super) fn doubt<K: StoreKey + ?Sized>(&self, key: &K) {
+        let mut parts = String::new();
+        key::push_parts(&mut parts, key);
+        if let Some(entry) = self.table.get(parts.as_bytes()) {
+            entry.line().doubt();
+        }
+    }
+
+    pub(super) fn reconfigure(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
+        let fixed = |field| InvalidPolicy::new(field, "cannot change while in use");
+        let terms = policy.terms()?;
+        let new = rules(&terms)?;
+        if policy.name() != self.name {
+            return Err(fixed("name"));
+        }
+        let kinds = |rules: &[Rule]| -> Vec<Kind> { rules.iter().map(|rule| rule.kind).collect() };
+        let old = self.lane.rules();
+        if kinds(old) != kinds(&new) {
+            return Err(fixed("quotas"));
+        }
+        let _changing = self.changing.lock();
+        self.share.follow(policy)?;
+        for (old, new) in old.iter().zip(&new) {
+            old.follow(new);
+        }
+        self.table.for_each(|entry| entry.line().doubt());
+        Ok(())
+    }
+}
+
+thread_local! {
+    /// Where keys are written to be looked up, so that a known one allocates nothing.
+    static PARTS: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// What stands in a key after the prefix, for a rate limit.
+const KIND: &str = "rl";
+/// What stands there for the processes that have the limiter.
+const NODES: &str = "nodes";

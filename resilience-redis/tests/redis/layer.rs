@@ -1,0 +1,285 @@
+//! Limits behind Tower, in memory and in Redis.
+
+use std::{convert::Infallible, time::Duration};
+
+use http_body_util::BodyExt as _;
+use resilience_core::{
+    Reason, Rejected, Respond, Results,
+    rate_limit::{Charge, MissingKey, RateLimiter},
+};
+use resilience_redis::rate_limit::{self, Algorithm, Fallback, Options, Policy, Quota};
+use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
+
+use crate::support::{RedisServer, eventually};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+type Request = http::Request<String>;
+
+fn request(body: &str) -> Request {
+    http::Request::new(body.to_owned())
+}
+
+/// Whose a request is; nobody's where it is empty.
+fn user(request: &Request) -> Option<String> {
+    Some(request.body().clone()).filter(|user| !user.is_empty())
+}
+
+/// Answers with what the user ordered; knows nothing of a user without a soup.
+async fn kitchen(request: Request) -> Result<http::Response<String>, Infallible> {
+    let mut answer = http::Response::new(request.into_body());
+    if answer.body() == "nobody" {
+        *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    Ok(answer)
+}
+
+/// The status of an answer and what its fields say of quotas.
+fn told<B>(answer: &http::Response<B>) -> (u16, Option<&str>, Option<&str>) {
+    let field = |name| answer.headers().get(name)?.to_str().ok();
+    let status = answer.status().as_u16();
+    (status, field("ratelimit-policy"), field("ratelimit"))
+}
+
+/// What is asked without Tower, of one key.
+trait Ask {
+    /// Units that are left after `cost` were taken.
+    async fn left(&self, cost: u64) -> Result<u64, Reason>;
+
+    async fn back(&self, cost: u64);
+
+    fn change(&self, policy: Policy);
+}
+
+impl Ask for RateLimiter<String> {
+    async fn left(&self, cost: u64) -> Result<u64, Reason> {
+        let taken = self.try_take_n("alice", cost);
+        taken.map(|it| it.remaining).map_err(|it| it.reason())
+    }
+
+    async fn back(&self, cost: u64) {
+        self.refund("alice", cost);
+    }
+
+    fn change(&self, policy: Policy) {
+        self.reconfigure(policy).expect("limits can change");
+    }
+}
+
+impl Ask for rate_limit::RateLimiter {
+    async fn left(&self, cost: u64) -> Result<u64, Reason> {
+        let taken = self.try_take_n("alice", cost).await;
+        taken.map(|it| it.remaining).map_err(|it| it.reason())
+    }
+
+    async fn back(&self, cost: u64) {
+        self.refund("alice", cost).await.expect("redis is up");
+    }
+
+    fn change(&self, policy: Policy) {
+        self.reconfigure(&policy).expect("limits can change");
+    }
+}
+
+/// Each test twice: where the limit is made is all that differs.
+macro_rules! alike {
+    ($($(#[$about:meta])* async fn $name:ident($limiter:ident: $policy:expr) $body:block)*) => {
+        mod in_memory {
+            use super::*;
+
+            $($(#[$about])*
+            #[tokio::test]
+            async fn $name() {
+                let $limiter = RateLimiter::<String>::new($policy).expect("a valid policy");
+                $body
+            })*
+        }
+
+        mod in_redis {
+            use super::*;
+
+            $($(#[$about])*
+            #[tokio::test]
+            async fn $name() {
+                let server = RedisServer::start().await;
+                let store = server.store().await;
+                let $limiter = store.rate_limiter(&$policy).expect("a valid policy");
+                $body
+            })*
+        }
+    };
+}
+
+alike! {
+    async fn each_key_has_its_quota_and_answers_tell_where_it_stands(
+        limiter: Policy::new("soup", Quota::new(2, MINUTE))
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        for (user, status, left) in [
+            ("alice", 200, r#""soup";r=1;t="#),
+            ("alice", 200, r#""soup";r=0;t="#),
+            ("alice", 429, r#""soup";r=0;t="#),
+            ("bob", 200, r#""soup";r=1;t="#),
+        ] {
+            let answer = service.clone().oneshot(request(user)).await.expect("an answer");
+            let (code, policy, stands) = told(&answer);
+            assert_eq!((code, policy), (status, Some(r#""soup";q=2;w=60"#)), "{user}");
+            assert!(stands.is_some_and(|stands| stands.starts_with(left)), "{stands:?}");
+            assert_eq!(answer.headers().contains_key("retry-after"), status == 429);
+        }
+    }
+
+    async fn all_services_of_all_layers_share_the_limit(
+        limiter: Policy::new("soup", Quota::new(3, MINUTE))
+    ) {
+        let mut served = 0;
+        for _ in 0..3 {
+            for layer in [limiter.layer_by(user), limiter.layer_by(user)] {
+                let service = Respond::with((layer,)).layer(service_fn(kitchen));
+                let answer = service.oneshot(request("alice")).await.expect("an answer");
+                served += u32::from(answer.status() == 200);
+            }
+        }
+        assert_eq!(served, 3);
+    }
+
+    async fn a_request_costs_what_it_is_said_to_cost(
+        limiter: Policy::new("soup", Quota::new(5, MINUTE))
+    ) {
+        let cost = |request: &Request| request.body().len() as u64;
+        let everyone = |_: &Request| Some("everyone".to_owned());
+        let layer = limiter.layer_by(everyone).cost(cost);
+        let service = Respond::with((layer,)).layer(service_fn(kitchen));
+        let mut statuses = Vec::new();
+        for body in ["a", "aaa", "aa", "a", "", "aaaaaa"] {
+            let answer = service.clone().oneshot(request(body)).await.expect("an answer");
+            statuses.push((answer.status().as_u16(), answer.headers().contains_key("retry-after")));
+        }
+        let (served, later, never) = ((200, false), (429, true), (429, false));
+        assert_eq!(statuses, [served, served, later, served, served, never]);
+    }
+
+    async fn of_several_quotas_all_are_taken_from_or_none(
+        limiter: Policy::new("soup", Quota::new(2, MINUTE))
+            .and(Quota::new(3, 60 * MINUTE).named("hour").algorithm(Algorithm::SlidingLog))
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        let mut last = None;
+        for (status, policy) in [(200, "soup"), (200, "soup"), (429, "soup"), (429, "soup")] {
+            let answer = service.clone().oneshot(request("alice")).await.expect("an answer");
+            let (code, _, stands) = told(&answer);
+            let named = stands.is_some_and(|it| it.starts_with(&format!("\"{policy}\"")));
+            assert!(code == status && named, "{code} {stands:?}");
+            last = Some(answer);
+        }
+        assert!(last.is_some_and(|answer| answer.headers().contains_key("retry-after")));
+    }
+
+    async fn a_call_that_was_never_made_costs_nothing(
+        limiter: Policy::new("soup", Quota::new(1, MINUTE))
+    ) {
+        let refuses = service_fn(async |_: Request| {
+            let full = Rejected::new(Reason::ConcurrencyLimited, "further in");
+            Err::<(), BoxError>(full.into())
+        });
+        let service = limiter.layer_with(user, Results).layer(refuses);
+        for _ in 0..5 {
+            // Where the counts are elsewhere, units are on their way back for a moment.
+            eventually(async || {
+                let answer = service.clone().oneshot(request("alice")).await;
+                let error = answer.expect_err("somebody refuses");
+                let rejected = error.downcast_ref::<Rejected>().expect("one of ours");
+                (rejected.reason() == Reason::ConcurrencyLimited).then_some(())
+            })
+            .await;
+        }
+    }
+
+    async fn where_failures_are_charged_a_success_costs_nothing(
+        limiter: Policy::new("soup", Quota::new(1, MINUTE)).charge(Charge::Failures)
+    ) {
+        let everyone = |_: &Request| Some("everyone".to_owned());
+        let service = Respond::with((limiter.layer_by(everyone),)).layer(service_fn(kitchen));
+        let status = async |body: &str| {
+            let answer = service.clone().oneshot(request(body)).await;
+            let answer = answer.expect("an answer");
+            let status = answer.status().as_u16();
+            // The units come back when the body was seen to its end.
+            let _ = answer.into_body().collect().await;
+            status
+        };
+        for _ in 0..5 {
+            eventually(async || (status("alice").await == 200).then_some(())).await;
+        }
+        eventually(async || (status("nobody").await == 500).then_some(())).await;
+        assert_eq!(status("alice").await, 429);
+    }
+
+    async fn requests_of_nobody_share_a_quota(
+        limiter: Policy::new("soup", Quota::new(1, MINUTE))
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        for (user, status) in [("", 200), ("", 429), ("alice", 200)] {
+            let answer = service.clone().oneshot(request(user)).await.expect("an answer");
+            assert_eq!(answer.status(), status);
+        }
+    }
+
+    async fn requests_of_nobody_are_refused_where_the_policy_says_so(
+        limiter: Policy::new("soup", Quota::new(1, MINUTE)).missing_key(MissingKey::Refuse)
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        for (user, status) in [("", 400), ("alice", 200)] {
+            let answer = service.clone().oneshot(request(user)).await.expect("an answer");
+            assert_eq!(answer.status(), status);
+        }
+    }
+
+    async fn requests_of_nobody_meet_no_quota_where_the_policy_says_so(
+        limiter: Policy::new("soup", Quota::new(1, MINUTE)).missing_key(MissingKey::Admit)
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        for (user, status) in [("", 200), ("", 200), ("alice", 200), ("alice", 429)] {
+            let answer = service.clone().oneshot(request(user)).await.expect("an answer");
+            assert_eq!(answer.status(), status);
+        }
+    }
+
+    async fn looks_cost_nothing_and_refunds_give_back(
+        limiter: Policy::new("soup", Quota::new(5, MINUTE))
+    ) {
+        assert_eq!(limiter.left(0).await, Ok(5));
+        assert_eq!(limiter.left(4).await, Ok(1));
+        assert_eq!(limiter.left(2).await, Err(Reason::RateLimited));
+        assert_eq!(limiter.left(6).await, Err(Reason::CostExceedsQuota));
+        limiter.back(3).await;
+        assert_eq!(limiter.left(4).await, Ok(0));
+        limiter.back(100).await;
+        assert_eq!(limiter.left(0).await, Ok(5));
+    }
+
+    async fn limits_change_while_calls_go_on(
+        limiter: Policy::new("soup", Quota::new(2, MINUTE))
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        for (limit, status) in [(2, 200), (2, 200), (2, 429), (3, 200), (3, 429), (1, 429)] {
+            limiter.change(Policy::new("soup", Quota::new(limit, MINUTE)));
+            let answer = service.clone().oneshot(request("alice")).await.expect("an answer");
+            assert_eq!(answer.status(), status, "{limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_answered_with_503_and_never_as_a_used_up_quota() {
+    let mut server = RedisServer::start().await;
+    let policy = Policy::new("soup", Quota::new(2, MINUTE));
+    let deny = Options::new().fallback(Fallback::Deny);
+    let limiter = server.store().await.rate_limiter_with(&policy, &deny);
+    let limiter = limiter.expect("a valid policy");
+    server.kill();
+    let service = Respond::with((limiter.layer(),)).layer(service_fn(kitchen));
+    let answer = service.oneshot(request("alice")).await.expect("an answer");
+    assert_eq!(told(&answer), (503, None, None));
+    assert!(answer.headers().contains_key("retry-after"));
+}
