@@ -9,6 +9,7 @@ pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod client_ip;
 pub mod http_answer;
+pub mod http_cache;
 pub mod rate_limit;
 
 mod bytes;
@@ -24,5 +25,6 @@ pub const TARGETS: &[Target] = &[
     ("circuit_breaker", circuit_breaker::run),
     ("client_ip", client_ip::run),
     ("http_answer", http_answer::run),
+    ("http_cache", http_cache::run),
     ("rate_limit", rate_limit::run),
 ];

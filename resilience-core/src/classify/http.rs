@@ -95,7 +95,7 @@ impl Protocol {
             // Ends in trailers, whatever its length.
             (Self::Grpc, _) => None,
             (_, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Some(0),
-            _ => digits(response.headers().get(CONTENT_LENGTH)?),
+            _ => digits(response.headers().get(CONTENT_LENGTH)?.as_bytes()),
         }
     }
 
@@ -169,7 +169,7 @@ fn grpc_outcome(headers: &HeaderMap) -> Option<Outcome> {
 /// `Date` of the same answer so that no wall clock of ours takes part.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?;
-    if let Some(seconds) = digits(value) {
+    if let Some(seconds) = digits(value.as_bytes()) {
         return Some(Duration::from_secs(seconds));
     }
     let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
@@ -181,12 +181,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// `grpc-retry-pushback-ms` (gRFC A6): milliseconds; negative or unreadable says nothing here.
 fn pushback(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-retry-pushback-ms")?;
-    digits(value).map(Duration::from_millis)
+    digits(value.as_bytes()).map(Duration::from_millis)
 }
 
 /// A number written in digits alone, at most `u64::MAX`.
-fn digits(value: &HeaderValue) -> Option<u64> {
-    let bytes = value.as_bytes().trim_ascii();
+pub(crate) fn digits(value: &[u8]) -> Option<u64> {
+    let bytes = value.trim_ascii();
     if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
         return None;
     }

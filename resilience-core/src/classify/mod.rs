@@ -6,6 +6,8 @@ mod body;
 mod http;
 
 #[cfg(feature = "http")]
+pub(crate) use self::http::digits;
+#[cfg(feature = "http")]
 pub use self::{body::WatchedBody, http::Http};
 
 use std::mem;

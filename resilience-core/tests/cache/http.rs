@@ -1,5 +1,7 @@
 //! Whole answers: shared where they are everybody's, and nowhere else.
 
+use std::future::pending;
+
 use ::http::{
     HeaderName, Request, Response, StatusCode,
     header::{
@@ -11,7 +13,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use resilience_core::{
-    Rejected,
+    BoxError, Rejected,
     cache::http::{CacheBody, HttpCache, Layer, Tags},
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -101,6 +103,13 @@ fn ok(fields: Fields, number: u64) -> Response<Body> {
     response
 }
 
+/// A service that is down.
+fn fails(_: Request<Body>, _: u64) -> Response<Body> {
+    let mut response = Response::new(Body::from("down"));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response
+}
+
 fn site() -> Site {
     Site::new(policy())
 }
@@ -169,16 +178,36 @@ async fn an_answer_that_came_with_an_age_has_that_much_less_to_live() {
     assert_eq!(site.send(get("/menu"), fields).await.body(), "2");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_says_nothing_of_its_life_has_had_some_of_the_policys_elsewhere() {
+    for (fields, left) in [
+        (&[(AGE, "8")] as Fields, 2),
+        (&[(AGE, "0"), (AGE, " 7 ")], 3),
+    ] {
+        let site = site();
+        site.send(get("/menu"), fields).await;
+        advance(left * SECOND - MILLISECOND).await;
+        assert_eq!(site.send(get("/menu"), fields).await.body(), "1");
+        advance(MILLISECOND).await;
+        assert_eq!(site.send(get("/menu"), fields).await.body(), "2");
+    }
+}
+
 /// Answers that are never stored, whatever is asked.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_for_everybody_is_not_stored() {
-    let cases: [Fields; 13] = [
+    let cases: [Fields; 18] = [
         &[(CACHE_CONTROL, "no-store")],
         &[(CACHE_CONTROL, "no-cache")],
         &[(CACHE_CONTROL, "private")],
         &[(CACHE_CONTROL, "private=\"x\", max-age=60")],
         &[(CACHE_CONTROL, "max-age=0")],
         &[(CACHE_CONTROL, "max-age=what")],
+        &[(CACHE_CONTROL, "max-age=60, extension=\"a\\\", private")],
+        &[(CACHE_CONTROL, "max-age=60, extension=\"a, no-store")],
+        &[(AGE, "10")],
+        &[(AGE, "+1")],
+        &[(AGE, "99999999999999999999")],
         &[
             (SET_COOKIE, "session=1"),
             (CACHE_CONTROL, "public, max-age=60"),
@@ -511,11 +540,6 @@ async fn a_stale_answer_is_served_while_the_service_fails() {
     let fields: Fields = &[(CACHE_CONTROL, "max-age=5, stale-if-error=60")];
     site.send(get("/menu"), fields).await;
     advance(6 * SECOND).await;
-    let fails = |_, _| {
-        let mut response = Response::new(Body::from("down"));
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
-        response
-    };
     let stale = site.send_to(get("/menu"), fails).await;
     assert_eq!(
         (stale.status(), &**stale.body()),
@@ -532,15 +556,29 @@ async fn a_stale_answer_is_served_while_the_service_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn must_revalidate_goes_before_a_policy_that_serves_what_is_stale() {
+async fn must_revalidate_goes_before_whatever_lets_a_stale_answer_be_served() {
     let policy = policy()
         .stale_if_error(60 * SECOND)
         .stale_while_revalidate(60 * SECOND);
-    let site = Site::new(policy);
-    let fields: Fields = &[(CACHE_CONTROL, "max-age=5, must-revalidate")];
-    site.send(get("/menu"), fields).await;
-    advance(5 * SECOND).await;
-    assert_eq!(site.send(get("/menu"), fields).await.body(), "2");
+    for fields in [
+        &[(CACHE_CONTROL, "max-age=5, must-revalidate")] as Fields,
+        &[(
+            CACHE_CONTROL,
+            "max-age=5, must-revalidate, stale-while-revalidate=60",
+        )],
+        &[(
+            CACHE_CONTROL,
+            "max-age=5, stale-if-error=60, proxy-revalidate",
+        )],
+    ] {
+        let site = Site::new(policy);
+        site.send(get("/menu"), fields).await;
+        advance(5 * SECOND).await;
+        assert_eq!(site.send(get("/menu"), fields).await.body(), "2");
+        advance(5 * SECOND).await;
+        let failed = site.send_to(get("/menu"), fails).await;
+        assert_eq!(failed.status(), StatusCode::BAD_GATEWAY);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -651,6 +689,41 @@ async fn a_successful_write_voids_what_is_stored_of_its_address() {
     site.pages.invalidate_tag("example.com/dishes/7?x=1");
     let fresh = site.send(with("/dishes/7?x=1", host), &[]).await;
     assert_eq!(fresh.body(), "5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_which_nobody_knows_how_it_ended_voids_what_is_stored() {
+    let host: Fields = &[(::http::header::HOST, "example.com")];
+    let read = || with("/dishes/7", host);
+    let write = || {
+        let mut request = read();
+        *request.method_mut() = ::http::Method::PUT;
+        request
+    };
+    let site = site();
+    site.send(read(), &[]).await;
+
+    let hangs = service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Rejected>>());
+    let mut hung = tokio_test::task::spawn(site.layer.layer(hangs).oneshot(write()));
+    assert!(hung.poll().is_pending());
+    drop(hung);
+    assert_eq!(site.send(read(), &[]).await.body(), "2");
+
+    let breaks = async |_: Request<Body>| Err::<Response<Body>, BoxError>("cut off".into());
+    let broken = site.layer.layer(service_fn(breaks)).oneshot(write()).await;
+    assert!(broken.is_err());
+    assert_eq!(site.send(read(), &[]).await.body(), "3");
+
+    let refuses = async |_: Request<Body>| {
+        Err::<Response<Body>, _>(Rejected::new(Reason::ConcurrencyLimited, "places"))
+    };
+    let refused = site.layer.layer(service_fn(refuses)).oneshot(write()).await;
+    assert!(refused.is_err());
+    assert_eq!(
+        site.send(read(), &[]).await.body(),
+        "3",
+        "it was not called"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -776,12 +849,7 @@ async fn what_is_known_of_a_long_key_weighs_what_the_key_does() {
     site.send(get(&path), &[(CACHE_CONTROL, "private")]).await;
     let private = site.pages.snapshot().weight;
     assert!(private >= 5, "{private}");
-    let failing = |_, _| {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
-        response
-    };
-    site.send_to(get(&format!("{path}y")), failing).await;
+    site.send_to(get(&format!("{path}y")), fails).await;
     let failed = site.pages.snapshot().weight - private;
     assert!(failed >= 5, "{failed}");
 }

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
 
+use crate::classify::digits;
+
 /// What `Cache-Control` says (RFC 9111, 5.2; RFC 5861), as far as a shared cache has to listen.
 ///
 /// Whatever cannot be read is read as the more careful: a number that is none is 0, of two
@@ -11,8 +13,8 @@ pub(super) struct Directives {
     pub(super) no_store: bool,
     pub(super) no_cache: bool,
     pub(super) private: bool,
-    /// Nothing stale: `must-revalidate`, `proxy-revalidate`, and `s-maxage`, which implies it.
-    pub(super) no_stale: bool,
+    /// Nothing stale, whatever else is said: `must-revalidate`, `proxy-revalidate`.
+    pub(super) must_revalidate: bool,
     pub(super) only_if_cached: bool,
     pub(super) max_age: Option<Duration>,
     pub(super) shared_max_age: Option<Duration>,
@@ -49,13 +51,10 @@ impl Directives {
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache = true,
             b"private" => self.private = true,
-            b"must-revalidate" | b"proxy-revalidate" => self.no_stale = true,
+            b"must-revalidate" | b"proxy-revalidate" => self.must_revalidate = true,
             b"only-if-cached" => self.only_if_cached = true,
             b"max-age" => age(&mut self.max_age),
-            b"s-maxage" => {
-                age(&mut self.shared_max_age);
-                self.no_stale = true;
-            }
+            b"s-maxage" => age(&mut self.shared_max_age),
             b"stale-while-revalidate" => age(&mut self.stale_while_revalidate),
             b"stale-if-error" => age(&mut self.stale_if_error),
             _ => {}
@@ -63,23 +62,38 @@ impl Directives {
     }
 }
 
-/// The members of a list, split at commas that stand outside of quotes.
+/// The members of a list, split at commas that stand outside of quotes; at all of them where a
+/// quote is left open, since nobody knows what it was meant to hide.
 pub(super) fn split(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let items = line.as_bytes().split(move |&byte| {
-        let literal = std::mem::take(&mut escaped);
-        match byte {
-            b'"' if !literal => quoted = !quoted,
-            b'\\' if quoted && !literal => escaped = true,
-            b',' => return !quoted,
-            _ => {}
-        }
-        false
+    let line = line.as_bytes();
+    let mut end = Quotes::default();
+    line.iter().for_each(|byte| end.read(*byte));
+    let mut quotes = Quotes::default();
+    let items = line.split(move |&byte| {
+        quotes.read(byte);
+        byte == b',' && (!quotes.open || end.open)
     });
     items
         .map(<[u8]>::trim_ascii)
         .filter(|item| !item.is_empty())
+}
+
+/// Whether a reader is inside of a quoted string (RFC 9110, 5.6.4).
+#[derive(Debug, Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    fn read(&mut self, byte: u8) {
+        match byte {
+            _ if std::mem::take(&mut self.escaped) => {}
+            b'"' => self.open = !self.open,
+            b'\\' => self.escaped = self.open,
+            _ => {}
+        }
+    }
 }
 
 /// The largest number of seconds (RFC 9111, 1.2.2).
@@ -92,15 +106,7 @@ fn seconds(value: &[u8]) -> Duration {
     let value = quoted
         .and_then(|inner| inner.strip_suffix(b"\""))
         .unwrap_or(value);
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Duration::ZERO;
-    }
-    let seconds = value.iter().fold(0_u64, |number, digit| {
-        number
-            .saturating_mul(10)
-            .saturating_add(u64::from(digit - b'0'))
-    });
-    Duration::from_secs(seconds.min(LONGEST))
+    Duration::from_secs(digits(value).unwrap_or(0).min(LONGEST))
 }
 
 #[cfg(test)]
@@ -150,9 +156,15 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_that_is_left_open_hides_nothing() {
+        for line in [r#"ext="a, no-store"#, r#"ext="a\", no-store"#] {
+            assert!(parse(&[line]).no_store, "{line}");
+        }
+    }
+
+    #[test]
     fn what_shared_caches_are_told_goes_before_what_all_are_told() {
         let read = parse(&["max-age=60, s-maxage=5"]);
         assert_eq!(read.fresh_for(), Some(Duration::from_secs(5)));
-        assert!(read.no_stale);
     }
 }

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{CacheBody, HttpCache, page::tell};
+use super::{CacheBody, page::tell, write::Write};
 use crate::{
     Rejectable, Rejected,
     cache::once::{Boxed, Once},
@@ -41,10 +41,10 @@ where
     Passing {
         #[pin]
         call: Once<S, Request<A>>,
+        name: &'static str,
         why: &'static str,
-        /// What to void where it succeeds.
-        address: Option<String>,
-        cache: HttpCache,
+        /// What it may change.
+        write: Option<Write>,
     },
     Loading(Boxed<Result<Answer<B>, S::Error>>),
 }
@@ -95,18 +95,16 @@ where
             StateProj::Loading(load) => load.as_mut().poll(cx),
             StateProj::Passing {
                 call,
+                name,
                 why,
-                address,
-                cache,
+                write,
             } => {
-                let mut response = ready!(call.poll(cx))?.map(CacheBody::inner);
-                let status = response.status();
-                if let Some(address) = address.take()
-                    && (status.is_success() || status.is_redirection())
-                {
-                    cache.invalidate_tag(&address);
+                let answered = ready!(call.poll(cx));
+                if let Some(write) = write.take() {
+                    write.settle(&answered);
                 }
-                tell(response.headers_mut(), cache.name(), why);
+                let mut response = answered?.map(CacheBody::inner);
+                tell(response.headers_mut(), name, why);
                 Poll::Ready(Ok(response))
             }
         }

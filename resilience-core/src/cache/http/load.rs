@@ -152,7 +152,7 @@ where
     let weight = page.weight(asked.key);
     let loaded = Loaded::new(page)
         .life(
-            terms.ttl(age, policy),
+            Some(terms.ttl(age, policy)),
             terms.stale_while_revalidate,
             terms.stale_if_error,
         )

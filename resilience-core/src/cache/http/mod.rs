@@ -40,15 +40,16 @@
 //! negative time to live at most. Never: `no-store`, `no-cache`, `private` (but for its own
 //! identity), `Set-Cookie`, a `Vary` with a field that is not declared, a part, trailers, gRPC,
 //! event streams, a body of another length than its `Content-Length`. What an answer says of its
-//! life counts from the moment the service was asked. `stale-while-revalidate`, `stale-if-error` and `must-revalidate` go before the
-//! policy. A status of 5xx or 429 is a load that failed: it is never stored, a stale answer is
+//! life counts from the moment the service was asked. `stale-while-revalidate` and
+//! `stale-if-error` go before the policy, and `must-revalidate` before all of them. A status of 5xx or 429 is a load that failed: it is never stored, a stale answer is
 //! served in its place, and those who waited are refused with
 //! [`Reason::LoadFailed`](crate::Reason::LoadFailed). Whoever waited for what turns out to be
 //! somebody's own asks the service himself, and for ten seconds nobody waits for its like.
 //!
 //! Answers weigh their size in KiB. Each has its address as a tag (`example.com/dishes/7?x=1`,
-//! without the scheme), which a successful POST, PUT, PATCH or DELETE of the same address
-//! invalidates; [`Tags`] in the extensions of an answer add others.
+//! without the scheme), which a POST, PUT, PATCH or DELETE of the same address invalidates that
+//! succeeds, or of which nobody hears how it ended; [`Tags`] in the extensions of an answer add
+//! others.
 //!
 //! Every answer says in `Cache-Status` (RFC 9211) what was done; stored ones have their `Age`.
 
@@ -62,6 +63,7 @@ mod request;
 mod response;
 mod rules;
 mod service;
+mod write;
 
 pub use self::{
     body::CacheBody,

@@ -14,7 +14,7 @@ use super::{
     directives::{Directives, split},
     rules::Rules,
 };
-use crate::{cache::Policy, protocol::Protocol};
+use crate::{cache::Policy, classify::digits, protocol::Protocol};
 
 /// What is to be done with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +27,13 @@ pub(super) enum Verdict {
     Shared(Terms),
 }
 
-/// For how long an answer is good; `None` is what the policy says.
+/// For how long an answer is good; what it does not say is as the policy has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
     /// Counted from when it was made.
     fresh_for: Option<Duration>,
     /// Counted from now.
-    at_most: Option<Duration>,
+    at_most: Duration,
     pub(super) stale_while_revalidate: Option<Duration>,
     pub(super) stale_if_error: Option<Duration>,
     /// How old it was when it came.
@@ -62,10 +62,7 @@ pub(super) fn judge(head: &Parts, rules: &Rules, policy: &Policy, identified: bo
         return Verdict::Private;
     }
     let terms = terms(head, &directives, policy);
-    if terms
-        .ttl(terms.age, policy)
-        .is_some_and(|ttl| ttl.is_zero())
-    {
+    if terms.ttl(terms.age, policy).is_zero() {
         return Verdict::Private;
     }
     Verdict::Shared(terms)
@@ -73,41 +70,54 @@ pub(super) fn judge(head: &Parts, rules: &Rules, policy: &Policy, identified: bo
 
 fn terms(head: &Parts, directives: &Directives, policy: &Policy) -> Terms {
     let headers = &head.headers;
-    let age = headers.get(AGE).map_or(Duration::ZERO, |age| {
-        let digits = age.to_str().ok().and_then(|age| age.trim().parse().ok());
-        // Nobody knows how old it is: too old.
-        Duration::from_secs(digits.unwrap_or(u64::MAX))
-    });
-    let missing = matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    let age = age(headers);
+    let fresh_for = directives.fresh_for().or_else(|| expires(headers));
+    let usual = match head.status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => policy.negative_ttl,
+        _ => Duration::MAX,
+    };
     let stale = |said: Option<Duration>| match said {
-        None if directives.no_stale => Some(Duration::ZERO),
+        _ if directives.must_revalidate => Some(Duration::ZERO),
+        // It implies the same (RFC 9111, 5.2.2.10), unless its own words are others.
+        None if directives.shared_max_age.is_some() => Some(Duration::ZERO),
         said => said,
     };
     Terms {
-        fresh_for: directives.fresh_for().or_else(|| expires(headers)),
-        at_most: missing.then_some(policy.negative_ttl),
+        fresh_for,
+        at_most: match fresh_for {
+            Some(_) => usual,
+            // Some of the life that the policy gives it is over.
+            None => usual.min(policy.ttl.saturating_sub(age)),
+        },
         stale_while_revalidate: stale(directives.stale_while_revalidate),
         stale_if_error: stale(directives.stale_if_error),
         age,
     }
 }
 
+/// How old it says that it is: the most of what it says, and too old where that is no number.
+fn age(headers: &HeaderMap) -> Duration {
+    let said = headers.get_all(AGE).iter();
+    let said = said.map(|age| digits(age.as_bytes()).unwrap_or(u64::MAX));
+    Duration::from_secs(said.max().unwrap_or(0))
+}
+
 impl Terms {
     /// For how long it is fresh from now on, at this age (RFC 9111, 4.2.3).
-    pub(super) fn ttl(&self, age: Duration, policy: &Policy) -> Option<Duration> {
+    pub(super) fn ttl(&self, age: Duration, policy: &Policy) -> Duration {
         let said = self.fresh_for.map(|fresh_for| {
             // The policy moves it up by its share of jitter at most, and never past what was said.
             fresh_for.saturating_sub(age).div_f64(1.0 + policy.jitter)
         });
-        said.into_iter().chain(self.at_most).min()
+        said.unwrap_or(Duration::MAX).min(self.at_most)
     }
 }
 
 /// Whether `body` is as long as its head says. To HEAD, that is the length of what GET would get.
 pub(super) fn is_whole(method: &Method, headers: &HeaderMap, body: &Bytes) -> bool {
-    let length = |said: &HeaderValue| said.to_str().ok()?.trim().parse::<usize>().ok();
+    let length = Some(body.len() as u64);
     let mut said = headers.get_all(CONTENT_LENGTH).iter();
-    *method == Method::HEAD || said.all(|said| length(said) == Some(body.len()))
+    *method == Method::HEAD || said.all(|said| digits(said.as_bytes()) == length)
 }
 
 /// `Expires` against the `Date` of the same answer, so that no wall clock of ours takes part;

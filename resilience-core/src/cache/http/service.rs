@@ -18,6 +18,7 @@ use super::{
     page::{tell, tell_source, weight_of_key},
     request::{self, Course, Demand},
     rules::Rules,
+    write::Write,
 };
 use crate::{
     Error, Rejectable, Rejected,
@@ -103,8 +104,8 @@ where
             Course::Serve(demand) => self.serve(request, &key, demand),
             Course::Pass(why) => self.pass(request, why, None),
             Course::Write => {
-                let address = request::address(&request);
-                self.pass(request, "fwd=method", Some(address))
+                let write = Write::new(self.cache.clone(), request::address(&request));
+                self.pass(request, "fwd=method", Some(write))
             }
         };
         KEY.set(key);
@@ -117,7 +118,7 @@ impl<S, I> Service<S, I> {
         &self,
         request: Request<A>,
         why: &'static str,
-        address: Option<String>,
+        write: Option<Write>,
     ) -> State<S, A, B>
     where
         S: tower_service::Service<Request<A>, Response = Response<B>> + Clone,
@@ -125,9 +126,9 @@ impl<S, I> Service<S, I> {
     {
         State::Passing {
             call: Once::new(self.inner.clone(), request),
+            name: self.cache.name(),
             why,
-            address,
-            cache: self.cache.clone(),
+            write,
         }
     }
 
