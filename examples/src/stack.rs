@@ -228,16 +228,14 @@ where
 pub(crate) async fn menu<F>(
     make: impl FnOnce() -> F + Send + 'static,
     engines: &Pages,
-) -> Result<Option<(Bytes, Origin)>, Error<sqlx::Error>>
+) -> Result<(Bytes, Origin), Error<sqlx::Error>>
 where
     F: Future<Output = sqlx::Result<Bytes>> + Send + 'static,
 {
     let making = engines.making.clone();
-    let make = async move || making.call(make).await.map(Some); // as for dishes, and with them
-    let made = engines
-        .made
-        .get_or_find_with_origin(&Page::Menu, make)
-        .await; // the one page that everybody asks for
+    let make = async move || making.call(make).await; // as for dishes, and with them
+    let made = &engines.made; // the one page that everybody asks for
+    let made = made.get_or_load_with_origin(&Page::Menu, make).await;
     made.map_err(whoever_failed)
 }
 

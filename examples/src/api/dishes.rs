@@ -14,8 +14,7 @@ pub(super) async fn all(State(service): State<Service>) -> Result<Response, Prob
     let store = service.store.clone();
     let make = async move || page(&store.dishes().await?);
     let page = stack::menu(make, &service.pages).await?;
-    page.map(answer)
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no_menu", "there is no menu"))
+    Ok(answer(page))
 }
 
 pub(super) async fn one(State(service): State<Service>, Id(id): Id) -> Result<Response, Problem> {

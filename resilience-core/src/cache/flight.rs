@@ -1,13 +1,12 @@
 use std::{
     hash::Hash,
-    pin::pin,
     sync::{Arc, atomic::Ordering},
 };
 
 use crossbeam_utils::CachePadded;
 use indexmap::IndexSet;
 use quick_cache::Equivalent;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     entry::Entry,
@@ -194,20 +193,13 @@ impl<K, V> Flight<K, V> {
         progress.waiting == 0 && matches!(progress.stage, Stage::Leaderless)
     }
 
-    /// Waits until there is something to tell; `now` is asked when this one is to lead.
-    pub(super) async fn news(&self, now: impl Fn() -> Timestamp) -> News<V> {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            // From here on a change is not missed, also before the first poll.
-            changed.as_mut().enable();
-            if let Some(news) = self.look(&now) {
-                return news;
-            }
-            changed.await;
-        }
+    /// Wakes one who waits when there may be something to [tell](Self::look).
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
-    fn look(&self, now: impl Fn() -> Timestamp) -> Option<News<V>> {
+    /// What there is to tell; `now` is asked when this one is to lead.
+    pub(super) fn look(&self, now: impl FnOnce() -> Timestamp) -> Option<News<V>> {
         let mut progress = lock(&self.progress);
         match &progress.stage {
             Stage::Loading => None,

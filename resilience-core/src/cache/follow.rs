@@ -45,10 +45,21 @@ impl<K: Eq, V> Follow<K, V> {
         }
     }
 
-    /// Waits until there is something to tell.
-    pub(super) async fn news(mut self) -> News<K, V> {
-        let now = || self.shared.environment.now();
-        match self.flight.news(now).await {
+    /// Waits until there is something to tell, which is told once.
+    pub(super) async fn news(&mut self) -> News<K, V> {
+        let news = loop {
+            // From here on a change is not missed, also before the first poll.
+            let changed = self.flight.changed();
+            if let Some(news) = self.flight.look(|| self.shared.environment.now()) {
+                break news;
+            }
+            changed.await;
+        };
+        self.hear(news)
+    }
+
+    fn hear(&mut self, news: flight::News<V>) -> News<K, V> {
+        match news {
             flight::News::Landed(Landing::Entry(entry))
                 if self.epoch > entry.epoch() && !entry.is_valid(&self.shared.tags) =>
             {

@@ -150,9 +150,10 @@ where
         },
         AtOnce::Load(load) => {
             let shared = shared.clone();
+            // In a box of its own, or else one who waits would carry the room for it twice.
+            let load = Box::pin(load.in_time());
             State::Loading(Box::pin(async move {
-                let fetched = shared.load_in_time(load, explain).await;
-                let answer = match fetched {
+                let answer = match load.await {
                     Ok(fetched) => answer(&shared, fetched),
                     Err(Error::Inner(error)) => return Err(error),
                     Err(Error::Rejected(rejected)) => Err(rejected),

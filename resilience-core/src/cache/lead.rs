@@ -6,11 +6,12 @@ use super::{
     flight::{Flight, Landing, Own, closed},
     hashed::{Hashed, HashedRef},
     lease::{Advice, First, Held},
-    load::{Brought, Explain, Fetched, Source, within},
+    load::{Brought, Explain, Fetched, Source},
     measure::Count,
     shared::Shared,
     state::Age,
     storage::Removed,
+    within::within,
 };
 use crate::{Error, Reason, Rejected, catch_panic::Place};
 

@@ -10,10 +10,13 @@ use super::{
     flight::closed,
     follow::News,
     hashed::{Hashed, HashedRef},
+    join::Joined,
+    lead::Lead,
     lease::First,
     measure::Count,
-    shared::{Freshness, Joined, Lookup, Shared},
-    state::Age,
+    once::Boxed,
+    shared::{Freshness, Lookup, Shared},
+    within::within,
 };
 use crate::{Error, Reason, Rejected};
 
@@ -43,17 +46,20 @@ pub(super) enum Fetched<V, P, F> {
 
 /// What a caller gets without waiting.
 #[derive(Debug)]
-pub(super) enum AtOnce<K, V, P, F> {
+pub(super) enum AtOnce<K, V, P, F, E> {
     Done(Fetched<V, P, F>),
-    Load(Load<K, F>),
+    Load(Load<K, V, F, E>),
 }
 
-/// A load to be made, or to be waited for.
+/// A load to be made, or to be waited for: all that one who waits has to carry.
 #[derive(Debug)]
-pub(super) struct Load<K, F> {
+pub(super) struct Load<K, V, F, E> {
+    shared: Arc<Shared<K, V>>,
     key: Hashed<K>,
     fallback: Fallback,
-    loader: F,
+    /// Taken when it is known who needs it.
+    loader: Option<F>,
+    explain: Explain<E>,
 }
 
 /// Whether there was a stale value when a load was found to be needed.
@@ -114,7 +120,7 @@ where
         looked: HashedRef<'_, Q>,
         loader: F,
         explain: Explain<E>,
-    ) -> AtOnce<K, V, P, F>
+    ) -> AtOnce<K, V, P, F, E>
     where
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
@@ -150,11 +156,12 @@ where
             Lookup::Stale(_) => Fallback::Stale,
             Lookup::Miss => Fallback::None,
         };
-        let key = key();
         AtOnce::Load(Load {
-            key,
+            shared: self.clone(),
+            key: key(),
             fallback,
-            loader,
+            loader: Some(loader),
+            explain,
         })
     }
 
@@ -167,94 +174,81 @@ where
             }
         }
     }
+}
 
+impl<K, V, F, E> Load<K, V, F, E>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    F: Send + 'static,
+    E: Send + 'static,
+{
     /// Loads, for as long as the caller has patience, and falls back on what is stale.
-    pub(super) async fn load_in_time<F, Fut, P, E>(
-        self: &Arc<Self>,
-        load: Load<K, F>,
-        explain: Explain<E>,
-    ) -> Result<Fetched<V, P, F>, Error<E>>
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "what an async function is given takes its room twice, and thousands may wait"
+    )]
+    pub(super) fn in_time<Fut, P>(
+        mut self,
+    ) -> impl Future<Output = Result<Fetched<V, P, F>, Error<E>>> + Send
     where
-        F: FnOnce() -> Fut + Send + 'static,
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
         P: Send + 'static,
-        E: Send + 'static,
     {
-        let Load {
-            key,
-            fallback,
-            loader,
-        } = load;
-        let patience = match fallback {
-            Fallback::Stale => self.policy.patience(),
-            Fallback::None => self.policy.hard_timeout,
-        };
-        let keeps =
-            fallback == Fallback::Stale || self.policy.on_leader_gone == OnLeaderGone::KeepLoading;
-        let load = self.load(&key, keeps, loader, explain);
-        let error = match within(patience, load).await {
-            Some(Ok(fetched)) => return Ok(fetched),
-            Some(Err(error)) => error,
-            None => Error::Rejected(self.refuse(Reason::LoadTimeout)),
-        };
-        if fallback == Fallback::Stale
-            && let Some(entry) = self.stale(key.of())
-        {
-            self.count(&entry, Freshness::Stale);
-            return Ok(Fetched::Entry(entry, Source::Fallback));
+        async move {
+            let error = match within(self.patience(), self.fetch()).await {
+                Some(Ok(fetched)) => return Ok(fetched),
+                Some(Err(error)) => error,
+                None => Error::Rejected(self.shared.refuse(Reason::LoadTimeout)),
+            };
+            if self.fallback == Fallback::Stale
+                && let Some(entry) = self.shared.stale(self.key.of())
+            {
+                self.shared.count(&entry, Freshness::Stale);
+                return Ok(Fetched::Entry(entry, Source::Fallback));
+            }
+            if let Error::Rejected(rejected) = &error {
+                self.shared.tell(rejected);
+            }
+            Err(error)
         }
-        if let Error::Rejected(rejected) = &error {
-            self.tell(rejected);
-        }
-        Err(error)
     }
 
-    /// What may be served in place of a load, after all this time. What was there before it may
-    /// have been invalidated: only what is there now counts.
-    fn stale(&self, key: HashedRef<'_, K>) -> Option<Entry<V>> {
-        let now = self.environment.now();
-        let serves = |entry: &Entry<V>| {
-            let age = entry.age(&self.policy, &self.tags, now, || 0.0);
-            let serves = matches!(entry.found, Found::Value(_))
-                && age != Age::Dead
-                && entry.is_valid(&self.tags);
-            serves.then(|| entry.clone())
-        };
-        self.storage.peek(key, serves).flatten()
+    fn patience(&self) -> Duration {
+        match self.fallback {
+            Fallback::Stale => self.shared.policy.patience(),
+            Fallback::None => self.shared.policy.hard_timeout,
+        }
     }
 
     /// Loads, or waits for another's load.
-    async fn load<F, Fut, P, E>(
-        self: &Arc<Self>,
-        key: &Hashed<K>,
-        keeps: bool,
-        loader: F,
-        explain: Explain<E>,
-    ) -> Result<Fetched<V, P, F>, Error<E>>
+    async fn fetch<Fut, P>(&mut self) -> Result<Fetched<V, P, F>, Error<E>>
     where
-        F: FnOnce() -> Fut + Send + 'static,
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
         P: Send + 'static,
-        E: Send + 'static,
     {
-        let here = Ancestry::here();
         let lead = loop {
-            let follow = match self.join(key) {
-                Joined::Landed(entry, freshness) => return Ok(self.serve(entry, freshness, loader)),
+            let mut follow = match self.shared.join(&self.key) {
+                Joined::Landed(entry, freshness) => {
+                    let loader = self.loader();
+                    return Ok(self.shared.serve(entry, freshness, loader));
+                }
                 Joined::Lead(lead) => {
-                    self.tally.count(Count::Miss);
+                    self.shared.tally.count(Count::Miss);
                     break lead;
                 }
                 Joined::Follow(follow) => follow,
             };
-            if follow.is_inside(&here) {
-                return Err(Error::Rejected(self.refuse(Reason::Reentrant)));
+            if follow.is_inside(&Ancestry::here()) {
+                return Err(Error::Rejected(self.shared.refuse(Reason::Reentrant)));
             }
-            self.tally.count(Count::Coalesced);
+            self.shared.tally.count(Count::Coalesced);
             match follow.news().await {
                 News::Landed(entry) => {
                     return Ok(match entry.found {
-                        Found::Private => Fetched::Alone(loader),
+                        Found::Private => Fetched::Alone(self.loader()),
                         Found::Value(_) | Found::Absent | Found::Failed(_) => {
                             Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Coalesced)
                         }
@@ -265,28 +259,39 @@ where
                 News::Outdated => {}
             }
         };
+        self.lead(lead).await
+    }
+
+    /// Makes the load, in a task of its own where it is to go on whatever becomes of the caller.
+    /// Boxed, so that those who only wait do not carry the room for it.
+    fn lead<Fut, P>(&mut self, lead: Lead<K, V>) -> Boxed<Result<Fetched<V, P, F>, Error<E>>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
+        P: Send + 'static,
+    {
+        let (loader, here, explain) = (self.loader(), Ancestry::here(), self.explain);
+        let policy = &self.shared.policy;
+        let keeps =
+            self.fallback == Fallback::Stale || policy.on_leader_gone == OnLeaderGone::KeepLoading;
         match Handle::try_current() {
             Ok(runtime) if keeps => {
                 let load = lead.in_task().run(First::Look, loader, here, explain);
                 let load = runtime.spawn(load.in_current_span());
-                load.await.unwrap_or_else(|gone| {
-                    Err(Error::Rejected(if gone.is_panic() {
-                        self.refuse(Reason::Panicked)
-                    } else {
-                        closed(self.policy.name)
-                    }))
+                let panicked = self.shared.refuse(Reason::Panicked);
+                let closed = closed(policy.name);
+                Box::pin(async move {
+                    load.await.unwrap_or_else(|gone| {
+                        let why = if gone.is_panic() { panicked } else { closed };
+                        Err(Error::Rejected(why))
+                    })
                 })
             }
-            // Boxed, so that those who only wait do not carry the room for it.
-            Ok(_) | Err(_) => Box::pin(lead.run(First::Look, loader, here, explain)).await,
+            Ok(_) | Err(_) => Box::pin(lead.run(First::Look, loader, here, explain)),
         }
     }
-}
 
-/// What `future` gives within `limit`; without a runtime there are no timers, and no limit.
-pub(super) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    if limit == Duration::MAX || Handle::try_current().is_err() {
-        return Some(future.await);
+    fn loader(&mut self) -> F {
+        self.loader.take().expect("whoever takes it waits no more")
     }
-    tokio::time::timeout(limit, future).await.ok()
 }

@@ -86,6 +86,7 @@
 //! becomes of the load; nobody who waits is failed by it.
 
 mod ancestry;
+mod change;
 mod engine;
 mod entry;
 mod envelope;
@@ -95,6 +96,7 @@ mod hashed;
 mod heard;
 #[cfg(feature = "http")]
 pub mod http;
+mod join;
 mod layer;
 mod lead;
 mod lease;
@@ -103,12 +105,14 @@ mod measure;
 mod once;
 mod origin;
 mod policy;
+mod read;
 mod second;
 mod shared;
 mod state;
 mod storage;
 mod tags;
 mod tier;
+mod within;
 
 pub use self::{
     engine::Cache,

@@ -1,13 +1,11 @@
-use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{borrow::Borrow, fmt, hash::Hash, time::Duration};
 
 use super::{
     Policy,
     entry::{Birth, Entry, Found, Terms},
-    flight::{ByKey, Flight, Flights, Landing},
-    follow::Follow,
-    hashed::{Hashed, HashedRef},
+    flight::Flights,
+    hashed::HashedRef,
     heard::Heard,
-    lead::Lead,
     measure::{Count, Tally},
     second::Second,
     state::{Age, Life},
@@ -46,17 +44,6 @@ pub(super) enum Lookup<V> {
 pub(super) enum Freshness {
     Fresh,
     Stale,
-}
-
-/// What becomes of one who needs a load.
-#[derive(Debug)]
-pub(super) enum Joined<K: Eq, V> {
-    /// It has just ended.
-    Landed(Entry<V>, Freshness),
-    /// This one makes it.
-    Lead(Lead<K, V>),
-    /// Another makes it.
-    Follow(Follow<K, V>),
 }
 
 impl<K: Hash + Eq, V> Shared<K, V> {
@@ -112,7 +99,7 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         found.unwrap_or(Lookup::Miss)
     }
 
-    fn judge(&self, entry: &Entry<V>, now: Timestamp) -> Lookup<V>
+    pub(super) fn judge(&self, entry: &Entry<V>, now: Timestamp) -> Lookup<V>
     where
         V: Clone,
     {
@@ -132,6 +119,23 @@ impl<K: Hash + Eq, V> Shared<K, V> {
             Age::Revalidate => Lookup::Refresh(entry.clone(), Freshness::Stale),
             Age::Fallback => Lookup::Stale(entry.clone()),
         }
+    }
+
+    /// What may be served in place of a load, after all this time. What was there before it may
+    /// have been invalidated: only what is there now counts.
+    pub(super) fn stale(&self, key: HashedRef<'_, K>) -> Option<Entry<V>>
+    where
+        V: Clone,
+    {
+        let now = self.environment.now();
+        let serves = |entry: &Entry<V>| {
+            let age = entry.age(&self.policy, &self.tags, now, || 0.0);
+            let serves = matches!(entry.found, Found::Value(_))
+                && age != Age::Dead
+                && entry.is_valid(&self.tags);
+            serves.then(|| entry.clone())
+        };
+        self.storage.peek(key, serves).flatten()
     }
 
     /// Counts what is served of `entry`.
@@ -188,127 +192,6 @@ impl<K: Hash + Eq, V> Shared<K, V> {
         if rejected.policy() == self.policy.name && rejected.reason() != Reason::Panicked {
             self.environment.emit(&Event::Rejected(rejected));
         }
-    }
-}
-
-impl<K: Hash + Eq + Clone, V: Clone> Shared<K, V> {
-    /// Begins the load of `key`, or joins the one under way.
-    pub(super) fn join(self: &Arc<Self>, key: &Hashed<K>) -> Joined<K, V> {
-        if let Some(follow) = self.follow(key.of()) {
-            return Joined::Follow(follow);
-        }
-        let flight = self.take_off(key);
-        let mut shard = self.flights.shard(key.hash);
-        if let Some(follow) = self.follow_in(&mut shard, key.of()) {
-            return Joined::Follow(follow);
-        }
-        // A load that ended since the key was looked at has left its outcome here: it is stored
-        // under the same lock.
-        let now = self.environment.now();
-        let landed = self.storage.peek(key.of(), |entry| self.judge(entry, now));
-        if let Some(Lookup::Serve(entry, freshness) | Lookup::Refresh(entry, freshness)) = landed {
-            return Joined::Landed(entry, freshness);
-        }
-        shard.insert(ByKey(flight.clone()));
-        drop(shard);
-        Joined::Lead(Lead::new(self.clone(), flight))
-    }
-
-    /// Begins the load of `key`, unless there is one under way, or has been since `entry` was
-    /// looked at.
-    pub(super) fn refresh(
-        self: &Arc<Self>,
-        key: &Hashed<K>,
-        entry: &Entry<V>,
-    ) -> Option<Lead<K, V>> {
-        if self
-            .under_way(&mut self.flights.shard(key.hash), key.of())
-            .is_some()
-        {
-            return None;
-        }
-        let flight = self.take_off(key);
-        let mut shard = self.flights.shard(key.hash);
-        let stored = self.storage.peek(key.of(), |stored| stored.is(entry));
-        if self.under_way(&mut shard, key.of()).is_some() || stored != Some(true) {
-            return None;
-        }
-        shard.insert(ByKey(flight.clone()));
-        drop(shard);
-        Some(Lead::new(self.clone(), flight))
-    }
-
-    /// Stores `entry`, and gives it to those who wait for a load of its key: that load is
-    /// overtaken.
-    pub(super) fn put(&self, key: Hashed<K>, entry: Entry<V>) {
-        let mut shard = self.flights.shard(key.hash);
-        let overtaken = shard.swap_take(&key.of());
-        let (removed, landing) = if self.storage.admits(&entry) {
-            (self.storage.insert(key, entry), Landing::Overtaken)
-        } else {
-            let removed = self.storage.remove(key.of());
-            let landing = Landing::Entry(Arc::new(entry));
-            (removed.into_iter().collect(), landing)
-        };
-        drop(shard);
-        // Nobody waits for the drop of what had to go, which is foreign code and may panic.
-        if let Some(ByKey(flight)) = overtaken {
-            flight.land(landing);
-        }
-        drop(removed);
-    }
-
-    fn take_off(&self, key: &Hashed<K>) -> Arc<Flight<K, V>> {
-        let now = self.environment.now();
-        // Stamped before the load begins, so that nothing that is invalidated from here on is
-        // missed.
-        Arc::new(Flight::new(key.clone(), self.stamp(&key.key), now))
-    }
-
-    fn follow(self: &Arc<Self>, key: HashedRef<'_, K>) -> Option<Follow<K, V>> {
-        let mut shard = self.flights.shard(key.hash);
-        self.follow_in(&mut shard, key)
-    }
-
-    fn follow_in(
-        self: &Arc<Self>,
-        shard: &mut super::flight::Shard<K, V>,
-        key: HashedRef<'_, K>,
-    ) -> Option<Follow<K, V>> {
-        let flight = self.under_way(shard, key)?;
-        Some(Follow::new(self.clone(), flight.clone()))
-    }
-
-    /// The load of `key`, where there is one that can still end.
-    fn under_way<'a>(
-        &self,
-        shard: &'a mut super::flight::Shard<K, V>,
-        key: HashedRef<'_, K>,
-    ) -> Option<&'a Arc<Flight<K, V>>> {
-        let (index, ByKey(flight)) = shard.get_full(&key)?;
-        let running = self.environment.now().saturating_since(flight.began());
-        if running >= self.policy.hard_timeout {
-            // Its leader is not polled any more, or would have ended it: those who wait have
-            // their own deadlines, and who comes now begins anew.
-            shard.swap_remove_index(index);
-            return None;
-        }
-        Some(&shard[index].0)
-    }
-}
-
-impl<K: Hash + Eq, V> Shared<K, V> {
-    /// Forgets `key`; a load that is under way is not stored, and nobody joins it any more.
-    pub(super) fn invalidate<Q>(&self, key: HashedRef<'_, Q>)
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let mut shard = self.flights.shard(key.hash);
-        let flight = shard.swap_take(&key);
-        let removed = self.storage.remove(key);
-        drop(shard);
-        drop((flight, removed));
     }
 }
 

@@ -215,8 +215,10 @@ impl<S, I> Service<S, I> {
             },
             AtOnce::Load(load) => {
                 let shared = shared.clone();
+                // In a box of its own, or else one who waits would carry the room for it twice.
+                let load = Box::pin(load.in_time());
                 State::Loading(Box::pin(async move {
-                    match shared.load_in_time(load, explain).await {
+                    match load.await {
                         Ok(Fetched::Alone(loader)) => {
                             alone(shared.policy.name, loader, demand).await
                         }
