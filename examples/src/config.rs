@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use resilience_redis::Target;
+
 /// A restaurant-ordering service at noon.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "ordering", version, args_override_self = true)]
@@ -19,9 +21,22 @@ pub struct Config {
     #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_REQUESTS_PER_CLIENT, value_parser = clap::value_parser!(u32).range(1..))]
     pub requests_per_client: u32,
 
+    /// A Redis server, cluster or group of sentinels, which several gateways share
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ORDERING_REDIS",
+        hide_env_values = true
+    )]
+    pub redis: Option<Target>,
+
     /// How orders are charged.
     #[arg(skip)]
     pub payment: PaymentTimes,
+
+    /// What gateways that share a Redis expect of it.
+    #[arg(skip)]
+    pub fleet: FleetTimes,
 }
 
 /// How patient the service is with its payment provider.
@@ -43,6 +58,17 @@ pub struct PaymentTimes {
     pub give_up: Duration,
 }
 
+/// How patient a gateway is with Redis, and how often it reads what all gateways count there.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct FleetTimes {
+    /// For one answer of Redis, with a customer waiting for it. Default: 10 ms.
+    pub answer: Duration,
+    /// Between two times that the portions are counted. What is counted is believed for twice as
+    /// long: one count may come to nothing. Default: 30 s.
+    pub recount: Duration,
+}
+
 impl Config {
     /// The defaults, with an address and a database of one's own.
     #[must_use]
@@ -51,7 +77,9 @@ impl Config {
             listen: listen.into(),
             database_url: database_url.into(),
             requests_per_client: DEFAULT_REQUESTS_PER_CLIENT,
+            redis: None,
             payment: PaymentTimes::default(),
+            fleet: FleetTimes::default(),
         }
     }
 }
@@ -65,6 +93,15 @@ impl Default for PaymentTimes {
             first_retry: Duration::from_millis(500),
             longest_retry: Duration::from_secs(15),
             give_up: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Default for FleetTimes {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_millis(10),
+            recount: Duration::from_secs(30),
         }
     }
 }

@@ -14,7 +14,7 @@ pub mod stack;
 pub mod store;
 pub mod telemetry;
 
-pub use self::config::{Config, PaymentTimes};
+pub use self::config::{Config, FleetTimes, PaymentTimes};
 
 use std::{
     fmt, io,
@@ -38,8 +38,8 @@ use self::{
     payment_provider::{FaultSwitch, PaymentProvider},
     server::{Limits, Server},
     settlement::{Settled, Settlement},
-    stack::{Inbound, Outbound, Pages},
-    store::{Order, Store},
+    stack::{Fleet, Inbound, Outbound, Pages},
+    store::{Order, Portions, Store},
     telemetry::Metrics,
 };
 
@@ -61,6 +61,9 @@ pub enum StartError {
     /// The payment provider's stand-in did not start.
     #[error("cannot start the payment provider: {0}")]
     PaymentProvider(#[from] payment_provider::StartError),
+    /// Redis cannot be reached.
+    #[error("cannot reach Redis: {0}; choose another with --redis URL, or go without")]
+    Redis(#[from] resilience_redis::StoreError),
     /// A setting cannot work.
     #[error(transparent)]
     Policy(#[from] InvalidPolicy),
@@ -75,7 +78,7 @@ pub struct Running {
     service: Service,
     server: Server,
     provider: PaymentProvider,
-    settling: StopOnDrop,
+    background: Vec<StopOnDrop>,
 }
 
 /// Starts the service.
@@ -94,7 +97,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let inbound = Inbound::new(&config)?;
     let outbound = Outbound::new(&config)?;
     let pages = Pages::new()?;
+    let fleet = Fleet::join(&config).await?;
+    let portions = fleet.portions.clone().map(Portions::counted_in);
     let store = Store::open(&config.database_url, &pages).await?;
+    let store = store.with_portions(portions.unwrap_or_default());
     let ledger = store.path().with_extension("payments.db");
     let provider = PaymentProvider::start(&ledger).await?;
     let payment = PaymentClient::new(provider.address(), &outbound, config.payment.answer);
@@ -103,7 +109,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     settlement.resume().await.map_err(store::OpenError::from)?;
     let engines = stack::engines(&inbound, &pages, &outbound);
     otel::register(&metrics.meter(), engines.clone());
-    let settling = StopOnDrop(stack::background(&settlement)?);
+    let background = stack::background(&settlement, &store, &fleet)?;
+    let background = background.into_iter().map(StopOnDrop).collect();
     let service = Service(Arc::new(Parts {
         store,
         pages,
@@ -123,7 +130,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         service,
         server,
         provider,
-        settling,
+        background,
     })
 }
 
@@ -139,7 +146,7 @@ impl Running {
     pub async fn shutdown(self, patience: Duration) -> usize {
         self.service.stopping.store(true, Ordering::Relaxed);
         let cut_off = self.server.shutdown(patience).await;
-        drop(self.settling);
+        drop(self.background);
         self.provider.shutdown().await;
         self.service.store.close().await;
         cut_off

@@ -143,7 +143,6 @@ impl Settlement {
         };
         let due_at = self.clock.now().saturating_add(millis(wait).max(1));
         let order = self.store.postpone(&order.id, attempts, due_at).await?;
-        self.store.placed().notify_one();
         Ok(Settled { order, refused })
     }
 
@@ -171,10 +170,24 @@ impl Settlement {
                 forget_at = now.saturating_add(FORGET_INTERVAL);
                 self.store.forget_keys_before(now - KEYS_KEPT).await?;
             }
+            // Before the database is asked: of what comes after that it says nothing.
+            self.store.agenda().clear();
             match self.settle_due(now).await? {
-                // Woken early by an order that may be due before those seen here.
-                Next::Due(wait) => drop(timeout(wait, self.store.placed().notified()).await),
+                Next::Due(at) => self.wait_until(at).await,
                 Next::Refused(wait) => sleep(wait).await,
+            }
+        }
+    }
+
+    /// Waits until `due_at`, or until an order is due that was placed or put off meanwhile.
+    async fn wait_until(&self, due_at: i64) {
+        loop {
+            let noted = self.store.agenda().earliest();
+            let wait = due_at.min(noted).saturating_sub(self.clock.now());
+            let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
+            let sooner = self.store.agenda().sooner_than(noted);
+            if timeout(wait, sooner).await.is_err() {
+                return;
             }
         }
     }
@@ -182,15 +195,14 @@ impl Settlement {
     /// Settles up to a batch of due orders.
     async fn settle_due(&self, now: i64) -> sqlx::Result<Next> {
         let mut attempts = JoinSet::new();
-        let mut next = IDLE_WAIT;
+        let mut next = now.saturating_add(millis(IDLE_WAIT));
         for order in self.store.unsettled(BATCH).await? {
             if order.due_at > now {
-                let wait = u64::try_from(order.due_at - now).unwrap_or(0);
-                next = next.min(LONGEST_WAIT).min(Duration::from_millis(wait));
+                next = next.min(order.due_at);
                 break;
             }
             // Where there was one there may be more than a batch.
-            next = Duration::ZERO;
+            next = now;
             let settlement = self.clone();
             attempts.spawn(async move { settlement.settle(order).await });
         }
@@ -210,8 +222,8 @@ impl Settlement {
 
 /// How long the settlement rests.
 enum Next {
-    /// Until the next order is due.
-    Due(Duration),
+    /// Until the next order is due, at this time.
+    Due(i64),
     /// Until our own layers may let it through again. Thousands of orders may be due by then:
     /// each one tried in vain would be a write to the database that customers wait behind.
     Refused(Duration),
@@ -220,11 +232,8 @@ enum Next {
 /// Orders settled at a time: what one round trip to a slow provider may hold up.
 const BATCH: u32 = 16;
 
-/// The wall clock, by which orders are due, may be set while one is waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// Where no order is without an end, the store tells of the next; one that another process left
-/// in the same file is seen this late at most.
+/// The agenda has what this process placed or put off; what another one left is seen this late at
+/// most.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Idempotency keys are kept for a day: 24 × 60 × 60 × 1000 ms.

@@ -18,6 +18,11 @@ use resilience_core::{
     rate_limit::{self, Quota},
     supervise::{self, Supervised, supervise},
 };
+use resilience_redis::{
+    RedisStore, Settings,
+    lock::{self, Locks},
+    stock::{self, Stock},
+};
 use tower::{
     Service, ServiceBuilder,
     util::{BoxCloneSyncService, MapRequestLayer},
@@ -28,9 +33,10 @@ use tower_http::{
 };
 
 use crate::{
-    Routes, api,
+    Routes, StartError, api,
     config::Config,
     settlement::Settlement,
+    store::Store,
     telemetry::{self, Metrics, REQUEST_ID, RandomRequestId},
 };
 
@@ -136,6 +142,49 @@ impl Pages {
         if !dishes.is_empty() {
             self.made.invalidate(&Page::Menu);
         }
+    }
+}
+
+/// What all gateways of the shop share; none of it is there without `--redis`.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Portions that are left, counted ahead of the database.
+    pub portions: Option<Stock>,
+    /// Who does what only one gateway need do.
+    pub turns: Option<Locks>,
+    /// How often portions are counted.
+    pub recount: Duration,
+}
+
+impl Fleet {
+    /// Joins the other gateways, where `config` says where they meet.
+    ///
+    /// # Errors
+    ///
+    /// When Redis cannot be reached, or a setting cannot work.
+    pub async fn join(config: &Config) -> Result<Self, StartError> {
+        let recount = config.fleet.recount;
+        let Some(target) = config.redis.clone() else {
+            return Ok(Self {
+                portions: None,
+                turns: None,
+                recount,
+            });
+        };
+        let settings = Settings::new()
+            .prefix("ordering")
+            .decision_timeout(config.fleet.answer);
+        let redis = RedisStore::connect(target, settings).await?;
+        // An order is in the database within 5 s or fails.
+        let portions = stock::Policy::new("portions")
+            .reservation(Duration::from_secs(10))
+            .life(recount * 2);
+        let turns = lock::Policy::new("turns");
+        Ok(Self {
+            portions: Some(redis.stocks(&portions)?.stock("menu")),
+            turns: Some(redis.locks(&turns)?),
+            recount,
+        })
     }
 }
 
@@ -266,14 +315,32 @@ where
 }
 
 /// What goes on without anybody asking.
-pub(crate) fn background(settlement: &Settlement) -> Result<Supervised, InvalidPolicy> {
-    let settlement = settlement.clone();
+pub(crate) fn background(
+    settlement: &Settlement,
+    store: &Store,
+    fleet: &Fleet,
+) -> Result<Vec<Supervised>, InvalidPolicy> {
+    let (settlement, missing) = (settlement.clone(), store.clone());
     // A database that was away is back within seconds: no order need wait a minute for a restart.
     let backoff = Backoff::exponential(Duration::from_millis(100))
         .max(Duration::from_secs(5))
         .jitter(Jitter::Equal);
-    let policy = supervise::Policy::new("settlement").backoff(backoff);
-    supervise(policy, move || settlement.clone().run()) // an error or a panic ends one run, not the task
+    let task = |name| supervise::Policy::new(name).backoff(backoff);
+    let mut tasks = vec![
+        supervise(task("settlement"), move || settlement.clone().run())?, // an error or a panic ends one run, not the task
+    ];
+    if let Some(turns) = fleet.turns.clone() {
+        let (store, recount) = (store.clone(), fleet.recount);
+        tasks.extend([
+            supervise(task("count-missing"), move || {
+                missing.clone().count_what_is_missing()
+            })?, // whoever finds none does
+            supervise(task("count-anew"), move || {
+                store.clone().count_regularly(turns.clone(), recount)
+            })?, // one gateway at a time
+        ]);
+    }
+    Ok(tasks)
 }
 
 /// Everything that counts what it does.

@@ -69,7 +69,7 @@ impl Store {
         .await?;
         // Ahead of the commit: once the dish is there, nobody is told that it is not.
         self.pages.known.insert(&id);
-        self.commit(transaction, [id]).await?;
+        self.commit(transaction, [id], None).await?;
         Ok(id)
     }
 

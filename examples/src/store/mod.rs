@@ -5,29 +5,31 @@
 //! "database is locked". Reads have connections of their own, which write-ahead logging lets pass
 //! beside the writer.
 
+mod agenda;
 mod counted;
 mod menu;
 mod orders;
 mod place;
+mod portions;
 mod settle;
 
 pub use self::{
+    agenda::Agenda,
     menu::Dish,
     orders::{CancelReason, Line, Order, Status},
     place::{Key, Placed, Refusal},
+    portions::Portions,
 };
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
     time::Duration,
 };
 
 use resilience_core::bloom_guard::RebuildError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tokio::sync::Notify;
 
 use self::counted::{Connections, Statements, Transaction};
 use crate::stack::Pages;
@@ -39,7 +41,8 @@ pub struct Store {
     writer: Connections,
     statements: Statements,
     pages: Pages,
-    placed: Arc<Notify>,
+    portions: Portions,
+    agenda: Agenda,
     path: PathBuf,
 }
 
@@ -95,12 +98,20 @@ impl Store {
             writer: Connections::new(writer, statements.clone()),
             statements,
             pages: pages.clone(),
-            placed: Arc::default(),
+            portions: Portions::default(),
+            agenda: Agenda::default(),
             path,
         };
         store.migrate().await?;
         store.list_dishes().await?;
         Ok(store)
+    }
+
+    /// Has the portions counted ahead of the database.
+    #[must_use]
+    pub fn with_portions(mut self, portions: Portions) -> Self {
+        self.portions = portions;
+        self
     }
 
     /// The database's file.
@@ -159,13 +170,14 @@ impl Store {
         Ok(())
     }
 
-    /// Told when orders were placed or put off, also those whose clients are gone.
+    /// When orders are due that were placed or put off here, also those whose clients are gone.
     #[must_use]
-    pub fn placed(&self) -> &Notify {
-        &self.placed
+    pub const fn agenda(&self) -> &Agenda {
+        &self.agenda
     }
 
-    /// Commits what changed `dishes`, and voids their pages before anybody is told.
+    /// Commits what changed `dishes`, and voids their pages before anybody is told. Notes when the
+    /// settlement has to look, where it has to.
     ///
     /// In a task of its own: a client that goes away meanwhile would leave a page that offers
     /// portions which are sold, and an order of which the settlement does not know.
@@ -173,14 +185,16 @@ impl Store {
         &self,
         transaction: Transaction,
         dishes: impl IntoIterator<Item = i64>,
+        due_at: Option<i64>,
     ) -> sqlx::Result<()> {
-        let (pages, placed) = (self.pages.clone(), self.placed.clone());
+        let (pages, agenda) = (self.pages.clone(), self.agenda.clone());
         let dishes: Vec<_> = dishes.into_iter().collect();
         let committing = tokio::spawn(async move {
             let committed = transaction.commit().await;
             // Where that failed, too: nobody knows how far it came.
             pages.void(&dishes);
-            placed.notify_one();
+            // Not ahead of it: a settlement that looks too early finds nothing, and forgets this.
+            due_at.into_iter().for_each(|due_at| agenda.note(due_at));
             committed
         });
         // Only a runtime that goes down takes the task along.

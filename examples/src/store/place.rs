@@ -4,6 +4,7 @@ use super::{
     Store,
     counted::Transaction,
     orders::{Line, Order, fetch},
+    portions::Hold,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,24 @@ impl Store {
         now: i64,
         due_at: i64,
     ) -> sqlx::Result<Placed> {
+        let hold = self.portions.hold(lines).await;
+        // What a key was answered it is answered again: only the database knows.
+        if let (Hold::Refused(refusal), None) = (&hold, key) {
+            return Ok(Placed::Refused(*refusal));
+        }
+        let placed = self.write(user_id, lines, key, now, due_at).await?;
+        self.portions.settle(hold, &placed).await;
+        Ok(placed)
+    }
+
+    async fn write(
+        &self,
+        user_id: &str,
+        lines: &[Line],
+        key: Option<Key<'_>>,
+        now: i64,
+        due_at: i64,
+    ) -> sqlx::Result<Placed> {
         let mut transaction = self.writer.begin().await?;
         if let Some(key) = key
             && let Some(known) = find_key(&mut transaction, key).await?
@@ -94,7 +113,7 @@ impl Store {
             .await?;
         }
         let dishes = lines.iter().map(|line| line.dish_id);
-        self.commit(transaction, dishes).await?;
+        self.commit(transaction, dishes, Some(due_at)).await?;
         Ok(Placed::New(order))
     }
 

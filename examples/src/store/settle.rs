@@ -81,7 +81,11 @@ impl Store {
             .await?;
         }
         let order = fetch(&mut transaction, id).await?;
-        self.commit(transaction, dishes).await?;
+        let is_back = !dishes.is_empty();
+        self.commit(transaction, dishes, None).await?;
+        if is_back {
+            self.portions.give_back(&self.lines(id).await?).await;
+        }
         Ok(order)
     }
 
@@ -98,7 +102,9 @@ impl Store {
             .bind(due_at)
             .execute(transaction.then())
             .await?;
-        finish(transaction, id).await
+        let order = fetch(&mut transaction, id).await?;
+        self.commit(transaction, [], Some(due_at)).await?;
+        Ok(order)
     }
 
     /// Up to `limit` orders that are neither paid nor cancelled, the longest due first.

@@ -197,6 +197,11 @@ impl Connection {
         self.send(Request::get(path), "").await
     }
 
+    pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Answer {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request, body.to_string()).await
+    }
+
     async fn send(&mut self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
         let request = request
             .header(header::HOST, "localhost")

@@ -5,6 +5,7 @@
 mod buying;
 mod client;
 mod dishes;
+mod fleet;
 mod input;
 mod operating;
 mod paying;

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
 };
 
 use http::StatusCode;
@@ -12,19 +13,37 @@ use tempfile::TempDir;
 use crate::client::{database_in, eventually, get, one, post};
 
 /// The binary, running; killed when it is dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    /// Read while it runs: a service whose log nobody reads stands still once the pipe is full.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Process {
     fn start(folder: &TempDir) -> Self {
-        let mut child = command("127.0.0.1:0", folder).spawn().unwrap();
+        Self::start_with(folder, &[])
+    }
+
+    /// `options` come last, as on the command line.
+    pub(crate) fn start_with(folder: &TempDir, options: &[&str]) -> Self {
+        let mut command = command("127.0.0.1:0", folder);
+        let mut child = command.args(options).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut lines = String::new();
+            stderr.read_to_string(&mut lines).unwrap();
+            lines
+        });
         let first = BufReader::new(child.stdout.take().unwrap()).lines().next();
         let first = first.unwrap().unwrap();
         let (_, address) = first.split_once("http://").unwrap();
         let address = address.parse().unwrap();
-        Self { child, address }
+        Self {
+            child,
+            address,
+            log: Some(log),
+        }
     }
 
     fn signal(&self, signal: &str) {
@@ -84,9 +103,7 @@ async fn signals_stop_the_process_cleanly_and_lines_carry_the_request_id() {
         assert_eq!(panic.status, StatusCode::INTERNAL_SERVER_ERROR);
         process.signal(signal);
         assert!(process.child.wait().unwrap().success(), "{signal}");
-        let mut lines = String::new();
-        let mut stderr = process.child.stderr.take().unwrap();
-        stderr.read_to_string(&mut lines).unwrap();
+        let lines = process.log.take().unwrap().join().unwrap();
         for line in lines.lines() {
             let messages = line.matches("\"message\":").count();
             assert_eq!(messages, 1, "no field is twice: {line}");

@@ -7,11 +7,13 @@
 --   cells    generic cell rate algorithm: a level of which `length` parts make a unit, and `limit`
 --            parts drain in a microsecond. A string of the time in microseconds and the level then
 --
--- KEYS       for each call and quota a key, and after a window's the counts of the past that the
---            caller asks for, the youngest first. All KEYS of a call have one hash tag
--- ARGV[1]    number of quotas, then for each its kind, limit, and
---   window   length of a step in microseconds; the present step: the time in steps since 1970;
---            milliseconds that a count lives
+-- KEYS       for each call and quota a key; of a window the last step that is named, and so on
+--            backwards: as many as may be the present one, then the counts of the past that the
+--            caller asks for. All KEYS of a call have one hash tag
+-- ARGV[1]    how many steps of a window may be the present one, beside the last that is named
+-- ARGV[2]    number of quotas, then for each its kind, limit, and
+--   window   length of a step in microseconds; the last step that may be the present one: the time
+--            in steps since 1970; milliseconds that a count lives
 --   log      length in microseconds; 0; milliseconds that the list lives
 --   cells    length in microseconds; most units at once; 0
 -- ARGV       then for each call: for each window how many counts of the past are asked for, and
@@ -19,7 +21,7 @@
 --            run, who come in this order and stand or fall one by one
 -- Limits and costs are 0 to 2^52, and so is the product of length and most units of cells.
 --
--- Reply      { now } where a step is not the present one: nothing was taken. Else { now, then for each
+-- Reply      { now } where the present step of a window may not be so: nothing was taken. Else { now, then for each
 --            call and quota what stood before it:
 --   window   count of the present step, and the past asked for
 --   log      units; time of the oldest, 0 where there is none; number of runs of which not all were
@@ -39,14 +41,19 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
-local quotas, at = {}, 2
-for i = 1, tonumber(argv[1]) do
+local quotas, spare, at = {}, tonumber(argv[1]), 3
+for i = 1, tonumber(argv[2]) do
   local length, third = tonumber(argv[at + 2]), tonumber(argv[at + 3])
-  local kind = kinds[argv[at]]
-  if kind == window and math.floor(now / length) ~= third then
-    return reply
+  local quota = { kind = kinds[argv[at]], limit = tonumber(argv[at + 1]), length = length, ttl = argv[at + 4] }
+  if quota.kind == window then
+    quota.ahead = third - math.floor(now / length)
+    if quota.ahead < 0 or quota.ahead > spare then
+      return reply
+    end
+  else
+    quota.burst = third
   end
-  quotas[i] = { kind = kind, limit = tonumber(argv[at + 1]), length = length, burst = third, ttl = argv[at + 4] }
+  quotas[i] = quota
   at = at + 5
 end
 
@@ -172,13 +179,15 @@ local index = 1
 while index <= #keys do
   local states, room, ours = {}, math.huge, true
   for i, quota in ipairs(quotas) do
-    local state = { index = index, key = keys[index] }
+    local state = { index = index }
     states[i] = state
-    index = index + 1
     if quota.kind == window then
+      state.index = index + quota.ahead
       state.asked, state.known = tonumber(argv[at]), tonumber(argv[at + 1])
-      at, index = at + 2, index + state.asked
+      at, index = at + 2, index + spare + state.asked
     end
+    state.key = keys[state.index]
+    index = index + 1
     ours = ours and quota.kind.look(quota, state)
     room = ours and math.min(room, state.room)
   end

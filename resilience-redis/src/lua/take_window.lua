@@ -7,20 +7,22 @@
 --
 -- Single calls, for one unit, of callers who know the past
 --   KEYS[i]       count of the present step
---   ARGV[4 + i]   most units that it may hold
+--   ARGV[5 + i]   most units that it may hold
 -- Other calls, one after the other
---   KEYS          count of the present step, then the counts of the past that the caller asks for
---   ARGV          how many of these; limit less the known past; number of runs; cost and number of
+--   KEYS          count of the last step that is named, and so on backwards: as many as may be the
+--                 present one, then the counts of the past that the caller asks for
+--   ARGV          how many of the past; limit less the known past; number of runs; cost and number of
 --                 callers of each run, who come in this order and stand or fall one by one
 --
 -- ARGV[1]         length of a step in microseconds, 1 to 2^52 / 10
--- ARGV[2]         the present step, which is the time in steps since 1970
--- ARGV[3]         milliseconds that a count lives
--- ARGV[4]         number of single calls
+-- ARGV[2]         the last step that may be the present one, which is the time in steps since 1970
+-- ARGV[3]         how many before it may be so too; there are no single calls then
+-- ARGV[4]         milliseconds that a count lives
+-- ARGV[5]         number of single calls
 -- Limits and costs are 0 to 2^52, what the present step may hold may be less than 0. All KEYS of a
 -- call have one hash tag.
 --
--- Reply           { now } where ARGV[2] is not the present step: nothing was taken. Else { now, then
+-- Reply           { now } where none of these is the present step: nothing was taken. Else { now, then
 --                 for each single call its count, were it granted, and for each other call the count
 --                 before it and the past asked for }. A call whose key holds something else has
 --                 false for a count, and took nothing.
@@ -29,11 +31,13 @@ local argv, keys, call = ARGV, KEYS, redis.call
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local reply = { now }
-if math.floor(now / argv[1]) ~= tonumber(argv[2]) then
+local spare = tonumber(argv[3])
+local ahead = argv[2] - math.floor(now / argv[1])
+if ahead < 0 or ahead > spare then
   return reply
 end
 
-local ttl, singles = argv[3], tonumber(argv[4])
+local ttl, singles = argv[4], tonumber(argv[5])
 
 -- A key that holds something else is its own callers' trouble. Any other error comes with the first
 -- write of all, before anything was taken.
@@ -52,7 +56,7 @@ local function take_singles()
     if count == 1 then
       call('PEXPIRE', key, ttl)
     end
-    if count > argv[4 + single] + 0 then
+    if count > argv[5 + single] + 0 then
       call('DECR', key)
     end
     reply[single + 1] = count
@@ -71,7 +75,7 @@ while single < singles do
   end
 end
 
-local at, key = singles + 5, singles + 1
+local at, key = singles + 6, singles + 1 + ahead
 while key <= #keys do
   local present, past = keys[key], tonumber(argv[at])
   local room, runs = tonumber(argv[at + 1]), tonumber(argv[at + 2])
@@ -108,7 +112,7 @@ while key <= #keys do
   for i = 1, past + 1 do
     reply[#reply + 1] = counts[i]
   end
-  key = key + past + 1
+  key = key + past + 1 + spare
   at = at + 3 + 2 * runs
 end
 return reply

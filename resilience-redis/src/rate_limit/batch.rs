@@ -21,9 +21,11 @@ pub(super) struct Batch {
     singles: usize,
     runs: Vec<Run>,
     past: Vec<(usize, u64)>,
-    /// For each rule the present step, and what its keys end with.
+    /// For each rule the last step that may be the present one, and what its keys end with.
     steps: Vec<u64>,
     suffixes: Vec<String>,
+    /// How many steps before the last may be the present one as well.
+    spare: u64,
 }
 
 /// The callers of one key, by their places in the batch.
@@ -39,14 +41,18 @@ struct Call {
 pub(super) struct Reply(Vec<u64>);
 
 impl Batch {
-    /// Begins anew, at `micros` by the server's clock.
-    pub(super) fn begin(&mut self, rules: &[Rule], micros: u64) {
+    /// Begins anew, at `micros` by the server's clock or up to `spare` steps later.
+    pub(super) fn begin(&mut self, rules: &[Rule], micros: u64, spare: u64) {
         self.calls.clear();
         self.runs.clear();
         self.past.clear();
+        self.spare = spare;
         self.steps.clear();
-        self.steps
-            .extend(rules.iter().map(|rule| rule.step(micros)));
+        self.steps.extend(
+            rules
+                .iter()
+                .map(|rule| rule.step(micros).saturating_add(spare)),
+        );
         let steps = rules.iter().zip(&self.steps);
         self.suffixes = steps.map(|(rule, step)| rule.suffix(*step)).collect();
     }
@@ -63,6 +69,10 @@ impl Batch {
         let (runs, past) = (self.runs.len(), self.past.len());
         let oldest = {
             let mut line = entry.line();
+            // Which counts are the past is for the server to say.
+            if self.spare > 0 {
+                line.doubt();
+            }
             loop {
                 let oldest = line.ask(rules, &self.steps, &mut self.runs, &mut self.past)?;
                 if oldest >= deadline {
@@ -113,14 +123,17 @@ impl Batch {
 
     /// Writes what follows the script's name.
     pub(super) fn write(&self, rules: &[Rule], command: &mut Cmd) {
-        let asked: usize = self.past.iter().map(|(asked, _)| asked).sum();
-        command.arg(self.past.len() + asked);
+        let keys = self.past.chunks(rules.len()).flat_map(|past| {
+            let keys = |(rule, (asked, _)): (&Rule, &_)| 1 + self.before(rule, *asked);
+            rules.iter().zip(past).map(keys)
+        });
+        command.arg(keys.sum::<u64>());
         let mut name = String::new();
         for call in &self.calls {
             let past = &self.past[call.past.clone()];
             for (index, (rule, (asked, _))) in rules.iter().zip(past).enumerate() {
                 write_key(command, &mut name, call, &self.suffixes[index]);
-                for age in 1..=*asked as u64 {
+                for age in 1..=self.before(rule, *asked) {
                     let suffix = rule.suffix(self.steps[index].saturating_sub(age));
                     write_key(command, &mut name, call, &suffix);
                 }
@@ -142,8 +155,8 @@ impl Batch {
     /// The arguments of `take_window`.
     fn write_window(&self, rule: &Rule, step: u64, command: &mut Cmd) {
         let limit = signed(rule.limit());
-        command.arg(step).arg(self.steps[0]).arg(rule.lives());
-        command.arg(self.singles);
+        command.arg(step).arg(self.steps[0]).arg(self.spare);
+        command.arg(rule.lives()).arg(self.singles);
         let (singles, others) = self.calls.split_at(self.singles);
         for call in singles {
             let (_, known) = self.past[call.past.start];
@@ -158,7 +171,7 @@ impl Batch {
 
     /// The arguments of `take_quotas`.
     fn write_quotas(&self, rules: &[Rule], command: &mut Cmd) {
-        command.arg(rules.len());
+        command.arg(self.spare).arg(rules.len());
         for (rule, step) in rules.iter().zip(&self.steps) {
             command.arg(rule.kind.word()).arg(rule.limit());
             match rule.kind {
@@ -183,6 +196,14 @@ impl Batch {
         command.arg(runs.len());
         for run in runs {
             command.arg(run.cost).arg(run.callers);
+        }
+    }
+
+    /// How many steps are named before the last one, where `asked` counts of the past are wanted.
+    const fn before(&self, rule: &Rule, asked: usize) -> u64 {
+        match rule.kind {
+            Kind::Window { .. } => self.spare + asked as u64,
+            Kind::Log { .. } | Kind::Cells { .. } => 0,
         }
     }
 

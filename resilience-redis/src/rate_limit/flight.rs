@@ -72,8 +72,8 @@ impl Flight {
 
     /// Asks about `entries` until the server says something about them, or time is up.
     async fn ask(&mut self, mut entries: Vec<Arc<Entry>>) {
-        for _ in 0..GUESSES {
-            let Some(deadline) = self.load(entries) else {
+        for spare in SPARE_STEPS {
+            let Some(deadline) = self.load(entries, spare) else {
                 return self.land();
             };
             let sent = self.lane.now();
@@ -97,18 +97,25 @@ impl Flight {
             entries = self.batch.unask();
         }
         // A clock that jumps with every question is none.
-        self.load(entries);
+        self.load(entries, 0);
         self.fail(&StoreError::Protocol);
     }
 
-    /// Asks those who wait for `entries` what they want; gives the time by which the first of them
-    /// must hear of it, `None` where nobody waits.
-    fn load(&mut self, entries: Vec<Arc<Entry>>) -> Option<Timestamp> {
+    /// Asks those who wait for `entries` what they want, of the step that we think is the present one
+    /// or, with `spare` steps to name, of the one in which the server was heard last and those after
+    /// it. Gives the time by which the first of them must hear of it, `None` where nobody waits.
+    fn load(&mut self, entries: Vec<Arc<Entry>>, spare: u64) -> Option<Timestamp> {
         let Self { lane, batch, .. } = self;
         let (now, mut aftermath) = (lane.now(), Aftermath::default());
         let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos(lane.patience)));
         let late = StoreError::Timeout(lane.patience);
-        batch.begin(&lane.rules, lane.time().at(now));
+        let clock = *lane.time();
+        let micros = if spare == 0 {
+            clock.at(now)
+        } else {
+            clock.last()
+        };
+        batch.begin(&lane.rules, micros, spare);
         let mut since = Timestamp::MAX;
         for entry in entries {
             let limit = (too_long, &late);
@@ -204,7 +211,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How often a question may name a step that is not the present one, if the callers have the time.
-/// On a busy machine questions are late by more than a step, by another while each time, and where
-/// steps are as short as that many guesses in a row may be wrong.
-const GUESSES: usize = 1000;
+/// How many steps more than one each question names until the server finds the present one among
+/// them. The first may come before the server was ever heard, the second meet the end of a step;
+/// where steps are shorter than the time that it takes to get there changes, no guess is good.
+const SPARE_STEPS: [u64; 8] = [0, 0, 16, 32, 64, 128, 128, 128];

@@ -104,8 +104,9 @@ fn refusal(
     }
     let (rule, it) = (&rules[slowest], &before[slowest]);
     Verdict {
-        // A refusal has a wait, whatever a server said that makes no sense.
-        wait: micros(longest.max(1)),
+        // The server's clock counts microseconds. A refusal has a wait, whatever a server said that
+        // makes no sense.
+        wait: micros(longest.div_ceil(1000).max(1)),
         rule: slowest,
         remaining: it.remaining(rule, taken),
         next_back: micros(it.next_back(rule, taken, now)),
@@ -142,22 +143,25 @@ impl Before<'_> {
                 if more > rule.burst() {
                     return 0;
                 }
-                drains(rule, *level, taken + more)
+                drains(rule, *level, taken + more).div_ceil(1000)
             }
             (Self::Window(_) | Self::Log { .. }, _) => 0,
         }
     }
 
-    /// Microseconds until `cost` units have room after `taken` more; zero where they have.
+    /// Nanoseconds until `cost` units have room after `taken` more; zero where they have.
     fn wait(&self, rule: &Rule, cost: u64, taken: u64, cut: usize, now: u64) -> u64 {
         match (self, rule.kind) {
             (Self::Window(window), Kind::Window { step }) => {
                 let room = window.with(taken).room(cost, rule.limit());
-                room.map_or(0, |at| (at * step).saturating_sub(now))
+                // The last instant of a step leaves the window just before another step begins.
+                room.map_or(0, |at| {
+                    nanos((at * step).saturating_sub(now)).saturating_sub(1)
+                })
             }
             (Self::Log { short, .. }, Kind::Log { length }) => match short.get(cut) {
                 None | Some(0) => 0,
-                Some(last) => (last + length).saturating_sub(now),
+                Some(last) => nanos((last + length).saturating_sub(now)),
             },
             (Self::Cells { level }, _) => drains(rule, *level, taken + cost),
             (Self::Window(_) | Self::Log { .. }, _) => 0,
@@ -165,11 +169,12 @@ impl Before<'_> {
     }
 }
 
-/// Microseconds until `units` more than `level` are no more than the burst.
+/// Nanoseconds until `units` more than `level` are no more than the burst.
 fn drains(rule: &Rule, level: u64, units: u64) -> u64 {
     let (length, level) = level_after(rule, level, units);
     let excess = level.saturating_sub(rule.burst() * length);
-    excess.div_ceil(rule.limit())
+    let nanos = (u128::from(excess) * 1000).div_ceil(u128::from(rule.limit()));
+    u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
 /// The parts of a unit, and the level with `units` more. Rules are such that neither overflows.
@@ -181,6 +186,48 @@ fn level_after(rule: &Rule, level: u64, units: u64) -> (u64, u64) {
     (length, level.saturating_add(units.saturating_mul(length)))
 }
 
+const fn nanos(micros: u64) -> u64 {
+    micros.saturating_mul(1000)
+}
+
 const fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use resilience_core::rate_limit::{Algorithm, Policy, Quota};
+
+    use super::{super::rules::rules, *};
+
+    const WINDOW: Duration = Duration::from_millis(60);
+    const STEP: u64 = 6000;
+
+    #[test]
+    fn a_refusal_names_what_has_room_last_be_it_by_a_nanosecond() {
+        let log = Quota::new(1, WINDOW).algorithm(Algorithm::SlidingLog);
+        let policy = Policy::new("window", Quota::new(1, WINDOW)).and(log.named("log"));
+        let rules = rules(&policy.terms().expect("quotas")).expect("a valid policy");
+        let now = 101 * STEP;
+        // A unit of the step before, whose last instant is over when the step 111 is yet to begin.
+        let mut window = Window::default();
+        window.learn(101, 0, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let named = |last| {
+            let log = Before::Log {
+                used: 1,
+                oldest: last,
+                short: &[last],
+            };
+            let before = [Before::Window(window), log];
+            refusal(&rules, &before, (1, 0, 0), now)
+        };
+        for (last, (rule, wait)) in [
+            (now - 1, (0, 10 * STEP)),
+            (now, (1, 10 * STEP)),
+            (now + 1, (1, 10 * STEP + 1)),
+        ] {
+            let verdict = named(last);
+            assert_eq!((verdict.rule, verdict.wait), (rule, micros(wait)), "{last}");
+        }
+    }
 }

@@ -25,6 +25,12 @@ impl ServerClock {
         })
     }
 
+    /// What the server read last; 0 where it was never heard. It can read no less, unless its clock
+    /// is set back.
+    pub(super) fn last(&self) -> u64 {
+        self.heard.map_or(0, |(_, micros)| micros)
+    }
+
     /// The server read `micros` when it had a question that was sent at `sent`.
     pub(super) fn hear(&mut self, sent: Timestamp, micros: u64) {
         self.heard = Some((sent, micros));
@@ -44,10 +50,11 @@ mod tests {
     fn the_last_answer_tells_the_time() {
         let at = Timestamp::from_nanos;
         let mut clock = ServerClock::default();
-        assert_eq!(clock.at(at(5_000)), 0);
+        assert_eq!((clock.at(at(5_000)), clock.last()), (0, 0));
         clock.hear(at(10_000), 1_000_000);
         assert_eq!(clock.at(at(10_000)), 1_000_000);
         assert_eq!(clock.at(at(13_999)), 1_000_003);
+        assert_eq!(clock.last(), 1_000_000);
         // Either clock was set back: so be it.
         clock.hear(at(20_000), 500);
         assert_eq!(clock.at(at(30_000)), 510);

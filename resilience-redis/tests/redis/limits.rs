@@ -13,7 +13,7 @@ use resilience_redis::{
 };
 use tokio::task::JoinSet;
 
-use crate::support::{RedisServer, eventually, patient};
+use crate::support::{Proxy, RedisServer, eventually, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// 129 bytes when encoded.
@@ -41,6 +41,35 @@ async fn limiters_of_one_name_share_their_counts() {
     }
     let taken = calls.join_all().await.into_iter().filter(|ok| *ok).count();
     assert_eq!(taken, 50);
+}
+
+#[tokio::test]
+async fn steps_that_are_shorter_than_the_road_is_even_are_met() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let window = Duration::from_millis(10);
+    let store = RedisStore::connect(&proxy.url(), patient()).await;
+    let store = store.expect("a server");
+    let short = Policy::new("short", Quota::new(5, window));
+    let other = Quota::new(1000, MINUTE).algorithm(Algorithm::Gcra);
+    // One window has a script of its own.
+    for policy in [short.clone(), short.and(other.named("other"))] {
+        let limiter = store.rate_limiter(&policy).expect("a valid policy");
+        proxy.delay_every_other_request(Duration::from_millis(20));
+        let mut taken = Vec::new();
+        for _ in 0..30 {
+            let decision = limiter.decide("key", 1).await;
+            assert_eq!(decision.error, None);
+            if let (Ok(_), Some(time)) = (decision.outcome, decision.time) {
+                taken.push(time);
+            }
+        }
+        assert!(taken.len() > 5, "{taken:?}");
+        for six in taken.windows(6) {
+            assert!(six[5] - six[0] >= window, "{six:?}");
+        }
+        proxy.heal();
+    }
 }
 
 #[tokio::test]

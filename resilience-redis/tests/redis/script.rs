@@ -19,6 +19,8 @@ const MOST: u64 = 1 << 52;
 /// A server whose scripts are told the time by the test.
 struct Machine {
     connection: MultiplexedConnection,
+    /// How many steps questions name beyond the present one, and how many may be it beside the last.
+    named: (u64, u64),
     _server: RedisServer,
 }
 
@@ -27,6 +29,7 @@ impl Machine {
         let server = RedisServer::start().await;
         Self {
             connection: server.raw().await,
+            named: (0, 0),
             _server: server,
         }
     }
@@ -59,30 +62,34 @@ impl Machine {
             .expect("a reply")
     }
 
+    /// From now on, questions name some steps beside the present one.
+    fn name_steps(&mut self, random: &mut fastrand::Rng) {
+        let spare = random.u64(0..4);
+        self.named = (random.u64(0..=spare), spare);
+    }
+
     /// One call of `take_window`, which asks for the whole past.
     async fn window(&mut self, now: u64, (limit, step): (u64, u64), runs: &[(u64, u64)]) -> Value {
-        let present = now / step;
-        let keys: Vec<_> = (0..=10)
-            .map(|age| name("w", present.saturating_sub(age)))
-            .collect();
-        let mut words = vec![step, present, 1000, 0, 10, limit, runs.len() as u64];
+        let (last, spare) = (now / step + self.named.0, self.named.1);
+        let keys = (0..=10 + spare).map(|age| name("w", last.saturating_sub(age)));
+        let keys: Vec<_> = keys.collect();
+        let mut words = vec![step, last, spare, 1000, 0, 10, limit, runs.len() as u64];
         words.extend(runs.iter().flat_map(|(cost, callers)| [cost, callers]));
         self.run(WINDOW, now, &keys, &texts(&words)).await
     }
 
     /// One call of `take_quotas`, which asks for the whole past of windows.
     async fn quotas(&mut self, now: u64, quotas: &[Quota], runs: &[(u64, u64)]) -> Value {
-        let (mut keys, mut words) = (Vec::new(), vec![quotas.len().to_string()]);
+        let (mut keys, mut words) = (Vec::new(), texts(&[self.named.1, quotas.len() as u64]));
         let mut asked = Vec::new();
         for (index, quota) in quotas.iter().enumerate() {
             let [third, lives] = match quota.kind {
                 "window" => {
-                    let present = now / quota.length;
-                    keys.extend(
-                        (0..=10).map(|age| name(&index.to_string(), present.saturating_sub(age))),
-                    );
+                    let last = now / quota.length + self.named.0;
+                    let named = (0..=10 + self.named.1).map(|age| last.saturating_sub(age));
+                    keys.extend(named.map(|step| name(&index.to_string(), step)));
                     asked.extend([10, 0]);
-                    [present, 1000]
+                    [last, 1000]
                 }
                 _ => {
                     keys.push(name(&index.to_string(), 0));
@@ -318,6 +325,7 @@ async fn scripts_decide_as_a_model_that_forgets_nothing() {
                 }
             }
             let expected: Vec<u64> = [now].into_iter().chain(expected.concat()).collect();
+            machine.name_steps(&mut random);
             let reply = machine.quotas(now, quotas, &runs).await;
             assert_eq!(ints(reply), expected, "seed {seed}, now {now}, {runs:?}");
             if random.u8(..10) == 0 {
@@ -347,7 +355,7 @@ async fn the_script_for_one_window_decides_as_the_one_for_all() {
         if random.bool() {
             let past: u64 = expected[2..].iter().sum();
             let bound = window.limit as i64 - past as i64;
-            let words = [window.length, now / window.length, 1000, 1].map(|it| it.to_string());
+            let words = [window.length, now / window.length, 0, 1000, 1].map(|it| it.to_string());
             let words = [&words[..], &[bound.to_string()]].concat();
             let keys = [name("w", now / window.length)];
             let reply = ints(machine.run(WINDOW, now, &keys, &words).await);
@@ -356,6 +364,7 @@ async fn the_script_for_one_window_decides_as_the_one_for_all() {
         } else {
             let run = (random.u64(0..4), random.u64(1..5));
             let limits = (window.limit, window.length);
+            machine.name_steps(&mut random);
             let reply = machine.window(now, limits, &[run, (1, 1)]).await;
             assert_eq!(ints(reply), expected, "now {now}, {run:?}");
             for cost in std::iter::repeat_n(run.0, run.1 as usize).chain([1]) {
@@ -394,17 +403,34 @@ async fn a_counter_per_second_admits_twice_its_limit_and_a_window_does_not() {
 #[tokio::test]
 async fn a_question_about_another_step_is_answered_with_the_time_alone() {
     let mut machine = Machine::start().await;
-    for guess in [0, TODAY / 100 - 1, TODAY / 100 + 1, MOST] {
-        let keys = [name("w", guess)];
-        let words = texts(&[100, guess, 1000, 1, 5]);
-        let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
+    let present = TODAY / 100;
+    for (last, spare) in [
+        (0, 0),
+        (present - 1, 0),
+        (present + 1, 0),
+        (present - 1, 5),
+        (present + 6, 5),
+        (MOST, 9),
+    ] {
+        let keys: Vec<_> = (0..=spare)
+            .map(|age| name("w", last.saturating_sub(age)))
+            .collect();
+        let runs = [0, 5, 1, 1, 1];
+        let words = [&[100, last, spare, 1000, 0][..], &runs].concat();
+        let reply = machine.run(WINDOW, TODAY, &keys, &texts(&words)).await;
         assert_eq!(ints(reply), [TODAY]);
+        if spare == 0 {
+            let words = texts(&[100, last, spare, 1000, 1, 5]);
+            let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
+            assert_eq!(ints(reply), [TODAY]);
+        }
         let words = [
+            &spare.to_string(),
             "1",
             "window",
             "5",
             "100",
-            &guess.to_string(),
+            &last.to_string(),
             "9",
             "0",
             "0",
@@ -471,12 +497,13 @@ async fn bounds_costs_and_keys_at_every_edge_take_what_they_say() {
         ] {
             machine.command(&["FLUSHALL"]).await;
             let keys = [key.to_owned()];
-            let words = ["100", &step, "1000", "1", &bound.to_string()].map(str::to_owned);
+            let words = ["100", &step, "0", "1000", "1", &bound.to_string()].map(str::to_owned);
             let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
             assert_eq!(ints(reply), [TODAY, 1]);
             let words = [
                 "100",
                 &step,
+                "0",
                 "1000",
                 "0",
                 "0",
@@ -494,14 +521,14 @@ async fn bounds_costs_and_keys_at_every_edge_take_what_they_say() {
     }
     // No callers, no runs, no calls.
     for words in [
-        &["100", &step, "1000", "0", "0", "5", "1", "1", "0"][..],
-        &["100", &step, "1000", "0", "0", "5", "0"],
-        &["100", &step, "1000", "0"],
+        &["100", &step, "0", "1000", "0", "0", "5", "1", "1", "0"][..],
+        &["100", &step, "0", "1000", "0", "0", "5", "0"],
+        &["100", &step, "0", "1000", "0"],
     ] {
         machine.command(&["FLUSHALL"]).await;
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
         let keys = [name("w", 0)];
-        let keys = &keys[..usize::from(words.len() > 4)];
+        let keys = &keys[..usize::from(words.len() > 5)];
         machine.run(WINDOW, TODAY, keys, &words).await;
         assert_eq!(machine.command(&["DBSIZE"]).await, Value::Int(0));
     }
@@ -523,8 +550,8 @@ async fn a_key_that_holds_something_else_spoils_its_own_call_alone() {
         machine.command(spoil).await;
         let keys = ["{a}", "{b}", "{c}", "{d}", "{b}", "{e}"].map(str::to_owned);
         let words = [
-            "100", &step, "1000", "3", "5", "5", "5", "0", "5", "1", "2", "1", "0", "5", "1", "1",
-            "2", "0", "5", "1", "1", "1",
+            "100", &step, "0", "1000", "3", "5", "5", "5", "0", "5", "1", "2", "1", "0", "5", "1",
+            "1", "2", "0", "5", "1", "1", "1",
         ];
         let words = words.map(str::to_owned);
         let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
@@ -553,7 +580,7 @@ async fn a_key_that_holds_something_else_spoils_its_own_call_alone() {
             machine.command(&["SET", "{b}", spoil]).await;
             for key in ["{a}", "{b}"] {
                 let third = if kind == "window" { step.as_str() } else { "5" };
-                let mut words = vec!["1", kind, "5", "100", third, "9"];
+                let mut words = vec!["0", "1", kind, "5", "100", third, "9"];
                 if kind == "window" {
                     words.extend(["0", "0"]);
                 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, pin::pin, task::Context, time::Duration};
 
 use redis::aio::MultiplexedConnection;
-use resilience_redis::rate_limit::Source;
+use resilience_redis::rate_limit::{RateLimiter, Source};
 use tokio::task::JoinSet;
 
 use crate::support::{RedisServer, eventually};
@@ -94,28 +94,36 @@ async fn whoever_comes_first_is_served_first() {
     assert_eq!(left, 0);
 }
 
+/// Asks for three units and goes away after so many polls; says whether the answer came first.
+async fn leaves_after(polls: usize, limiter: &RateLimiter) -> bool {
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut call = Box::pin(limiter.try_take_n("key", 3));
+    for _ in 0..polls {
+        if call.as_mut().poll(&mut context).is_ready() {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
 #[tokio::test]
 async fn whoever_goes_away_at_any_point_takes_nothing() {
     let server = RedisServer::start().await;
     let limiter = server.limiter(100, MINUTE).await;
     let other = server.limiter(100, MINUTE).await;
-    let (mut kept, mut gone) = (0, 0);
+    let mut answers = 0;
     for polls in 0..30 {
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        let mut call = Box::pin(limiter.try_take_n("key", 3));
-        let mut answered = false;
-        for _ in 0..polls {
-            answered = call.as_mut().poll(&mut context).is_ready();
-            if answered {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        kept += 3 * u64::from(answered);
-        gone += u64::from(!answered);
+        // While the server stands still nobody is answered before he goes.
+        server.freeze();
+        assert!(!leaves_after(polls, &limiter).await);
+        server.thaw();
+        answers += u64::from(leaves_after(polls, &limiter).await);
     }
-    assert!(gone > 5, "only {gone} went away");
-    limiter.refund("key", kept).await.expect("redis is up");
+    limiter
+        .refund("key", 3 * answers)
+        .await
+        .expect("redis is up");
     // Answered, and nobody took the answer.
     let mut context = Context::from_waker(std::task::Waker::noop());
     let mut call = Box::pin(limiter.try_take_n("key", 5));

@@ -40,6 +40,8 @@ enum Fault {
     #[default]
     None,
     Delayed(Duration),
+    /// As every other one is.
+    SometimesDelayed(Duration),
     Swallowed,
 }
 
@@ -98,6 +100,12 @@ impl Proxy {
             .send_modify(|weather| weather.replies = Fault::Delayed(delay));
     }
 
+    /// Holds every other request up by `delay`.
+    pub(crate) fn delay_every_other_request(&self, delay: Duration) {
+        self.weather
+            .send_modify(|weather| weather.requests = Fault::SometimesDelayed(delay));
+    }
+
     /// Carries everything again over connections that have lost nothing. Of one that has, nothing
     /// more arrives: what comes over a connection has no gaps.
     pub(crate) fn heal(&self) {
@@ -154,7 +162,7 @@ async fn pump(
     fault: impl Fn(&Weather) -> Fault,
 ) -> io::Result<()> {
     let mut bytes = [0; 4096];
-    let mut whole = true;
+    let (mut whole, mut late) = (true, false);
     loop {
         let count = from.read(&mut bytes).await?;
         if count == 0 {
@@ -164,6 +172,12 @@ async fn pump(
         match fault {
             Fault::None => {}
             Fault::Delayed(delay) => sleep(delay).await,
+            Fault::SometimesDelayed(delay) => {
+                late = !late;
+                if late {
+                    sleep(delay).await;
+                }
+            }
             Fault::Swallowed => whole = false,
         }
         if whole {
