@@ -27,6 +27,9 @@ impl Shop {
     pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new("127.0.0.1:0", database_in(&folder));
+        // A machine that is busy with other tests is no provider that fails.
+        config.payment.answer = PATIENCE;
+        config.payment.head_start = 2 * PATIENCE;
         change(&mut config);
         let running = ordering::start(config).await.unwrap();
         Self { running, folder }
@@ -101,7 +104,7 @@ pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(60), asking).await.unwrap();
+    timeout(PATIENCE, asking).await.unwrap();
 }
 
 /// An answer, read to its end.
@@ -224,3 +227,6 @@ impl Drop for Connection {
         self.task.abort();
     }
 }
+
+/// Longer than anything takes that goes well.
+const PATIENCE: Duration = Duration::from_secs(60);
