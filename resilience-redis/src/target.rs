@@ -409,4 +409,59 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("PLANTED"), "{url}");
         }
     }
+
+    #[test]
+    fn whatever_stands_in_a_url_it_is_understood_or_refused() {
+        let pieces = [
+            "redis",
+            "rediss",
+            "unix",
+            "-sentinel",
+            "-cluster",
+            "://",
+            ":",
+            "@",
+            "/",
+            "?",
+            "#",
+            "%",
+            "%2",
+            "%00",
+            ",",
+            "[",
+            "]",
+            "::1",
+            "host",
+            "é",
+            "\0",
+            " ",
+            "6379",
+            "65536",
+            "-1",
+            "service=",
+            "&",
+            "sentinel_password=",
+            "protocol=",
+            "resp2",
+            "db=",
+            "=",
+            "",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut understood = 0;
+        for _ in 0..50_000 {
+            let mut url = String::from(pieces[random.usize(..3)]);
+            for _ in 0..random.usize(..12) {
+                url.push_str(pieces[random.usize(..pieces.len())]);
+            }
+            match Target::parse(&url) {
+                Ok(target) => {
+                    assert!(!target.addresses.is_empty(), "{url}");
+                    understood += 1;
+                }
+                Err(error) => assert!(matches!(error, StoreError::InvalidTarget(_)), "{url}"),
+            }
+        }
+        assert!(understood > 50, "{understood}");
+    }
 }

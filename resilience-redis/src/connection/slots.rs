@@ -263,4 +263,38 @@ mod tests {
         assert_eq!(SlotMap::agreed(&views[..2]), Some(&views[0]));
         assert_eq!(SlotMap::agreed(&[]), None);
     }
+
+    #[test]
+    fn an_owner_is_found_as_by_going_through_the_list() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let mut list = Vec::new();
+            let mut next = 0;
+            while next < i64::from(SLOTS) {
+                let first = next + random.i64(0..3) * random.i64(0..900);
+                let last = first + random.i64(0..4000);
+                if last < i64::from(SLOTS) {
+                    list.push((first, last, random.i64(1..5)));
+                }
+                next = last + 1;
+            }
+            let mut shuffled = list.clone();
+            random.shuffle(&mut shuffled);
+            let entry = |&(first, last, owner): &_| range(first, last, &[("host", owner)]);
+            let Some(map) = read(shuffled.iter().map(entry).collect()) else {
+                assert!(list.is_empty());
+                continue;
+            };
+            for slot in 0..SLOTS {
+                let holds = |(first, last, _): &&(i64, i64, i64)| {
+                    (*first..=*last).contains(&i64::from(slot))
+                };
+                let expected = list.iter().find(holds).map(|(.., owner)| *owner);
+                let owner = map.owner(slot).map(|index| map.owners()[index].clone());
+                let expected =
+                    expected.map(|port| Address::tcp("host", u16::try_from(port).expect("a port")));
+                assert_eq!(owner, expected, "{slot} of {list:?}");
+            }
+        }
+    }
 }
