@@ -4,6 +4,7 @@
 //! `stack` is the part to read first: each layer of the library on a line, with its reason.
 
 pub mod api;
+pub mod cached_page;
 pub mod clock;
 mod config;
 pub mod payment;
@@ -94,13 +95,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let listener = listener.map_err(cannot_listen)?;
     let metrics = Metrics::new()?;
+    let fleet = Fleet::join(&config).await?;
     let inbound = Inbound::new(&config)?;
     let outbound = Outbound::new(&config)?;
-    let pages = Pages::new()?;
-    let fleet = Fleet::join(&config).await?;
-    let portions = fleet.portions.clone().map(Portions::counted_in);
+    let pages = fleet.as_ref().map_or_else(Pages::new, Pages::shared)?;
     let store = Store::open(&config.database_url, &pages).await?;
-    let store = store.with_portions(portions.unwrap_or_default());
+    let store = match &fleet {
+        Some(fleet) => store.with_portions(Portions::counted_in(fleet.portions.clone())),
+        None => store,
+    };
     let ledger = store.path().with_extension("payments.db");
     let provider = PaymentProvider::start(&ledger).await?;
     let payment = PaymentClient::new(provider.address(), &outbound, config.payment.answer);
@@ -109,7 +112,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     settlement.resume().await.map_err(store::OpenError::from)?;
     let engines = stack::engines(&inbound, &pages, &outbound);
     otel::register(&metrics.meter(), engines.clone());
-    let background = stack::background(&settlement, &store, &fleet)?;
+    let background = stack::background(&settlement, &store, fleet.as_ref())?;
     let background = background.into_iter().map(StopOnDrop).collect();
     let service = Service(Arc::new(Parts {
         store,

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
-    BloomGuard, BoxError, Cache, Error, InvalidPolicy, Measured, RateLimiter, Respond,
+    BloomGuard, BoxError, Cache, Environment, Error, InvalidPolicy, Measured, RateLimiter, Respond,
     backoff::{Backoff, Jitter},
     bloom_guard,
-    cache::{self, EarlyRefresh, Origin},
+    cache::{self, EarlyRefresh, Origin, TierPolicy},
     catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
     concurrency::{self, Bulkhead, Bulkheads},
@@ -23,6 +23,7 @@ use resilience_redis::{
     lock::{self, Locks},
     stock::{self, Stock},
 };
+use tokio::task::JoinSet;
 use tower::{
     Service, ServiceBuilder,
     util::{BoxCloneSyncService, MapRequestLayer},
@@ -34,6 +35,7 @@ use tower_http::{
 
 use crate::{
     Routes, StartError, api,
+    cached_page::{Page, PageCodec},
     config::Config,
     settlement::Settlement,
     store::Store,
@@ -93,22 +95,28 @@ pub struct Pages {
     pub making: Bulkhead,
 }
 
-/// What is cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Page {
-    /// The whole menu.
-    Menu,
-    /// One dish.
-    Dish(i64),
-}
-
 impl Pages {
-    /// The engines.
+    /// The engines of one gateway.
     ///
     /// # Errors
     ///
     /// When a setting cannot work.
     pub fn new() -> Result<Self, InvalidPolicy> {
+        Self::over(Cache::new)
+    }
+
+    /// The engines of a gateway that shares what is made with the others of `fleet`.
+    ///
+    /// # Errors
+    ///
+    /// When a setting cannot work.
+    pub fn shared(fleet: &Fleet) -> Result<Self, InvalidPolicy> {
+        Self::over(|policy| fleet.cache(policy))
+    }
+
+    fn over(
+        cache: impl FnOnce(cache::Policy) -> Result<Cache<Page, Bytes>, InvalidPolicy>,
+    ) -> Result<Self, InvalidPolicy> {
         // 12 KiB, for fifty times the menu there is. A number that passes and is not there costs
         // the database one statement a minute, however often it is asked for.
         let known = bloom_guard::Policy::new("dishes")
@@ -129,29 +137,39 @@ impl Pages {
             .max_wait(Duration::from_secs(5));
         Ok(Self {
             known: BloomGuard::new(known)?,
-            made: Cache::new(made)?,
+            made: cache(made)?,
             making: Bulkhead::new(making)?,
         })
     }
 
-    /// Voids every page on which one of `dishes` stands, those that are being made as well.
-    pub fn void(&self, dishes: &[i64]) {
-        for dish in dishes {
-            self.made.invalidate(&Page::Dish(*dish));
+    /// Voids every page on which one of `dishes` stands, in all gateways, and those that are being
+    /// made as well.
+    pub async fn void(&self, dishes: &[i64]) {
+        let mut pages: Vec<_> = dishes.iter().copied().map(Page::Dish).collect();
+        if !pages.is_empty() {
+            pages.push(Page::Menu);
         }
-        if !dishes.is_empty() {
-            self.made.invalidate(&Page::Menu);
+        // Here at once, elsewhere as soon as they are told: nobody waits for one after the other.
+        let mut told = JoinSet::new();
+        for page in pages {
+            self.made.invalidate(&page);
+            let made = self.made.clone();
+            told.spawn(async move { made.forget(&page).await });
         }
+        // What cannot be told now is told later, before what the others have is believed again.
+        told.join_all().await;
     }
 }
 
-/// What all gateways of the shop share; none of it is there without `--redis`.
+/// What all gateways of the shop share. There is none without `--redis`.
 #[derive(Clone, Debug)]
 pub struct Fleet {
+    /// Where they meet.
+    pub redis: RedisStore,
     /// Portions that are left, counted ahead of the database.
-    pub portions: Option<Stock>,
+    pub portions: Stock,
     /// Who does what only one gateway need do.
-    pub turns: Option<Locks>,
+    pub turns: Locks,
     /// How often portions are counted.
     pub recount: Duration,
 }
@@ -162,14 +180,10 @@ impl Fleet {
     /// # Errors
     ///
     /// When Redis cannot be reached, or a setting cannot work.
-    pub async fn join(config: &Config) -> Result<Self, StartError> {
+    pub async fn join(config: &Config) -> Result<Option<Self>, StartError> {
         let recount = config.fleet.recount;
         let Some(target) = config.redis.clone() else {
-            return Ok(Self {
-                portions: None,
-                turns: None,
-                recount,
-            });
+            return Ok(None);
         };
         let settings = Settings::new()
             .prefix("ordering")
@@ -180,11 +194,21 @@ impl Fleet {
             .reservation(Duration::from_secs(10))
             .life(recount * 2);
         let turns = lock::Policy::new("turns");
-        Ok(Self {
-            portions: Some(redis.stocks(&portions)?.stock("menu")),
-            turns: Some(redis.locks(&turns)?),
+        Ok(Some(Self {
+            portions: redis.stocks(&portions)?.stock("menu"),
+            turns: redis.locks(&turns)?,
             recount,
-        })
+            redis,
+        }))
+    }
+
+    /// A cache by `policy` which all gateways fill and void together.
+    fn cache(&self, policy: cache::Policy) -> Result<Cache<Page, Bytes>, InvalidPolicy> {
+        let name = policy.name();
+        // Nobody hears what other gateways void while Redis is away: a page is a second old then.
+        let terms = TierPolicy::new(name).longest_alone(Duration::from_secs(1));
+        let tier = (terms, self.redis.cache_tier(name)?, PageCodec);
+        Cache::new_over(policy, tier, &Environment::new())
     }
 }
 
@@ -318,7 +342,7 @@ where
 pub(crate) fn background(
     settlement: &Settlement,
     store: &Store,
-    fleet: &Fleet,
+    fleet: Option<&Fleet>,
 ) -> Result<Vec<Supervised>, InvalidPolicy> {
     let (settlement, missing) = (settlement.clone(), store.clone());
     // A database that was away is back within seconds: no order need wait a minute for a restart.
@@ -329,14 +353,16 @@ pub(crate) fn background(
     let mut tasks = vec![
         supervise(task("settlement"), move || settlement.clone().run())?, // an error or a panic ends one run, not the task
     ];
-    if let Some(turns) = fleet.turns.clone() {
-        let (store, recount) = (store.clone(), fleet.recount);
+    if let Some(fleet) = fleet.cloned() {
+        let store = store.clone();
         tasks.extend([
             supervise(task("count-missing"), move || {
                 missing.clone().count_what_is_missing()
             })?, // whoever finds none does
             supervise(task("count-anew"), move || {
-                store.clone().count_regularly(turns.clone(), recount)
+                store
+                    .clone()
+                    .count_regularly(fleet.turns.clone(), fleet.recount)
             })?, // one gateway at a time
         ]);
     }

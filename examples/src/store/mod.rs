@@ -192,7 +192,7 @@ impl Store {
         let committing = tokio::spawn(async move {
             let committed = transaction.commit().await;
             // Where that failed, too: nobody knows how far it came.
-            pages.void(&dishes);
+            pages.void(&dishes).await;
             // Not ahead of it: a settlement that looks too early finds nothing, and forgets this.
             due_at.into_iter().for_each(|due_at| agenda.note(due_at));
             committed

@@ -1,6 +1,6 @@
 //! A shop of one's own for every test, and a client that opens a connection for each request.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, task::AbortHandle, time::timeout};
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) running: Running,
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
 }
 
 impl Shop {
@@ -25,7 +25,11 @@ impl Shop {
     }
 
     pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::open_in(Arc::new(tempfile::tempdir().unwrap()), change).await
+    }
+
+    /// With the database in `folder`, which may be that of another gateway.
+    pub(crate) async fn open_in(folder: Arc<TempDir>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new("127.0.0.1:0", database_in(&folder));
         // A machine that is busy with other tests is no provider that fails.
         config.payment.answer = PATIENCE;

@@ -14,7 +14,7 @@ use std::{
 use http::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     client::{Connection, Shop, eventually, get, one},
@@ -104,8 +104,12 @@ fn serve(port: u16, folder: &TempDir) -> Child {
 
 /// A shop for which a loaded machine is no outage, and in which only orders come to the database.
 async fn shop_on(redis: &Redis) -> Shop {
+    shop_in(Arc::new(tempfile::tempdir().unwrap()), redis).await
+}
+
+async fn shop_in(folder: Arc<TempDir>, redis: &Redis) -> Shop {
     let target = redis.url().parse().unwrap();
-    Shop::open_with(|config| {
+    Shop::open_in(folder, |config| {
         config.redis = Some(target);
         config.fleet.answer = HOUR / 60;
         config.fleet.recount = HOUR;
@@ -179,6 +183,56 @@ async fn portions_of_an_order_that_came_to_nothing_are_sold_to_others() {
     shop.fault("none").await;
     assert_eq!(shop.order(&all).await.status, StatusCode::CREATED);
     assert_eq!(shop.stock(1).await, 0);
+}
+
+#[tokio::test]
+async fn a_page_that_one_gateway_made_no_other_need_make() {
+    let redis = Redis::start().await;
+    let one = shop_on(&redis).await;
+    let other = shop_in(one.folder.clone(), &redis).await;
+    let mut dish = 0;
+    // What is made is there for the others a moment after it was sent.
+    eventually(async || {
+        dish += 1;
+        let path = format!("/dishes/{dish}");
+        let made = one.get(&path).await;
+        let before = other.statements().await;
+        let same = other.get(&path).await;
+        assert_eq!((made.status, &made.body), (StatusCode::OK, &same.body));
+        other.statements().await == before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_gateway_sells_the_pages_of_all_show() {
+    let mut redis = Redis::start().await;
+    let seller = shop_on(&redis).await;
+    let other = shop_in(seller.folder.clone(), &redis).await;
+    for left in (45..50).rev() {
+        // Both have a page that will not be true any more.
+        assert_eq!(seller.stock(1).await, left + 1);
+        shows(&other, left + 1).await;
+        let sold = seller.order(&one("ada", 1)).await;
+        assert_eq!(sold.status, StatusCode::CREATED);
+        assert_eq!(seller.stock(1).await, left);
+        shows(&other, left).await;
+    }
+    redis.kill();
+    let sold = seller.order(&one("ada", 1)).await;
+    assert_eq!(sold.status, StatusCode::CREATED);
+    assert_eq!(seller.stock(1).await, 44);
+    shows(&other, 44).await;
+}
+
+/// Waits until `shop` shows that so many portions of the first dish are left: not for so long that
+/// the page would have come to its end.
+async fn shows(shop: &Shop, left: i64) {
+    let shown = eventually(async || {
+        let menu = shop.get("/dishes").await.json();
+        shop.stock(1).await == left && menu[0]["stock"] == left
+    });
+    timeout(Duration::from_secs(30), shown).await.unwrap();
 }
 
 /// What buyers were told, by dish.
