@@ -1,9 +1,9 @@
 //! A bounded map from keys to what belongs to them.
 //!
 //! Keys come from strangers: the map has a capacity, seeds its hash at random, and never gives a
-//! new key the chance to make it forget a key that is being held back. An insertion looks at a
-//! fixed number of entries, whatever the size, so that its cost is O(1). A key is hashed once a
-//! visit, and cloned once in its life here.
+//! new key the chance to make it forget a key that is being held back. A key is cloned once in its
+//! life here, and hashed once a visit. An insertion into a full shard looks at a few entries; one
+//! that would make a shard grow looks at all of them first, as growing does: O(1) amortised.
 
 use std::{
     borrow::Borrow,
@@ -13,10 +13,7 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
-use indexmap::{
-    IndexMap,
-    map::raw_entry_v1::{RawEntryApiV1, RawEntryMut},
-};
+use hashbrown::HashTable;
 
 use crate::{
     Timestamp,
@@ -36,16 +33,19 @@ pub(crate) enum Retention {
 
 /// What lives in a [`Keyed`] map.
 pub(crate) trait Retain {
+    /// What the values of a shard have in common, behind the same lock; `()` where that is nothing.
+    type Common;
+
     /// How much would be lost now. May forget on the way what time has made void.
-    fn retention(&mut self, now: Timestamp) -> Retention;
+    fn retention(&mut self, common: &mut Self::Common, now: Timestamp) -> Retention;
 }
 
 /// Entries that an insertion looks at to find a place in a full shard.
 const SAMPLE: usize = 8;
 
-/// Entries that every insertion looks at to clear away idle ones: two for one, so that the map
-/// shrinks while it is used.
-const SWEEP: usize = 2;
+/// A shard of which less than one part in so many is taken grows without a look for idle entries:
+/// to forget keys that come back soon costs more than to keep them.
+const SPARSE: usize = 5;
 
 /// Values for new keys that find no place: each shard has as many, shared by hash.
 const OVERFLOW: usize = 8;
@@ -57,18 +57,22 @@ const SHARD: usize = 64;
 const SHARDS: usize = 64;
 
 /// A sharded map that holds at most its capacity.
-pub(crate) struct Keyed<K, V> {
+pub(crate) struct Keyed<K, V: Retain> {
     shards: Box<[Padded<K, V>]>,
     hasher: RandomState,
+    /// Of one shard.
+    capacity: usize,
 }
 
 /// A shard on cache lines of its own.
 type Padded<K, V> = CachePadded<Mutex<Shard<K, V>>>;
 
-struct Shard<K, V> {
-    entries: IndexMap<K, V, RandomState>,
-    overflow: [Option<V>; OVERFLOW],
-    capacity: usize,
+/// What a visit to a known key needs comes first, on one cache line with the lock.
+#[repr(C)]
+struct Shard<K, V: Retain> {
+    common: V::Common,
+    entries: HashTable<(K, V)>,
+    overflow: Box<[Option<V>; OVERFLOW]>,
     hand: usize,
 }
 
@@ -79,32 +83,41 @@ where
 {
     /// A map of at most `capacity` entries, which must not be zero, rounded down to a multiple of
     /// the number of shards.
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self
+    where
+        V::Common: Default,
+    {
+        Self::with_common(capacity, V::Common::default)
+    }
+
+    /// The same, where `common` makes what the values of a shard have in common.
+    pub(crate) fn with_common(capacity: usize, common: impl Fn() -> V::Common) -> Self {
         let shards = 1 << (capacity / SHARD).clamp(1, SHARDS).ilog2();
-        let hasher = RandomState::default();
         let shard = || Shard {
-            entries: IndexMap::with_hasher(hasher.clone()),
-            overflow: std::array::from_fn(|_| None),
-            capacity: capacity / shards,
+            common: common(),
+            entries: HashTable::new(),
+            overflow: Box::new(std::array::from_fn(|_| None)),
             hand: 0,
         };
         Self {
             shards: (0..shards)
                 .map(|_| CachePadded::new(Mutex::new(shard())))
                 .collect(),
-            hasher,
+            hasher: RandomState::default(),
+            capacity: capacity / shards,
         }
     }
 
     /// Lets `act` work on the value of `key`, made by `make` where there is none.
     ///
     /// A new key that finds no place in a full map works on a value that it shares with others.
+    #[inline(always)]
     pub(crate) fn with<Q, R>(
         &self,
         key: &Q,
         now: Timestamp,
         make: impl FnOnce() -> V,
-        act: impl FnOnce(&mut V) -> R,
+        act: impl FnOnce(&mut V::Common, &mut V) -> R,
     ) -> R
     where
         K: Borrow<Q>,
@@ -112,38 +125,50 @@ where
     {
         let hash = self.hasher.hash_one(key);
         let mut shard = lock(self.shard(hash));
-        if let Some(value) = shard.find(hash, key) {
-            return act(value);
+        let shard = &mut *shard;
+        if let Some((_, value)) = shard.entries.find_mut(hash, |it| it.0.borrow() == key) {
+            return act(&mut shard.common, value);
         }
-        if shard.make_room(now) {
-            return act(shard.insert(hash, key.to_owned(), make()));
-        }
-        act(shard.overflow[overflow_slot(hash)].get_or_insert_with(make))
+        let (common, value) = self.place(shard, hash, key, now, make);
+        act(common, value)
     }
 
     /// Lets `act` look at the value of `key`, where it has one of its own.
     ///
     /// A shared value is nobody's to look at: what one key gave back there, others would find.
-    pub(crate) fn peek<Q, R>(&self, key: &Q, act: impl FnOnce(Option<&mut V>) -> R) -> R
+    pub(crate) fn peek<Q, R>(
+        &self,
+        key: &Q,
+        act: impl FnOnce(&mut V::Common, Option<&mut V>) -> R,
+    ) -> R
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        act(lock(self.shard(hash)).find(hash, key))
+        let mut shard = lock(self.shard(hash));
+        let shard = &mut *shard;
+        let found = shard.entries.find_mut(hash, |it| it.0.borrow() == key);
+        act(&mut shard.common, found.map(|(_, value)| value))
     }
 
-    /// Lets `act` change every value, one shard after the other.
+    /// Lets `act` change every value.
     pub(crate) fn for_each(&self, mut act: impl FnMut(&mut V)) {
+        self.for_each_shard(|_, values| values.for_each(&mut act));
+    }
+
+    /// Lets `act` change all values of a shard and what they have in common, one shard after the
+    /// other.
+    pub(crate) fn for_each_shard(
+        &self,
+        mut act: impl FnMut(&mut V::Common, &mut dyn Iterator<Item = &mut V>),
+    ) {
         for shard in &self.shards {
             let mut shard = lock(shard);
-            let Shard {
-                entries, overflow, ..
-            } = &mut *shard;
-            entries
-                .values_mut()
-                .chain(overflow.iter_mut().flatten())
-                .for_each(&mut act);
+            let shard = &mut *shard;
+            let entries = shard.entries.iter_mut().map(|(_, value)| value);
+            let mut values = entries.chain(shard.overflow.iter_mut().flatten());
+            act(&mut shard.common, &mut values);
         }
     }
 
@@ -160,6 +185,30 @@ where
         let index = (hash >> 32) as usize & (self.shards.len() - 1);
         &self.shards[index]
     }
+
+    /// The value of a key that is known not to be here, in a place of its own or in a shared one.
+    #[inline(never)]
+    fn place<'a, Q>(
+        &self,
+        shard: &'a mut Shard<K, V>,
+        hash: u64,
+        key: &Q,
+        now: Timestamp,
+        make: impl FnOnce() -> V,
+    ) -> (&'a mut V::Common, &'a mut V)
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
+        let hash_of = |entry: &(K, V)| self.hasher.hash_one(&entry.0);
+        let value = if shard.make_room(self.capacity, now, hash_of) {
+            let entry = (key.to_owned(), make());
+            let entry = shard.entries.insert_unique(hash, entry, hash_of);
+            &mut entry.into_mut().1
+        } else {
+            shard.overflow[overflow_slot(hash)].get_or_insert_with(make)
+        };
+        (&mut shard.common, value)
+    }
 }
 
 /// Bits of the hash that neither the shard nor the table uses much.
@@ -167,67 +216,63 @@ fn overflow_slot(hash: u64) -> usize {
     (hash >> 48) as usize % OVERFLOW
 }
 
-impl<K: Hash + Eq, V: Retain> Shard<K, V> {
-    fn find<Q>(&mut self, hash: u64, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let same = |held: &K| held.borrow() == key;
-        match self.entries.raw_entry_mut_v1().from_hash(hash, same) {
-            RawEntryMut::Occupied(entry) => Some(entry.into_mut()),
-            RawEntryMut::Vacant(_) => None,
+impl<K, V: Retain> Shard<K, V> {
+    /// Makes room for one more entry, where that does not cost one that must stay.
+    fn make_room(
+        &mut self,
+        capacity: usize,
+        now: Timestamp,
+        hash_of: impl Fn(&(K, V)) -> u64,
+    ) -> bool {
+        let length = self.entries.len();
+        if length >= capacity {
+            return self.make_place(now);
         }
-    }
-
-    /// Adds a key that is known not to be here.
-    fn insert(&mut self, hash: u64, key: K, value: V) -> &mut V {
-        let entry = self.entries.raw_entry_mut_v1().from_hash(hash, |_| false);
-        match entry {
-            RawEntryMut::Occupied(entry) => entry.into_mut(),
-            RawEntryMut::Vacant(entry) => entry.insert_hashed_nocheck(hash, key, value).1,
+        if length == self.entries.capacity() && length >= capacity / SPARSE {
+            let common = &mut self.common;
+            self.entries
+                .retain(|(_, value)| value.retention(common, now) != Retention::Idle);
+            // So that many more come before the next look at all of them.
+            self.entries.reserve(self.entries.len() / 4, hash_of);
         }
-    }
-
-    /// Clears away idle entries that the hand passes, and makes room for one more where an entry
-    /// can be spared.
-    fn make_room(&mut self, now: Timestamp) -> bool {
-        for _ in 0..SWEEP.min(self.entries.len()) {
-            let index = self.advance();
-            if self.retention(index, now) == Retention::Idle {
-                self.entries.swap_remove_index(index);
-            }
-        }
-        if self.entries.len() < self.capacity {
-            return true;
-        }
-        let mut least = (Retention::Pinned, 0);
-        for _ in 0..SAMPLE.min(self.entries.len()) {
-            let index = self.advance();
-            least = least.min((self.retention(index, now), index));
-        }
-        let (retention, index) = least;
-        if retention == Retention::Pinned {
-            return false;
-        }
-        self.entries.swap_remove_index(index);
         true
     }
 
-    fn advance(&mut self) -> usize {
-        let index = self.hand % self.entries.len().max(1);
-        self.hand = index + 1;
-        index
-    }
-
-    fn retention(&mut self, index: usize, now: Timestamp) -> Retention {
-        self.entries
-            .get_index_mut(index)
-            .map_or(Retention::Pinned, |(_, value)| value.retention(now))
+    /// Forgets the idle ones among a few entries, or else the one that loses least.
+    fn make_place(&mut self, now: Timestamp) -> bool {
+        let (mut seen, mut freed) = (0, false);
+        let mut least = (Retention::Pinned, 0);
+        for _ in 0..self.entries.num_buckets() {
+            let index = self.hand;
+            self.hand = (index + 1) % self.entries.num_buckets();
+            let Ok(mut entry) = self.entries.get_bucket_entry(index) else {
+                continue;
+            };
+            match entry.get_mut().1.retention(&mut self.common, now) {
+                Retention::Idle => {
+                    entry.remove();
+                    freed = true;
+                }
+                retention => least = least.min((retention, index)),
+            }
+            seen += 1;
+            if seen == SAMPLE {
+                break;
+            }
+        }
+        let (retention, index) = least;
+        if !freed
+            && retention != Retention::Pinned
+            && let Ok(entry) = self.entries.get_bucket_entry(index)
+        {
+            entry.remove();
+            freed = true;
+        }
+        freed
     }
 }
 
-impl<K, V> fmt::Debug for Keyed<K, V> {
+impl<K, V: Retain> fmt::Debug for Keyed<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyed")
             .field("shards", &self.shards.len())
@@ -243,19 +288,26 @@ mod tests {
     struct Fixed(Retention);
 
     impl Retain for Fixed {
-        fn retention(&mut self, _now: Timestamp) -> Retention {
+        type Common = ();
+
+        fn retention(&mut self, (): &mut (), _now: Timestamp) -> Retention {
             self.0
         }
     }
 
     fn visit(map: &Keyed<String, Fixed>, key: &str, retention: Retention) -> Retention {
-        map.with(key, Timestamp::ZERO, || Fixed(retention), |value| value.0)
+        map.with(
+            key,
+            Timestamp::ZERO,
+            || Fixed(retention),
+            |(), value| value.0,
+        )
     }
 
     fn holds(map: &Keyed<String, Fixed>, key: &str) -> bool {
         map.shards
             .iter()
-            .any(|shard| lock(shard).entries.contains_key(key))
+            .any(|shard| lock(shard).entries.iter().any(|entry| entry.0 == key))
     }
 
     #[test]
@@ -306,7 +358,7 @@ mod tests {
         }
         assert_eq!(visit(&map, "new", Retention::Idle), Retention::Idle);
         assert!(!holds(&map, "new"));
-        assert!(map.peek("new", |value| value.is_none()));
+        assert!(map.peek("new", |(), value| value.is_none()));
         assert_eq!(map.len(), 4);
     }
 

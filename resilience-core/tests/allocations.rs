@@ -107,6 +107,42 @@ fn a_rate_limit_allocates_nothing_for_an_admitted_call() {
 }
 
 #[test]
+fn a_rate_limit_allocates_nothing_for_a_key_that_it_knows() {
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::Gcra] {
+        let policy = rate_limit::Policy::new("limit", quota(algorithm));
+        let numbers = RateLimiter::<u64>::new(policy.clone()).unwrap();
+        let names = RateLimiter::<String>::new(policy).unwrap();
+        let calls = || {
+            for _ in 0..1000 {
+                numbers.try_take(&7).unwrap();
+                names.try_take("a customer with a long name").unwrap();
+            }
+        };
+        calls();
+        let allocations = allocation_counter::measure(calls).count_total;
+        assert_eq!(allocations, 0, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_rate_limit_takes_less_than_48_bytes_beside_an_idle_key() {
+    const KEYS: u32 = 100_000;
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::Gcra] {
+        let policy = rate_limit::Policy::new("limit", quota(algorithm)).capacity(1 << 18);
+        let mut limiter = None;
+        let memory = allocation_counter::measure(|| {
+            let limiter = limiter.insert(RateLimiter::<u64>::new(policy).unwrap());
+            for key in 0..KEYS {
+                limiter.try_take(&key.into()).unwrap();
+            }
+        });
+        assert_eq!(limiter.unwrap().len(), 100_000);
+        let bytes = memory.bytes_current / i64::from(KEYS) - 8;
+        assert!(bytes < 48, "{algorithm:?}: {bytes}");
+    }
+}
+
+#[test]
 fn a_rate_limit_allocates_nothing_to_refuse() {
     for algorithm in ALGORITHMS {
         let limiter = limiter::<()>(Quota::new(1, Duration::from_secs(3600)).algorithm(algorithm));

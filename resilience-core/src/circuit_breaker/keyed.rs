@@ -68,7 +68,9 @@ impl<K: Hash + Eq> CircuitBreakers<K> {
         let inner = &*self.inner;
         let now = inner.environment.now();
         let make = || Hold::new(inner.make());
-        let shared = inner.circuits.with(key, now, make, |shared| shared.clone());
+        let shared = inner
+            .circuits
+            .with(key, now, make, |(), shared| shared.clone());
         CircuitBreaker::of_key(shared)
     }
 
@@ -178,7 +180,9 @@ impl CircuitBreaker {
 }
 
 impl Retain for Hold<Shared> {
-    fn retention(&mut self, _now: Timestamp) -> Retention {
+    type Common = ();
+
+    fn retention(&mut self, (): &mut (), _now: Timestamp) -> Retention {
         // Permits and handles out there: a second circuit of the same key would not know of them.
         if !self.is_only() {
             return Retention::Pinned;

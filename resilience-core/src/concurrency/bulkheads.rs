@@ -74,7 +74,7 @@ impl<K: Hash + Eq> Bulkheads<K> {
             let permits = inner.permits.load(Relaxed);
             Hold::new(Shared::new(permits, inner.common.clone()))
         };
-        let shared = inner.keys.with(key, now, make, |shared| shared.clone());
+        let shared = inner.keys.with(key, now, make, |(), shared| shared.clone());
         Bulkhead::of_key(shared)
     }
 
@@ -146,7 +146,9 @@ impl<K: Hash + Eq> Inner<K> {
 
 /// In use as long as anybody but the map holds it: every permit and every place in the queue does.
 impl Retain for Hold<Shared> {
-    fn retention(&mut self, _now: Timestamp) -> Retention {
+    type Common = ();
+
+    fn retention(&mut self, (): &mut (), _now: Timestamp) -> Retention {
         if self.is_only() {
             Retention::Idle
         } else {

@@ -15,7 +15,8 @@ use crossbeam_utils::CachePadded;
 use super::{
     line::{LineWord, Scale, parts_between},
     quota::Rule,
-    state::{Booking, DISORDER, Timeline},
+    state::Booking,
+    timeline::{DISORDER, Timeline},
 };
 use crate::{
     QuotaStatus, Timestamp,

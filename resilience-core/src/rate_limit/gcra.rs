@@ -1,6 +1,6 @@
 //! The generic cell rate algorithm, without rounding.
 
-use super::{front::Offer, quota::Rule};
+use super::{front::Offer, quota::Rule, slot::Run};
 
 /// How many units are out, drained at the rule's rate.
 ///
@@ -40,9 +40,42 @@ impl Gcra {
         Self {
             level: parts(units, rule),
             since: now,
-            last: now.saturating_add(units),
+            last: rule.places(now).saturating_add(units),
             gaps: Vec::new(),
         }
+    }
+
+    /// A line that began at an instant, and that so many units have joined, as it stands at `now`.
+    pub(super) fn of_run(run: Run, now: u64, rule: &Rule) -> Self {
+        let passed = now.saturating_sub(run.since);
+        Self {
+            level: parts(run.units, rule).saturating_sub(drained(passed, rule)),
+            since: now,
+            last: rule.places(run.since).saturating_add(run.units),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// The same back again, where nobody has left a gap in the line and its beginning follows
+    /// from its last place: `units` of them back, and at a whole nanosecond.
+    pub(super) fn run(&self, rule: &Rule) -> Option<Run> {
+        if self.level == 0 {
+            // The next line must not begin behind the places of this one.
+            return (self.last <= rule.places(self.since)).then_some(Run::NOTHING);
+        }
+        if !self.gaps.is_empty() {
+            return None;
+        }
+        let wide = i128::from;
+        let (limit, places) = (wide(rule.limit), wide(rule.places(1)));
+        let ahead = wide(self.last) - wide(self.since).checked_mul(places)?;
+        let level = i128::try_from(self.level).ok()?;
+        let units = level
+            .checked_mul(places)?
+            .checked_sub(ahead.checked_mul(limit)?)?;
+        let units = whole(units, wide(rule.per).checked_mul(places)? - limit)?;
+        let since = whole(wide(self.last) - wide(units), places)?;
+        (since <= self.since).then_some(Run { since, units })
     }
 
     /// Drains what has drained by `now`.
@@ -101,7 +134,7 @@ impl Gcra {
 
     /// Counts `units` as used after `wait`, and says the place of the last of them.
     pub(super) fn book(&mut self, wait: u64, units: u64, rule: &Rule) -> u64 {
-        self.last = self.place();
+        self.last = self.place(rule);
         // Longer than it must: another quota is what the call waits for. The bucket cannot drain
         // meanwhile what is not in it yet.
         if wait > self.wait(units, rule) {
@@ -124,21 +157,21 @@ impl Gcra {
         }
         Some(Offer::Line {
             level: u64::try_from(self.level / grain).ok()?,
-            place: self.place(),
+            place: self.place(rule),
         })
     }
 
     /// Goes on with the line that callers have joined, by so many places since it was offered, and
     /// with the level that it would have had then if they had come all at once.
     pub(super) fn resume(&mut self, places: u64, level: u64, rule: &Rule) {
-        self.last = self.place().wrapping_add(places);
+        self.last = self.place(rule).wrapping_add(places);
         self.level = u128::from(level) * u128::from(rule.grain);
     }
 
     /// The place behind which the next unit goes: ahead of every place in a line that is over.
-    fn place(&self) -> u64 {
+    fn place(&self, rule: &Rule) -> u64 {
         if self.level == 0 {
-            self.last.max(self.since)
+            self.last.max(rule.places(self.since))
         } else {
             self.last
         }
@@ -149,7 +182,9 @@ impl Gcra {
         let behind = self.behind(place, rule);
         let left = self.level.saturating_sub(behind).min(parts(units, rule));
         self.level -= left;
-        if self.level > behind {
+        if self.level > behind && behind == 0 {
+            self.end_at(place.wrapping_sub(units));
+        } else if self.level > behind {
             // Somebody stands before, and so none of these had drained.
             let distance = self.last.wrapping_sub(place);
             let is_before = |gap: &Gap| self.last.wrapping_sub(gap.place) > distance;
@@ -158,6 +193,17 @@ impl Gcra {
             if self.gaps.len() > MAX_GAPS {
                 self.gaps.remove(0);
             }
+        }
+    }
+
+    /// Ends the line at `place`: nobody stands behind it.
+    fn end_at(&mut self, place: u64) {
+        let shorter = self.last.wrapping_sub(place);
+        self.gaps
+            .retain(|gap| self.last.wrapping_sub(gap.place) >= shorter);
+        self.last = place;
+        while let Some(gap) = self.gaps.pop_if(|gap| gap.place == self.last) {
+            self.last = self.last.wrapping_sub(gap.units);
         }
     }
 
@@ -189,6 +235,12 @@ fn parts(units: u64, rule: &Rule) -> u128 {
 
 fn drained(nanos: u64, rule: &Rule) -> u128 {
     u128::from(nanos) * u128::from(rule.limit)
+}
+
+/// The quotient, where it is a whole number.
+fn whole(number: i128, by: i128) -> Option<u64> {
+    let quotient = u64::try_from(number.checked_div(by)?).ok()?;
+    (by > 0 && number % by == 0).then_some(quotient)
 }
 
 fn saturated(number: u128) -> u64 {

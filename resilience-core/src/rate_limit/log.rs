@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{
     front::Offer,
     quota::{Algorithm, Rule},
+    slot::Run,
 };
 
 /// Remembers when units were taken, and for when they are booked.
@@ -37,6 +38,31 @@ impl Entry {
 }
 
 impl Log {
+    /// One bucket's units, or one instant's.
+    pub(super) fn of_run(run: Run, rule: &Rule) -> Self {
+        let mut log = Self::default();
+        if run.units > 0 {
+            log.book(run.since, run.units, rule);
+        }
+        log
+    }
+
+    /// The bucket that holds all there is, where one does that is neither ahead of `now` nor of
+    /// another rule's width.
+    pub(super) fn run(&self, now: u64, rule: &Rule) -> Option<Run> {
+        let Some(entry) = self.entries.front() else {
+            return Some(Run::NOTHING);
+        };
+        let width = rule.bucket();
+        let is_whole = entry.first.is_multiple_of(width)
+            && entry.last == entry.first.saturating_add(width - 1);
+        let is_all = self.entries.len() == 1 && entry.first <= now;
+        (is_whole && is_all).then_some(Run {
+            since: entry.first,
+            units: entry.units,
+        })
+    }
+
     /// Drops what no window that contains `now` or a later instant can hold.
     pub(super) fn forget(&mut self, now: u64, rule: &Rule) {
         while let Some(entry) = self.entries.front()

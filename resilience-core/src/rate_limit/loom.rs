@@ -1,7 +1,7 @@
 //! Callers at the words in front of a limit, and at the machine behind them, in every order.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::time::Duration;
+use std::{hash::Hash, time::Duration};
 
 use loom::thread;
 
@@ -23,7 +23,10 @@ fn policy(algorithm: Algorithm, limit: u64) -> Policy {
     Policy::new("loom", quota).capacity(1)
 }
 
-fn limiter(policy: Policy, clock: &ManualClock) -> RateLimiter {
+fn limiter<K: Hash + Eq + Clone + Send + 'static>(
+    policy: Policy,
+    clock: &ManualClock,
+) -> RateLimiter<K> {
     let environment = Environment::new()
         .clock(clock.clone())
         .observer(|_: &Event<'_>| {});
@@ -105,6 +108,24 @@ fn no_window_holds_more_than_the_limit_while_time_goes_on() {
             let mine = took(&limiter, 1);
             assert_eq!(mine + other.join().unwrap(), 1);
             assert_eq!(took(&limiter, 1), 0);
+        });
+    }
+}
+
+#[test]
+fn callers_of_one_key_get_its_limit_whatever_else_is_asked() {
+    for algorithm in BOTH {
+        model(move || {
+            let clock = ManualClock::new();
+            let limiter: RateLimiter<u64> = limiter(policy(algorithm, 1), &clock);
+            let other = limiter.clone();
+            let other = thread::spawn(move || other.try_take(&7).is_ok());
+            limiter.reconfigure(policy(algorithm, 2)).unwrap();
+            let mine = limiter.try_take(&7).is_ok();
+            assert!(mine && other.join().unwrap());
+            assert!(limiter.try_take(&7).is_err());
+            let snapshot = limiter.snapshot();
+            assert_eq!((snapshot.allowed, snapshot.denied), (2, 1));
         });
     }
 }

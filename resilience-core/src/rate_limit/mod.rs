@@ -58,6 +58,7 @@
 mod front;
 mod gcra;
 mod keyless;
+mod keys;
 mod layer;
 mod limiter;
 mod line;
@@ -67,12 +68,15 @@ mod loom;
 mod measure;
 #[cfg(all(test, not(resilience_loom)))]
 mod model;
+mod plan;
 mod policy;
 mod quota;
 mod reservation;
 mod shared;
+mod slot;
 mod state;
 mod tally;
+mod timeline;
 mod usage;
 
 pub use self::{

@@ -23,11 +23,13 @@ pub struct Quota {
 ///
 /// | | most units in any window of length `per` | a unit is free again | memory of a key |
 /// | --- | --- | --- | --- |
-/// | `SlidingLog` | `limit` | `per` after it was taken, to the nanosecond | 24 bytes for each instant at which units were taken, at most `limit` of them |
-/// | `SlidingWindow` | `limit` | up to a tenth of `per` later | 11 counters at most |
-/// | `Gcra` | `burst + limit` | one each `per / limit` | one number, and 16 bytes for each of at most 32 gaps where units were given back out of turn |
+/// | `SlidingLog` | `limit` | `per` after it was taken, to the nanosecond | once units count that were taken at several instants, 24 bytes for each of these, at most `limit` of them |
+/// | `SlidingWindow` | `limit` | up to a tenth of `per` later | once units count that were taken in several tenths, 11 counters at most |
+/// | `Gcra` | `burst + limit` | one each `per / limit` | 16 bytes for each of at most 32 gaps where units were given back out of turn |
 ///
-/// Units booked ahead of time take memory as well, in the first two.
+/// Beside that a key takes 16 bytes where it has one quota and there are no tiers, and some 300
+/// more while the table speaks of counters, instants or gaps. Units booked ahead of time take
+/// memory as well, in the first two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -171,6 +173,21 @@ impl Rule {
         }
     }
 
+    /// Places in a line that no more units than so many nanoseconds can pass: more than drain in
+    /// that time.
+    pub(super) const fn places(&self, nanos: u64) -> u64 {
+        nanos.saturating_mul((self.limit / self.per).saturating_add(1))
+    }
+
+    /// How much `used` units are of the most, so that keys of several tiers compare.
+    pub(super) fn share_of(&self, used: u64) -> u64 {
+        let share = match used.checked_mul(SHARE) {
+            Some(parts) => return parts / self.most,
+            None => u128::from(used) * u128::from(SHARE) / u128::from(self.most),
+        };
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
     pub(super) const fn window(&self) -> Duration {
         Duration::from_nanos(self.per)
     }
@@ -186,3 +203,6 @@ const fn greatest_divisor(mut larger: u64, mut smaller: u64) -> u64 {
 
 /// Buckets in a window. A unit comes back late by less than one of them.
 const BUCKETS: u64 = 10;
+
+/// In what a used share is counted.
+const SHARE: u64 = 1 << 20;

@@ -11,6 +11,8 @@ use std::{
 use super::{
     front::{ClockSeen, Pass},
     keyless::{Keyless, Lending},
+    keys::{Keys, Verdict},
+    plan::Plan,
     policy::{Charge, Checked, MissingKey, Mode, Rules, Tier},
     state::{self, Booking, Cell, Cells, Refusal, Standing},
     tally::{Decision, Tally},
@@ -19,7 +21,6 @@ use crate::{
     Environment, Event, InvalidPolicy, QuotaStatus, Reason, Rejected, Timestamp,
     address::{Address, Tenancy},
     clock::nanos,
-    keyed::Keyed,
     sync::{Mutex, lock},
 };
 
@@ -35,7 +36,7 @@ pub(super) struct Shared<K> {
     tier_of: Option<TierOf<K>>,
     /// Locked within a cell's lock, for new cells and changed ones alone.
     rules: Mutex<Rules>,
-    keys: Keyed<K, Cell>,
+    keys: Keys<K>,
     /// Of a limiter without keys, and of requests without a key.
     keyless: Keyless,
     /// Locked within a cell's lock.
@@ -145,7 +146,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
             shadow: AtomicBool::new(policy.mode == Mode::Shadow),
             tier_of,
             tiers: rules.tiers.iter().map(|(name, _)| *name).collect(),
-            keys: Keyed::new(policy.capacity),
+            keys: Keys::new(policy.capacity, Plan::of(&rules)),
             keyless: Keyless::new(keyless, lending),
             global: rules
                 .global
@@ -174,8 +175,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
         // Each cell takes the rules that are in force when its turn comes, and a new cell too: of
         // two changes at once the later one holds everywhere.
         let now = self.environment.now();
-        self.keys
-            .for_each(|cell| self.update_rules(cell, now, cell.tier()));
+        self.keys.follow(now, || lock(&self.rules).clone());
         self.keyless
             .with(|cell| self.update_rules(cell, now, Tier::None));
         if let Some(global) = &self.global {
@@ -193,7 +193,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
     {
         let now = self.now();
         let tier = self.tier_of(key);
-        self.look(Whose::Key(key), |[own, global]| match own {
+        self.look(Whose::Key(key), now, |[own, global]| match own {
             Some(cell) => {
                 self.update_tier(cell, now, tier);
                 state::peek([Some(cell), global], now)
@@ -210,7 +210,9 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
     pub(super) fn count(&self, decision: Decision) -> u64 {
         let count = self.tally.read(decision);
         match decision {
-            Decision::Allowed => count.wrapping_add(self.keyless.allowed()),
+            Decision::Allowed => count
+                .wrapping_add(self.keyless.allowed())
+                .wrapping_add(self.keys.allowed()),
             Decision::Waited | Decision::Denied | Decision::WouldDeny => count,
         }
     }
@@ -228,18 +230,39 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let now = self.environment.now();
-        if whose.is_keyless::<K>()
-            && let Some(pass) = self.keyless.take(now, units)
-        {
-            self.hear_of(&pass, now);
-            return Ok(Admission {
-                booking: Some(pass.booking),
-                wait: Duration::ZERO,
-                status: pass.status,
-                now,
-            });
-        }
-        self.decide(whose, now, units, max_wait())
+        let passed = match whose {
+            Whose::Key(key) if has_keys::<K>() && self.asks_keys_alone() => {
+                match self.keys.take(key, now, units, max_wait) {
+                    Verdict::Passed(booking, status) => (booking, status),
+                    verdict => return self.conclude(verdict, now),
+                }
+            }
+            Whose::Key(_) | Whose::Nobody | Whose::Exempt => {
+                let pass = whose
+                    .is_keyless::<K>()
+                    .then(|| self.keyless.take(now, units));
+                match pass.flatten() {
+                    Some(pass) => {
+                        self.hear_of(&pass, now);
+                        (pass.booking, pass.status)
+                    }
+                    None => return self.decide(whose, now, units, max_wait()),
+                }
+            }
+        };
+        let (booking, status) = passed;
+        Ok(Admission {
+            booking: Some(booking),
+            wait: Duration::ZERO,
+            status,
+            now,
+        })
+    }
+
+    /// Whether a key's one quota is all that its calls meet.
+    #[inline]
+    fn asks_keys_alone(&self) -> bool {
+        self.tier_of.is_none() && self.keys.lending() == Lending::Alone
     }
 
     /// Makes up for what the words alone would tell wrongly of a call.
@@ -275,20 +298,30 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
             return self.refuse_at(now, refusal, self.keyless.name(), refused.status);
         }
         let take = |cells: Cells<'_>| state::take(cells, now, units, max_wait);
-        let (decision, standing) = self.visit(whose, now, take);
-        let (booking, wait) = match decision {
-            Ok(booked) => booked,
-            Err(refusal) => return self.refuse_at(now, refusal, standing.name, standing.status),
+        let verdict = Verdict::of(self.visit(whose, now, take));
+        if let Verdict::Passed(..) = verdict {
+            self.tally.count(Decision::Allowed);
+        }
+        self.conclude(verdict, now)
+    }
+
+    /// Counts and reports what was decided, but for calls that passed at once.
+    #[inline(never)]
+    fn conclude(&self, verdict: Verdict, now: Timestamp) -> Result<Admission, Rejected> {
+        let (booking, wait, status) = match verdict {
+            Verdict::Passed(booking, status) => (booking, Duration::ZERO, status),
+            Verdict::Booked(booking, wait, status) => {
+                self.tally.count(Decision::Waited);
+                (booking, wait, status)
+            }
+            Verdict::Refused(refusal, name, status) => {
+                return self.refuse_at(now, refusal, name, status);
+            }
         };
-        self.tally.count(if wait.is_zero() {
-            Decision::Allowed
-        } else {
-            Decision::Waited
-        });
         Ok(Admission {
             booking: Some(booking),
             wait,
-            status: standing.status,
+            status,
             now,
         })
     }
@@ -360,13 +393,17 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
         Q: Hash + Eq + ?Sized,
     {
         let now = self.now();
-        self.look(Whose::Key(key), |cells| state::refund(cells, now, units));
+        self.look(Whose::Key(key), now, |cells| {
+            state::refund(cells, now, units)
+        });
     }
 
     /// Gives back all that is left of `booking`.
     pub(super) fn give_back(&self, whose: &Whose<K>, booking: &Booking) {
         let now = self.environment.now();
-        self.look(whose.as_ref(), |cells| state::cancel(cells, now, booking));
+        self.look(whose.as_ref(), now, |cells| {
+            state::cancel(cells, now, booking)
+        });
     }
 
     /// Lets `act` work on the cells of a call, which are made where they are missing.
@@ -392,7 +429,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
     }
 
     /// Lets `act` work on the cells of a call as far as they are there.
-    fn look<Q, R>(&self, whose: Whose<&Q>, act: impl FnOnce(Cells<'_>) -> R) -> R
+    fn look<Q, R>(&self, whose: Whose<&Q>, now: Timestamp, act: impl FnOnce(Cells<'_>) -> R) -> R
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -400,7 +437,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
         match whose {
             Whose::Key(key) if has_keys::<K>() => {
                 let keys = &self.keys;
-                keys.peek(key, |cell| self.with_global(cell, act))
+                keys.peek(key, now, |cell| self.with_global(cell, act))
             }
             Whose::Key(_) | Whose::Nobody => {
                 self.keyless.with(|cell| self.with_global(Some(cell), act))

@@ -6,12 +6,11 @@ use super::{
     front::{Offer, Taken},
     policy::Tier,
     quota::Rule,
+    slot::Run,
+    timeline::Timeline,
     usage::{Seek, Usage},
 };
-use crate::{
-    QuotaStatus, Timestamp,
-    keyed::{Retain, Retention},
-};
+use crate::{QuotaStatus, Timestamp, keyed::Retention};
 
 /// Quotas that one call can meet: those of its key and the one that all keys share.
 pub(super) const MAX_QUOTAS: usize = 5;
@@ -43,6 +42,8 @@ pub(super) struct Booking {
 
 #[derive(Clone, Copy, Debug)]
 enum Marks {
+    /// What the only quota said.
+    One(u64),
     /// What each quota said.
     Each([u64; MAX_QUOTAS]),
     /// A place so many parts behind another, of which `unit` make one unit: few are ever asked
@@ -51,9 +52,9 @@ enum Marks {
 }
 
 impl Booking {
-    /// Units that a caller took out of what a window's machine had [offered](Cell::offer).
-    pub(super) const fn at(at: u64, units: u64) -> Self {
-        let marks = Marks::Each([at, 0, 0, 0, 0]);
+    /// Units of a key with one quota, which counts them at `mark`.
+    pub(super) const fn at(mark: u64, units: u64) -> Self {
+        let marks = Marks::One(mark);
         Self { units, marks }
     }
 
@@ -66,6 +67,7 @@ impl Booking {
 
     fn marks(&self) -> [u64; MAX_QUOTAS] {
         match self.marks {
+            Marks::One(mark) => [mark, 0, 0, 0, 0],
             Marks::Each(marks) => marks,
             Marks::Behind { place, parts, unit } => {
                 [place.wrapping_add(parts / unit.max(1)), 0, 0, 0, 0]
@@ -272,6 +274,27 @@ impl Cell {
         Some((self.timeline, offer))
     }
 
+    /// What a quota held of which `run` is all that was used, as `timeline` has it.
+    pub(super) fn of_run(run: Run, rule: Rule, timeline: Timeline) -> Self {
+        Self {
+            timeline,
+            first: Usage::of_run(run, rule, timeline.latest),
+            rest: Box::default(),
+            tier: Tier::None,
+        }
+    }
+
+    /// The run that is all that was used, where it is.
+    pub(super) fn run(&self) -> Option<Run> {
+        let alone = self.rest.is_empty() && self.tier == Tier::None;
+        alone.then(|| self.first.run(self.timeline.latest))?
+    }
+
+    /// Goes by `timeline` from now on, which is ahead of its own.
+    pub(super) const fn keep_time(&mut self, timeline: Timeline) {
+        self.timeline = timeline;
+    }
+
     /// The rule of the only quota that can be [offered](Self::offer).
     pub(super) const fn rule(&self) -> &Rule {
         &self.first.rule
@@ -289,8 +312,15 @@ impl Cell {
 
     /// Time has gone on, as far as the clock says.
     pub(super) fn move_to(&mut self, now: Timestamp) {
-        self.timeline.move_to(now.as_nanos());
+        self.timeline.move_to(now);
         self.forget();
+    }
+
+    /// How much would be lost with it now.
+    pub(super) fn retention(&mut self) -> Retention {
+        self.forget();
+        let usages = self.usages().map(|At(now, usage)| usage.retention(now));
+        usages.max().unwrap_or(Retention::Idle)
     }
 
     fn forget(&mut self) {
@@ -309,40 +339,5 @@ impl Cell {
         let now = self.timeline.latest;
         let usages = std::iter::once(&mut self.first).chain(&mut self.rest);
         usages.map(move |usage| (now, usage))
-    }
-}
-
-impl Retain for Cell {
-    fn retention(&mut self, now: Timestamp) -> Retention {
-        self.move_to(now);
-        let usages = self.usages().map(|At(now, usage)| usage.retention(now));
-        usages.max().unwrap_or(Retention::Idle)
-    }
-}
-
-/// Time as one cell sees it: it never goes back.
-///
-/// Callers read the clock before they get the lock, so that a little disorder is normal: time
-/// stands still until the clock has caught up. A clock that falls back further was set, and time
-/// goes on from the latest instant seen, since nobody shall wait for what a broken clock said.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Timeline {
-    pub(super) latest: u64,
-    /// What to add to the clock.
-    pub(super) lag: u64,
-}
-
-/// How far the clock may fall back and be waited for: no thread stands longer between reading the
-/// clock and getting a lock.
-pub(super) const DISORDER: u64 = 1_000_000_000;
-
-impl Timeline {
-    fn move_to(&mut self, clock: u64) {
-        let now = clock.saturating_add(self.lag);
-        let behind = self.latest.saturating_sub(now);
-        if behind > DISORDER {
-            self.lag = self.lag.saturating_add(behind);
-        }
-        self.latest = self.latest.max(now);
     }
 }

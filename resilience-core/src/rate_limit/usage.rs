@@ -5,6 +5,7 @@ use super::{
     gcra::Gcra,
     log::{Log, Search},
     quota::{Algorithm, Rule},
+    slot::Run,
 };
 use crate::keyed::Retention;
 
@@ -46,6 +47,23 @@ impl Usage {
             Algorithm::Gcra => Used::Gcra(Gcra::default()),
         };
         Self { rule, used }
+    }
+
+    /// Nothing but `run`, as it stands at `now`.
+    pub(super) fn of_run(run: Run, rule: Rule, now: u64) -> Self {
+        let used = match rule.algorithm {
+            Algorithm::SlidingLog | Algorithm::SlidingWindow => Used::Log(Log::of_run(run, &rule)),
+            Algorithm::Gcra => Used::Gcra(Gcra::of_run(run, now, &rule)),
+        };
+        Self { rule, used }
+    }
+
+    /// The run that is all there is, where it is.
+    pub(super) fn run(&self, now: u64) -> Option<Run> {
+        match &self.used {
+            Used::Log(log) => log.run(now, &self.rule),
+            Used::Gcra(gcra) => gcra.run(&self.rule),
+        }
     }
 
     pub(super) fn forget(&mut self, now: u64) {
@@ -174,12 +192,8 @@ impl Usage {
             0 => Retention::Pinned,
             remaining => {
                 let used = self.rule.most.saturating_sub(remaining);
-                let share = u128::from(used) * SHARE / u128::from(self.rule.most);
-                Retention::Used(u64::try_from(share).unwrap_or(u64::MAX))
+                Retention::Used(self.rule.share_of(used))
             }
         }
     }
 }
-
-/// In what a used share is counted, so that keys of several tiers compare.
-const SHARE: u128 = 1 << 20;

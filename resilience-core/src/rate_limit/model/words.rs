@@ -1,62 +1,19 @@
-//! What is fast beside what is obvious: the same calls, decided by both.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+//! Words in front of a machine.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{
-    front::ClockSeen,
-    keyless::{Keyless, Lending},
-    policy::Tier,
-    quota::{Algorithm, Quota, Rule},
-    state::{self, Booking, Cell},
+use super::{Step, rule, steps};
+use crate::{
+    Timestamp,
+    rate_limit::{
+        front::ClockSeen,
+        keyless::{Keyless, Lending},
+        policy::Tier,
+        state::{self, Booking, Cell},
+    },
 };
-use crate::Timestamp;
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Take(u64),
-    /// Books as well, up to so many nanoseconds ahead.
-    Book(u64, u64),
-    /// Gives back what was taken, whichever the number falls on.
-    Cancel(usize),
-    Refund(u64),
-    Peek,
-    Follow(Rule),
-    Pass(u64),
-    FallBack(u64),
-}
-
-/// Windows of some nanoseconds, or of some seconds, in which a clock may fall back far.
-fn rule() -> impl Strategy<Value = Rule> {
-    let per = prop_oneof![1..400_u64, (1..40_u64).prop_map(|it| it * 100_000_000)];
-    (0..3_u8, 1..9_u64, per).prop_map(|(algorithm, limit, per)| {
-        let algorithm = match algorithm {
-            0 => Algorithm::SlidingLog,
-            1 => Algorithm::SlidingWindow,
-            _ => Algorithm::Gcra,
-        };
-        let quota = Quota::new(limit, Duration::from_nanos(per)).algorithm(algorithm);
-        quota.rule("test").unwrap()
-    })
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let time = || prop_oneof![0..50_u64, (0..40_u64).prop_map(|it| it * 100_000_000)];
-    let step = prop_oneof![
-        16 => Just(Step::Take(1)),
-        8 => (0..4_u64).prop_map(Step::Take),
-        2 => (0..4_u64, time()).prop_map(|(units, wait)| Step::Book(units, wait)),
-        3 => any::<usize>().prop_map(Step::Cancel),
-        1 => (0..4_u64).prop_map(Step::Refund),
-        1 => Just(Step::Peek),
-        1 => rule().prop_map(Step::Follow),
-        8 => time().prop_map(Step::Pass),
-        2 => time().prop_map(Step::FallBack),
-    ];
-    prop::collection::vec(step, 1..120)
-}
 
 /// The cell behind words, and the same cell asked each time.
 struct Both {
