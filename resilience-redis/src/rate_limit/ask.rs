@@ -33,6 +33,16 @@ pub(super) struct Receipt {
     pub(super) entry: Arc<Entry>,
     pub(super) units: u64,
     pub(super) taken: u64,
+    /// Where they were taken ahead, when that lease ends.
+    pub(super) lease: Option<u64>,
+}
+
+impl Receipt {
+    /// Puts units back where they were taken ahead, and says whether that was possible.
+    pub(super) fn unspend(&self) -> bool {
+        let end = self.lease;
+        end.is_some_and(|end| self.entry.line().put_back(self.units, end))
+    }
 }
 
 impl From<Decision> for Told {
@@ -50,6 +60,29 @@ impl From<Decision> for Told {
 pub(super) enum Ask {
     Told(Option<Told>),
     Waits(Place),
+}
+
+impl Ask {
+    /// The decision, where it is made already.
+    pub(super) const fn told(&mut self) -> Option<Told> {
+        match self {
+            Self::Told(told) => told.take(),
+            Self::Waits(_) => None,
+        }
+    }
+}
+
+/// Who goes away with what it was told, and never heard it, has used nothing.
+impl Drop for Ask {
+    fn drop(&mut self) {
+        if let Self::Told(Some(Told {
+            receipt: Some(receipt),
+            ..
+        })) = self
+        {
+            receipt.unspend();
+        }
+    }
 }
 
 impl Future for Ask {

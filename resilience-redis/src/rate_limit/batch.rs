@@ -7,7 +7,7 @@ use resilience_core::Timestamp;
 
 use super::{
     grant::Run,
-    line::{Aftermath, Question, Told},
+    line::{Aftermath, Leasing, Question, Told},
     rules::{Kind, Rule},
     table::Entry,
 };
@@ -63,6 +63,7 @@ impl Batch {
         &mut self,
         rules: &[Rule],
         entry: Arc<Entry>,
+        leasing: Option<Leasing>,
         (deadline, late): (Timestamp, &StoreError),
         aftermath: &mut Aftermath,
     ) -> Option<Timestamp> {
@@ -74,7 +75,8 @@ impl Batch {
                 line.doubt();
             }
             loop {
-                let oldest = line.ask(rules, &self.steps, &mut self.runs, &mut self.past)?;
+                let question = (&mut self.runs, &mut self.past);
+                let oldest = line.ask(rules, &self.steps, question, leasing)?;
                 if oldest >= deadline {
                     break oldest;
                 }

@@ -116,10 +116,12 @@ impl Flight {
             clock.last()
         };
         batch.begin(&lane.rules, micros, spare);
+        let leasing = lane.leasing(now);
         let mut since = Timestamp::MAX;
         for entry in entries {
             let limit = (too_long, &late);
-            if let Some(first) = batch.add(&lane.rules, entry, limit, &mut aftermath) {
+            let first = batch.add(&lane.rules, entry, leasing, limit, &mut aftermath);
+            if let Some(first) = first {
                 since = since.min(first);
             }
         }
@@ -145,7 +147,7 @@ impl Flight {
         self.land();
         let Self { lane, batch, .. } = self;
         let mut aftermath = Aftermath::default();
-        let (mut again, mut refunds) = (Vec::new(), Vec::new());
+        let (mut again, mut refunds, mut begun) = (Vec::new(), Vec::new(), Vec::new());
         let rules = &lane.rules;
         batch.hear(
             rules,
@@ -154,16 +156,23 @@ impl Flight {
             &mut aftermath,
             |entry, goes_on, after| {
                 let orphans = after.orphans.drain(..);
-                let taken = reply.micros();
-                refunds.extend(orphans.map(|units| Refund::exact(&entry, units, rules, taken)));
+                let orphan = |(units, taken)| Refund::exact(&entry, units, rules, taken);
+                refunds.extend(orphans.map(orphan));
+                let unused = after.leases.unused.drain(..);
+                refunds.extend(unused.map(|unused| Refund::unused(&entry, unused, rules)));
+                if std::mem::take(&mut after.leases.begun) {
+                    begun.push(Arc::clone(&entry));
+                }
                 if goes_on {
                     again.push(entry);
                 }
             },
         );
+        lane.leases.grant(aftermath.leases.granted);
         aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
         lane.give_back(refunds);
+        lane.look_after(begun);
     }
 
     fn fail(&mut self, error: &StoreError) {
@@ -175,6 +184,9 @@ impl Flight {
                 again.push(entry);
             }
         });
+        let lost = aftermath.leases.lost;
+        lane.leases.grant(lost);
+        lane.leases.settle(lost, false);
         aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
     }

@@ -53,9 +53,7 @@ pub(super) fn verdicts(
     now: u64,
     mut tell: impl FnMut(u64, Verdict),
 ) -> u64 {
-    let quotas = || rules.iter().zip(before);
-    let room = quotas().map(|(rule, it)| it.remaining(rule, 0)).min();
-    let (mut room, mut taken, mut cut) = (room.unwrap_or(0), 0, 0);
+    let (mut room, mut taken, mut cut) = (room(rules, before, 0), 0, 0);
     for run in runs {
         let granted = match room.checked_div(run.cost) {
             Some(fits) => run.callers.min(fits),
@@ -77,7 +75,15 @@ pub(super) fn verdicts(
     taken
 }
 
-fn tightest(rules: &[Rule], before: &[Before<'_>], taken: u64, now: u64) -> Verdict {
+/// Units that any caller could take after `taken` more.
+pub(super) fn room(rules: &[Rule], before: &[Before<'_>], taken: u64) -> u64 {
+    let quotas = rules.iter().zip(before);
+    let room = quotas.map(|(rule, it)| it.remaining(rule, taken)).min();
+    room.unwrap_or(0)
+}
+
+/// What the last of those hears who took `taken`.
+pub(super) fn tightest(rules: &[Rule], before: &[Before<'_>], taken: u64, now: u64) -> Verdict {
     let standings = rules.iter().zip(before).enumerate();
     let remaining = standings.map(|(index, (rule, it))| (it.remaining(rule, taken), index));
     let (remaining, rule) = remaining.min().unwrap_or_default();

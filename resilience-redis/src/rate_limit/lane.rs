@@ -16,7 +16,11 @@ use tokio::runtime::Handle;
 
 use super::{
     departures::Departures,
+    fallback::Share,
     flight::Flight,
+    leases::Leases,
+    line::Leasing,
+    options::Options,
     refund::{self, Refund},
     refunds::{self, Refunds},
     rules::{Kind, Rule},
@@ -40,6 +44,10 @@ pub(super) struct Lane {
     time: Mutex<ServerClock>,
     departures: Mutex<Departures>,
     refunds: Mutex<Refunds>,
+    pub(super) leases: Leases,
+    /// Of each limit, units that all processes together may take ahead.
+    lease_percent: u64,
+    share: Arc<Share>,
 }
 
 impl Lane {
@@ -47,7 +55,8 @@ impl Lane {
         connection: Connection,
         runtime: Handle,
         rules: Arc<[Rule]>,
-        environment: Environment,
+        options: &Options,
+        share: Arc<Share>,
     ) -> Self {
         let take = match &rules[..] {
             [
@@ -70,13 +79,16 @@ impl Lane {
             patience: connection.settings().time_to_decide(),
             connection,
             runtime,
-            environment,
+            environment: options.environment.clone(),
             take: Script::new(take),
             refund: Script::new(include_str!("../lua/refund.lua")),
             rules,
             time: Mutex::default(),
             departures: Mutex::default(),
             refunds: Mutex::default(),
+            leases: Leases::default(),
+            lease_percent: options.lease_percent,
+            share,
         }
     }
 
@@ -90,6 +102,32 @@ impl Lane {
 
     pub(super) fn now(&self) -> Timestamp {
         self.environment.now()
+    }
+
+    pub(super) const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Whether units may be taken ahead, and how many. Not while a part of the quota holds: what is
+    /// taken from the server then must fit into it.
+    pub(super) fn leasing(&self, now: Timestamp) -> Option<Leasing> {
+        let leases = self.lease_percent > 0 && !self.share.holds(now);
+        leases.then(|| Leasing {
+            percent: self.lease_percent,
+            nodes: self.share.nodes(),
+            now,
+        })
+    }
+
+    /// Gives back all units that were taken ahead.
+    pub(super) async fn return_leases(&self) -> Result<(), StoreError> {
+        let refunds = self.leases.surrender(&self.rules);
+        let mut outcome = Ok(());
+        for refunds in refunds.chunks(self.keys) {
+            let sent = self.send_refunds(refunds).await;
+            outcome = outcome.and(sent);
+        }
+        outcome
     }
 
     /// Sends somebody to ask for those who wait for `entry`.
@@ -141,6 +179,9 @@ impl Lane {
         };
         let name = first.name().to_owned();
         let reply = self.connection.run(&name, self.patience, request).await;
+        let leased = refunds.iter().map(Refund::leased).sum();
+        self.leases.settle(leased, reply.is_ok());
+        refunds.iter().for_each(Refund::is_back);
         reply.map(|_| ())
     }
 

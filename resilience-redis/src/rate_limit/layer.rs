@@ -100,7 +100,7 @@ where
     fn enter(&self, request: &Req) -> Entry<Permit, Wait> {
         let shared = &self.limiter.0;
         let cost = self.cost.cost(request);
-        let ask = match self.extractor.key(request) {
+        let mut ask = match self.extractor.key(request) {
             Some(key) => shared.ask(&key, cost),
             None => match shared.missing_key {
                 MissingKey::Shared => shared.ask(&(), cost),
@@ -114,19 +114,13 @@ where
                 }
             },
         };
-        let wait = Wait {
-            shared: Arc::clone(shared),
-            ask,
-        };
-        match wait {
-            Wait {
-                ask: Ask::Told(Some(told)),
-                shared,
-            } => match admit(shared, told) {
+        let shared = Arc::clone(shared);
+        match ask.told() {
+            Some(told) => match admit(shared, told) {
                 Ok(permit) => Entry::Admitted(permit),
                 Err(rejected) => Entry::Refused(rejected),
             },
-            wait => Entry::Wait(wait),
+            None => Entry::Wait(Wait { shared, ask }),
         }
     }
 }

@@ -112,7 +112,7 @@ impl RateLimiter {
         K: StoreKey + ?Sized,
     {
         let outcome = self.0.lane.clear(&self.0.name_of(key)).await;
-        self.0.doubt(key);
+        self.0.forget(key);
         outcome
     }
 
@@ -129,7 +129,7 @@ impl RateLimiter {
         // After the name comes a key's first part, or for the key `()` the end of the hash tag.
         let pattern = format!("{}[:}}]*", self.0.key_start);
         let deleted = self.0.store.blocking().delete_all(&pattern).await;
-        self.0.table.for_each(|entry| entry.line().doubt());
+        self.0.forget_all();
         deleted
     }
 
@@ -141,6 +141,18 @@ impl RateLimiter {
     #[must_use]
     pub fn nodes(&self) -> u64 {
         self.0.share.nodes()
+    }
+
+    /// Gives back what this process has taken ahead and not used, before it ends.
+    ///
+    /// Nothing needs this: the units come back by themselves, see [`Options::lease_up_to`]. Calls may
+    /// go on, and take ahead again.
+    ///
+    /// # Errors
+    ///
+    /// Where Redis did not confirm all of it in time.
+    pub async fn return_leases(&self) -> Result<(), StoreError> {
+        self.0.lane.return_leases().await
     }
 
     /// Replaces what the quotas allow while calls go on; what was taken stays taken.

@@ -9,7 +9,8 @@ use std::{collections::VecDeque, task::Waker};
 use resilience_core::Timestamp;
 
 use super::{
-    grant::{Before, Run, Verdict, verdicts},
+    grant::{Before, Run, Verdict, room, tightest, verdicts},
+    lease::{Lease, Spent, Term, Unused},
     rules::{Kind, Rule},
     window::{PAST, Window},
 };
@@ -31,6 +32,8 @@ pub(super) struct Line {
     /// Whether what is known of the past became doubtful while somebody asks.
     doubtful: bool,
     denied: Option<Denied>,
+    /// Where units may be taken ahead, what was.
+    lease: Option<Box<Lease>>,
     /// The outage in which the server's last word was taken over.
     outage: u64,
 }
@@ -75,6 +78,8 @@ struct Denied {
 pub(super) enum Entered {
     /// There is no room before a time that is known; the wait is in the verdict.
     Denied(Verdict),
+    /// Has what it wants, out of units that were taken ahead.
+    Leased(Spent),
     /// Stands at this place.
     Waits(usize),
     /// Stands at this place, and somebody must be sent to ask.
@@ -132,12 +137,33 @@ impl<'a> Told<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Aftermath {
     pub(super) wakers: Vec<Waker>,
-    /// Costs of those who were granted what they wanted and are gone.
-    pub(super) orphans: Vec<u64>,
+    /// Units of those who were granted what they wanted and are gone, and when they were taken.
+    pub(super) orphans: Vec<(u64, u64)>,
+    pub(super) leases: Leases,
+}
+
+/// What an answer means for units that were taken ahead.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    pub(super) granted: u64,
+    /// Asked for by a question whose answer nobody heard.
+    pub(super) lost: u64,
+    pub(super) unused: Vec<Unused>,
+    /// Somebody must look after what is held.
+    pub(super) begun: bool,
+}
+
+/// How many units a question may ask for ahead.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leasing {
+    /// Of the limit, all processes together.
+    pub(super) percent: u64,
+    pub(super) nodes: u64,
+    pub(super) now: Timestamp,
 }
 
 impl Line {
-    pub(super) fn new(rules: &[Rule]) -> Self {
+    pub(super) fn new(rules: &[Rule], leases: bool) -> Self {
         Self {
             places: Vec::new(),
             free: Vec::new(),
@@ -147,6 +173,7 @@ impl Line {
             windows: rules.iter().map(|_| Window::default()).collect(),
             doubtful: false,
             denied: None,
+            lease: leases.then(Box::default),
             outage: 0,
         }
     }
@@ -160,6 +187,13 @@ impl Line {
 
     /// A caller comes who wants `cost`.
     pub(super) fn enter(&mut self, cost: u64, now: Timestamp) -> Entered {
+        // Nobody overtakes those in line.
+        if let Some(lease) = &mut self.lease
+            && !self.scheduled
+            && let Some(spent) = lease.spend(cost, now)
+        {
+            return Entered::Leased(spent);
+        }
         if let Some(verdict) = self.denial(cost, now) {
             return Entered::Denied(verdict);
         }
@@ -233,8 +267,8 @@ impl Line {
         &mut self,
         rules: &[Rule],
         steps: &[u64],
-        runs: &mut Vec<Run>,
-        past: &mut Vec<(usize, u64)>,
+        (runs, past): (&mut Vec<Run>, &mut Vec<(usize, u64)>),
+        leasing: Option<Leasing>,
     ) -> Option<Timestamp> {
         let first = runs.len();
         let mut oldest = None;
@@ -260,6 +294,11 @@ impl Line {
             self.scheduled = false;
             return None;
         }
+        if let Some(leasing) = leasing {
+            let callers = &runs[first..];
+            let ahead = self.ask_ahead(rules, callers, leasing);
+            runs.extend(ahead);
+        }
         let windows = self.windows.iter().zip(rules).zip(steps);
         past.extend(windows.map(|((window, rule), step)| match rule.kind {
             Kind::Window { .. } => (window.missing(*step), window.remembered(*step)),
@@ -268,8 +307,27 @@ impl Line {
         oldest
     }
 
+    /// What to ask for beyond what `callers` want, who come first.
+    fn ask_ahead(&mut self, rules: &[Rule], callers: &[Run], leasing: Leasing) -> Option<Run> {
+        let wanted: u64 = callers.iter().map(|run| run.cost * run.callers).sum();
+        let quotas = self.windows.iter().zip(rules);
+        // Where little is left it is for whoever comes first, in whatever process.
+        let most = quotas.map(|(window, rule)| {
+            let part = u128::from(rule.limit()) * u128::from(leasing.percent) / 100;
+            let part = u64::try_from(part).unwrap_or(u64::MAX);
+            part.min(rule.limit().saturating_sub(window.used() + wanted) / 2)
+        });
+        let most = most.min().unwrap_or(0) / leasing.nodes;
+        let step = rules.iter().filter_map(Rule::step_length).min()?;
+        let callers = self.lease.as_mut()?.ask(wanted, most, step, leasing.now);
+        (callers > 0).then_some(Run { cost: 1, callers })
+    }
+
     /// Who was asked for waits on: nothing was heard, and nothing done.
     pub(super) fn unask(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.unask();
+        }
         for index in self.asked.drain(..).rev() {
             self.waiting.push_front(index);
         }
@@ -278,6 +336,10 @@ impl Line {
     /// Those who were asked for hear that the server gives no decision. Says whether there is more
     /// to ask.
     pub(super) fn fail(&mut self, error: &StoreError, aftermath: &mut Aftermath) -> bool {
+        if let Some(lease) = &mut self.lease {
+            let ahead = lease.fail();
+            aftermath.leases.lost += if error.may_have_run() { ahead } else { 0 };
+        }
         for index in std::mem::take(&mut self.asked) {
             self.answer(index, Answer::Failed(error.clone()), aftermath);
         }
@@ -323,8 +385,10 @@ impl Line {
         let from_memory = question.past.iter().zip(rules).any(|((missing, _), rule)| {
             matches!(rule.kind, Kind::Window { .. }) && *missing < PAST
         });
+        let ahead = self.lease.as_ref().map_or(0, |lease| lease.asked());
         let runs = question.runs.iter().copied();
-        let taken = verdicts(rules, before, runs, now, |cost, verdict| {
+        let runs = runs.take(question.runs.len() - usize::from(ahead > 0));
+        let mut taken = verdicts(rules, before, runs, now, |cost, verdict| {
             let Some(index) = callers.next() else { return };
             if !verdict.is_grant() {
                 if from_memory {
@@ -336,6 +400,21 @@ impl Line {
         });
         self.asked = asked;
         self.asked.clear();
+        if let Some(lease) = self.lease.as_mut().filter(|_| ahead > 0) {
+            let granted = ahead.min(room(rules, before, taken));
+            taken += granted;
+            let term = Term {
+                taken: now,
+                sent,
+                end: rules.iter().map(|rule| rule.end(now)).min().unwrap_or(0),
+            };
+            let verdict = tightest(rules, before, taken, now);
+            let unused = lease.hold(granted, term, verdict);
+            let leases = &mut aftermath.leases;
+            leases.unused.extend(unused);
+            leases.granted += granted;
+            leases.begun = granted > 0 && lease.watch(true);
+        }
         // Who was refused for more than was left has to wait longer, since somebody took of that.
         if taken > 0 && self.denied.is_some_and(|denied| denied.cost > 1) {
             self.denied = None;
@@ -367,6 +446,29 @@ impl Line {
             self.waiting.shrink_to(IDLE_PLACES);
         }
         self.scheduled
+    }
+
+    /// Takes back what was spent of the lease until `end`, and says whether that is still there.
+    pub(super) fn put_back(&mut self, units: u64, end: u64) -> bool {
+        let lease = self.lease.as_mut();
+        lease.is_some_and(|lease| lease.put_back(units, end))
+    }
+
+    /// Gives units taken ahead that nobody can use any more, and says whether there are others to
+    /// look after.
+    pub(super) fn expire(&mut self, now: Timestamp) -> (Option<Unused>, bool) {
+        let Some(lease) = &mut self.lease else {
+            return (None, false);
+        };
+        let unused = lease.expire(now);
+        let goes_on = lease.is_held();
+        lease.watch(goes_on);
+        (unused, goes_on)
+    }
+
+    /// Gives all units that were taken ahead.
+    pub(super) fn surrender(&mut self) -> Option<Unused> {
+        self.lease.as_mut()?.surrender()
     }
 
     /// Something changed that the server said: units came back, or a limit is another.
@@ -418,9 +520,7 @@ impl Line {
         match std::mem::replace(&mut place.state, State::Answered(answer)) {
             State::Waiting(waker) => aftermath.wakers.extend(waker),
             State::Gone | State::Free | State::Answered(_) => {
-                if let Some((cost, _)) = self.leave(index) {
-                    aftermath.orphans.push(cost);
-                }
+                aftermath.orphans.extend(self.leave(index));
             }
         }
     }

@@ -32,6 +32,15 @@
 //! windows. In this process [`Policy::capacity`] keys are remembered, at about 400 bytes each; one
 //! that is forgotten costs a longer question and nothing else.
 //!
+//! # Leases
+//!
+//! [`Options::lease_up_to`] lets a process take units of a busy key ahead of its callers, who then
+//! need no question. The limit stays as strict: such a unit counts on the server from when it was
+//! taken, and is used in the same step of the window or not at all. What time it is on the server is
+//! reckoned from its last answer, and the latest that it can be is believed. Only if somebody sets
+//! the server's clock may what was taken be counted at another time than it is used, for as long as
+//! a step. What is not used goes back; until then other processes may refuse for want of it.
+//!
 //! # Without Redis
 //!
 //! What holds while the server gives no decision says [`Fallback`]: by default each process allows its
@@ -57,6 +66,8 @@ mod flight;
 mod grant;
 mod lane;
 mod layer;
+mod lease;
+mod leases;
 mod limiter;
 mod line;
 mod options;
@@ -66,6 +77,7 @@ mod register;
 mod rules;
 mod server_clock;
 mod shared;
+mod snapshot;
 mod table;
 mod window;
 
@@ -77,4 +89,5 @@ pub use self::{
     layer::{Gate, Layer, Permit, Service, Wait},
     limiter::RateLimiter,
     options::Options,
+    snapshot::Snapshot,
 };

@@ -7,6 +7,7 @@ use super::fallback::Fallback;
 pub struct Options {
     pub(super) environment: Environment,
     pub(super) fallback: Fallback,
+    pub(super) lease_percent: u64,
 }
 
 impl Options {
@@ -24,6 +25,25 @@ impl Options {
     #[must_use]
     pub fn environment(mut self, environment: &Environment) -> Self {
         self.environment = environment.clone();
+        self
+    }
+
+    /// Lets processes take units ahead of their callers, up to `percent` of a key's limit, 1 to 100,
+    /// all processes together. Default: none. For sliding windows only.
+    ///
+    /// A key that is asked for again and again is then decided without a question, most of the time;
+    /// [`Source::Lease`](super::Source) tells so. The limit holds as strictly as without: the server
+    /// counts the units when they are taken, and they are used in the same tenth of the window, or
+    /// not at all.
+    ///
+    /// It costs units that one process holds and does not use, while another refuses for want of
+    /// them: at most this part of the limit, less the closer the limit is. They go back when the
+    /// tenth of the window is over, on [`RateLimiter::return_leases`](super::RateLimiter), and when
+    /// the limiter is dropped; those of a process that is killed count until their window is over.
+    /// [`Snapshot`](super::Snapshot) has the sums.
+    #[must_use]
+    pub const fn lease_up_to(mut self, percent: u64) -> Self {
+        self.lease_percent = percent;
         self
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redis::{Cmd, RedisWrite as _};
 
 use super::{
+    lease::Unused,
     rules::{Kind, Rule},
     table::Entry,
     window::PAST,
@@ -20,6 +21,8 @@ pub(super) struct Refund {
     taken: u64,
     /// For each quota the keys to take from, in this order.
     keys: Box<[Box<[String]>]>,
+    /// Whether nobody used the units, which were taken ahead.
+    is_lease: bool,
 }
 
 impl Refund {
@@ -33,6 +36,15 @@ impl Refund {
             units,
             taken,
             keys: rules.iter().map(key).collect(),
+            is_lease: false,
+        }
+    }
+
+    /// Gives back what was taken ahead.
+    pub(super) fn unused(entry: &Arc<Entry>, unused: Unused, rules: &[Rule]) -> Self {
+        Self {
+            is_lease: true,
+            ..Self::exact(entry, unused.units, rules, unused.taken)
         }
     }
 
@@ -54,6 +66,7 @@ impl Refund {
             units,
             taken: 0,
             keys: rules.iter().map(keys).collect(),
+            is_lease: false,
         }
     }
 
@@ -63,6 +76,11 @@ impl Refund {
         if let Some(entry) = &self.entry {
             entry.line().doubt();
         }
+    }
+
+    /// Units that were taken ahead and that nobody used.
+    pub(super) const fn leased(&self) -> u64 {
+        if self.is_lease { self.units } else { 0 }
     }
 
     /// Every key that something may be taken from.

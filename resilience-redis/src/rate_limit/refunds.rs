@@ -45,7 +45,6 @@ impl Run {
             self.is_over = refunds.is_empty();
             // Units that cannot be given back stay taken: never too much is allowed.
             let _ = self.lane.send_refunds(&refunds).await;
-            refunds.iter().for_each(Refund::is_back);
         }
     }
 }

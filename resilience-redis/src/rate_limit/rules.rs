@@ -124,6 +124,22 @@ impl Rule {
         }
     }
 
+    /// How long a step of a window is; `None` where there are no steps.
+    pub(super) const fn step_length(&self) -> Option<Duration> {
+        match self.kind {
+            Kind::Window { step } => Some(Duration::from_micros(step)),
+            Kind::Log { .. } | Kind::Cells { .. } => None,
+        }
+    }
+
+    /// When the step of a window ends that `micros` lies in; never where there are no steps.
+    pub(super) const fn end(&self, micros: u64) -> u64 {
+        match self.kind {
+            Kind::Window { step } => (micros / step + 1).saturating_mul(step),
+            Kind::Log { .. } | Kind::Cells { .. } => u64::MAX,
+        }
+    }
+
     /// What a key of this quota ends with; that of a window at `step`.
     pub(super) fn suffix(&self, step: u64) -> String {
         let mut suffix = self.suffix.clone();

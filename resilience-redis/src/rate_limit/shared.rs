@@ -16,6 +16,7 @@ use super::{
     fallback::{Fallback, Share},
     grant::Verdict,
     lane::Lane,
+    lease::Spent,
     line::{Answer, Entered, Line},
     options::Options,
     refund::Refund,
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) charge: Charge,
     pub(super) missing_key: MissingKey,
     fallback: Fallback,
+    /// Whether units may be taken ahead.
+    leases: bool,
     pub(super) lane: Arc<Lane>,
     pub(super) share: Arc<Share>,
     /// Taken by whoever changes the rules.
@@ -52,6 +55,7 @@ impl Shared {
             return Err(InvalidPolicy::new("mode", "is not supported by this store"));
         }
         let rules = rules(&terms)?;
+        check_leases(options, &rules)?;
         let connection = store.connection().clone();
         let prefix = connection.settings().key_prefix().to_owned();
         let share = Arc::new(Share::new(policy, &options.environment)?);
@@ -65,11 +69,13 @@ impl Shared {
             charge: terms.charge,
             missing_key: terms.missing_key,
             fallback: options.fallback,
+            leases: options.lease_percent > 0,
             lane: Arc::new(Lane::new(
                 connection,
                 store.runtime().clone(),
                 rules.into(),
-                options.environment.clone(),
+                options,
+                Arc::clone(&share),
             )),
             share,
             changing: Mutex::new(()),
@@ -86,7 +92,7 @@ impl Shared {
             key::push_parts(parts, key);
             let make = || {
                 let name = format!("{}{parts}}}", self.key_start).into();
-                (name, Line::new(self.lane.rules()))
+                (name, Line::new(self.lane.rules(), self.leases))
             };
             let enter = |entry: &Arc<Entry>| {
                 let entered = entry.line().enter(cost, now);
@@ -100,6 +106,9 @@ impl Shared {
                 let decision = self.decision(&verdict, Source::DeniedLocally, None);
                 return Ask::Told(Some(decision.into()));
             }
+            Entered::Leased(spent) => {
+                return Ask::Told(entry.map(|it| self.leased(it, cost, spent)));
+            }
             Entered::Waits(place) | Entered::First(place) => place,
         };
         let Some(entry) = entry else {
@@ -109,6 +118,35 @@ impl Shared {
             self.lane.push(Arc::clone(&entry));
         }
         Ask::Waits(Place::new(Arc::clone(self), entry, cost, place))
+    }
+
+    /// What a caller hears who has its units out of those that were taken ahead.
+    fn leased(&self, entry: Arc<Entry>, cost: u64, spent: Spent) -> Told {
+        let Spent {
+            verdict,
+            term,
+            time,
+        } = spent;
+        let receipt = Receipt {
+            entry,
+            units: cost,
+            taken: term.taken,
+            lease: Some(term.end),
+        };
+        Told {
+            decision: self.decision(&verdict, Source::Lease, Some(time)),
+            standing: Some(self.standing(&verdict)),
+            receipt: Some(receipt),
+        }
+    }
+
+    fn standing(&self, verdict: &Verdict) -> Standing {
+        let rule = &self.lane.rules()[verdict.rule];
+        Standing {
+            name: rule.name,
+            status: rule.status(verdict.remaining),
+            next_back: verdict.next_back,
+        }
     }
 
     fn never_fits(&self, cost: u64) -> Option<Decision> {
@@ -164,13 +202,14 @@ impl Shared {
         let now = self.lane.now();
         share.found(now, self.longest_window());
         let decision = self.decision(&verdict, Source::Redis, Some(taken));
-        let Ok(status) = &decision.outcome else {
+        if decision.outcome.is_err() {
             return decision.into();
-        };
+        }
         let receipt = Receipt {
             entry: Arc::clone(entry),
             units: cost,
             taken,
+            lease: None,
         };
         // What this process allowed on its own is not in the server's counts: no burst on return.
         if cost > 0
@@ -181,14 +220,9 @@ impl Shared {
             self.give_back(&receipt);
             return self.refused(rejected, Source::Degraded).into();
         }
-        let standing = Standing {
-            name: self.lane.rules()[verdict.rule].name,
-            status: *status,
-            next_back: verdict.next_back,
-        };
         Told {
             decision,
-            standing: Some(standing),
+            standing: Some(self.standing(&verdict)),
             receipt: (cost > 0).then_some(receipt),
         }
     }
@@ -218,6 +252,9 @@ impl Shared {
 
     /// Gives back what was taken.
     pub(super) fn give_back(&self, receipt: &Receipt) {
+        if receipt.unspend() {
+            return;
+        }
         let rules = self.lane.rules();
         let refund = Refund::exact(&receipt.entry, receipt.units, rules, receipt.taken);
         self.lane.give_back([refund]);
@@ -254,6 +291,28 @@ impl Shared {
         }
     }
 
+    /// The counts of `key` are gone, and with them what was taken ahead.
+    pub(super) fn forget<K: StoreKey + ?Sized>(&self, key: &K) {
+        let mut parts = String::new();
+        key::push_parts(&mut parts, key);
+        if let Some(entry) = self.table.get(parts.as_bytes()) {
+            self.forget_entry(&entry);
+        }
+    }
+
+    /// All counts are gone.
+    pub(super) fn forget_all(&self) {
+        self.table.for_each(|entry| self.forget_entry(entry));
+    }
+
+    fn forget_entry(&self, entry: &Entry) {
+        let mut line = entry.line();
+        line.doubt();
+        if let Some(unused) = line.surrender() {
+            self.lane.leases.settle(unused.units, false);
+        }
+    }
+
     pub(super) fn reconfigure(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
         let fixed = |field| InvalidPolicy::new(field, "cannot change while in use");
         let terms = policy.terms()?;
@@ -272,7 +331,29 @@ impl Shared {
             old.follow(new);
         }
         self.table.for_each(|entry| entry.line().doubt());
+        self.lane
+            .give_back(self.lane.leases.surrender(self.lane.rules()));
         Ok(())
+    }
+}
+
+impl Drop for Shared {
+    /// What was taken ahead goes back, where the runtime is still there to do it.
+    fn drop(&mut self) {
+        let refunds = self.lane.leases.surrender(self.lane.rules());
+        self.lane.give_back(refunds);
+    }
+}
+
+fn check_leases(options: &Options, rules: &[Rule]) -> Result<(), InvalidPolicy> {
+    let invalid = |problem| Err(InvalidPolicy::new("lease_up_to", problem));
+    match options.lease_percent {
+        0 => Ok(()),
+        101.. => invalid("must be 0 to 100 percent of the limit"),
+        _ if rules.iter().any(|rule| rule.step_length().is_none()) => {
+            invalid("is for sliding windows: others have no steps in which a unit may be used late")
+        }
+        _ => Ok(()),
     }
 }
 

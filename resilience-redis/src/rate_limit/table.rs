@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn touch(table: &Table, key: u64, now: u64) -> Arc<Entry> {
-        let make = || (key.to_string().into(), Line::new(&[]));
+        let make = || (key.to_string().into(), Line::new(&[], false));
         table.with(
             &key.to_be_bytes(),
             Timestamp::from_nanos(now),

@@ -6,6 +6,7 @@ mod failover;
 mod fallback;
 mod fleet;
 mod layer;
+mod leases;
 mod limits;
 mod lock;
 mod outages;
