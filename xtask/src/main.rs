@@ -16,7 +16,7 @@ use std::{env, process::ExitCode};
 
 use crate::{
     invocation::Failure,
-    steps::{AFTER_TEST, BEFORE_TEST, TEST, TOOLS},
+    steps::{AFTER_TEST, BEFORE_TEST, MEASURE, SMOKE, TEST, TOOLS},
 };
 
 struct Command {
@@ -26,7 +26,7 @@ struct Command {
     run: fn(&[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command {
         name: "test",
         arguments: "",
@@ -38,8 +38,14 @@ const COMMANDS: [Command; 6] = [
         name: "ci",
         arguments: "",
         about: "`test`, and format, docs, each feature, dependencies, the ordering service started \
-                once, benchmarks run once, and instructions counted",
-        run: |_| steps::run(&[TOOLS, BEFORE_TEST, TEST, AFTER_TEST]),
+                and flooded, benchmarks run once, and instructions counted",
+        run: |_| steps::run(&[TOOLS, BEFORE_TEST, TEST, AFTER_TEST, SMOKE, MEASURE]),
+    },
+    Command {
+        name: "smoke",
+        arguments: "",
+        about: "starts the ordering service as a newcomer does, and floods it",
+        run: |_| steps::run(&[SMOKE]),
     },
     Command {
         name: "bench",

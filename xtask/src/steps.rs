@@ -41,8 +41,17 @@ pub(crate) const AFTER_TEST: &[Step] = &[
     ("docs", cargo::docs),
     ("dependencies", deny::dependencies),
     ("advisories", deny::advisories),
+];
+
+/// `cargo xtask smoke`.
+pub(crate) const SMOKE: &[Step] = &[
     ("release build", smoke::build),
     ("smoke run", smoke::run),
+    ("floods", smoke::floods),
+];
+
+/// What `cargo xtask ci` ends with.
+pub(crate) const MEASURE: &[Step] = &[
     ("benchmarks, once", cargo::benches),
     ("instructions", instructions::check),
 ];
