@@ -325,15 +325,6 @@ async fn a_cache_that_is_gone_hears_nothing() {
     seat.0.listener().tell(Notice::AllChanged);
 }
 
-/// Asks in a task of its own.
-fn ask(
-    cache: &Cache<u32, u64>,
-    loader: impl FnOnce() -> Later<Result<u64, &'static str>> + Send + 'static,
-) -> tokio::task::JoinHandle<Result<u64, Error<&'static str>>> {
-    let cache = cache.clone();
-    tokio::spawn(async move { cache.get_or_load(&7, loader).await })
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_fleet_loads_a_key_once() {
     let (hub, source) = (Arc::default(), Source::default());

@@ -10,12 +10,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_concurrent_misses_make_one_load() {
     let (cache, source) = (cache(policy()), Source::default());
-    let callers: Vec<_> = (0..10_000)
-        .map(|_| {
-            let (cache, loader) = (cache.clone(), source.takes(SECOND));
-            tokio::spawn(async move { cache.get_or_load(&7, loader).await })
-        })
-        .collect();
+    let callers = crowd(10_000, &cache, || source.takes(SECOND));
     for caller in callers {
         assert_eq!(caller.await.unwrap(), Ok(1));
     }
@@ -59,15 +54,9 @@ fn threads_that_miss_at_the_same_time_make_one_load() {
 #[tokio::test(start_paused = true)]
 async fn a_load_goes_on_when_its_caller_goes_away() {
     let (cache, source) = (cache(policy()), Source::default());
-    let leader = tokio::spawn({
-        let (cache, loader) = (cache.clone(), source.takes(2 * SECOND));
-        async move { cache.get_or_load(&7, loader).await }
-    });
+    let leader = ask(&cache, source.takes(2 * SECOND));
     settle().await;
-    let waiting = tokio::spawn({
-        let (cache, loader) = (cache.clone(), source.takes(2 * SECOND));
-        async move { cache.get_or_load(&7, loader).await }
-    });
+    let waiting = ask(&cache, source.takes(2 * SECOND));
     settle().await;
     leader.abort();
     assert_eq!(waiting.await.unwrap(), Ok(1));
@@ -78,12 +67,7 @@ async fn a_load_goes_on_when_its_caller_goes_away() {
 async fn a_load_whose_leader_goes_away_is_handed_over() {
     let cache = cache(policy().on_leader_gone(OnLeaderGone::HandOver));
     let source = Source::default();
-    let mut callers: Vec<_> = (0..4)
-        .map(|_| {
-            let (cache, loader) = (cache.clone(), source.takes(2 * SECOND));
-            tokio::spawn(async move { cache.get_or_load(&7, loader).await })
-        })
-        .collect();
+    let mut callers = crowd(4, &cache, || source.takes(2 * SECOND));
     settle().await;
     callers.remove(0).abort();
     // One that waits goes away as well, at the very moment it is to follow.
@@ -308,10 +292,7 @@ async fn one_who_waits_takes_less_than_half_a_kibibyte() {
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_are_woken_once_and_do_not_spin() {
     let (cache, source) = (cache(policy()), Source::default());
-    let leader = tokio::spawn({
-        let (cache, loader) = (cache.clone(), source.takes(SECOND));
-        async move { cache.get_or_load(&7, loader).await }
-    });
+    let leader = ask(&cache, source.takes(SECOND));
     settle().await;
     let mut waiting = tokio_test::task::spawn(cache.get_or_load(&7, source.gives()));
     assert!(waiting.poll().is_pending());

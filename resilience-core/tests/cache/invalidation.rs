@@ -21,10 +21,7 @@ async fn an_invalidation_during_a_load_wins_over_that_load() {
     ];
     for invalidate in invalidations {
         let (cache, source) = (cache(policy()), Source::default());
-        let early = tokio::spawn({
-            let (cache, loader) = (cache.clone(), tagged(&source, SECOND, "menu"));
-            async move { cache.get_or_load(&7, loader).await }
-        });
+        let early = ask(&cache, tagged(&source, SECOND, "menu"));
         settle().await;
         invalidate(&cache);
         // Who asks from now on gets nothing that was loaded before.
@@ -38,12 +35,7 @@ async fn an_invalidation_during_a_load_wins_over_that_load() {
 #[tokio::test(start_paused = true)]
 async fn a_value_that_is_put_during_a_load_wins_over_that_load() {
     let (cache, source) = (cache(policy()), Source::default());
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let (cache, loader) = (cache.clone(), source.takes(SECOND));
-            tokio::spawn(async move { cache.get_or_load(&7, loader).await })
-        })
-        .collect();
+    let waiting = crowd(3, &cache, || source.takes(SECOND));
     settle().await;
     cache.insert(7, 99);
     for caller in waiting {
@@ -60,14 +52,10 @@ async fn what_is_invalidated_is_not_served_in_place_of_a_load_that_fails() {
         let (cache, source) = (cache(timeout), Source::default());
         cache.insert(7, 99);
         advance(11 * SECOND).await;
-        let waiting: Vec<_> = (0..2)
-            .map(|_| {
-                let load = source.takes(3 * SECOND);
-                let failing = || async { load().await.and(Err::<u64, _>("down")) };
-                let cache = cache.clone();
-                tokio::spawn(async move { cache.get_or_load(&7, failing).await })
-            })
-            .collect();
+        let waiting = crowd(2, &cache, || {
+            let load = source.takes(3 * SECOND);
+            || async { load().await.and(Err("down")) }
+        });
         settle().await;
         cache.invalidate(&7);
         for caller in waiting {

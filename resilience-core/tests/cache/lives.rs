@@ -131,12 +131,7 @@ async fn callers_who_miss_while_an_early_refresh_runs_join_it() {
     assert_eq!(cache.get_or_load(&7, source.takes(3 * SECOND)).await, Ok(0));
     settle().await;
     advance(SECOND).await;
-    let callers: Vec<_> = (0..1000)
-        .map(|_| {
-            let (cache, loader) = (cache.clone(), source.takes(SECOND));
-            tokio::spawn(async move { cache.get_or_load(&7, loader).await })
-        })
-        .collect();
+    let callers = crowd(1000, &cache, || source.takes(SECOND));
     for caller in callers {
         assert_eq!(caller.await.unwrap(), Ok(1));
     }

@@ -26,7 +26,10 @@ use resilience_core::{
     Cache, Clock, Environment, Error, Random, Reason,
     cache::{EarlyRefresh, Loaded, OnLeaderGone, Origin, Policy},
 };
-use tokio::time::{advance, sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{advance, sleep},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -75,6 +78,33 @@ impl Source {
         let load = self.takes(Duration::ZERO);
         || Box::pin(async { load().await.and(Err("down")) })
     }
+}
+
+/// One who asks, in a task of its own.
+fn ask<F, Fut, L>(
+    cache: &Cache<u32, u64>,
+    loader: F,
+) -> JoinHandle<Result<u64, Error<&'static str>>>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, &'static str>> + Send + 'static,
+    L: Into<Loaded<u64>>,
+{
+    let cache = cache.clone();
+    tokio::spawn(async move { cache.get_or_load(&7, loader).await })
+}
+
+/// So many who ask at the same time.
+fn crowd<F, Fut>(
+    callers: usize,
+    cache: &Cache<u32, u64>,
+    loader: impl Fn() -> F,
+) -> Vec<JoinHandle<Result<u64, Error<&'static str>>>>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<u64, &'static str>> + Send + 'static,
+{
+    (0..callers).map(|_| ask(cache, loader())).collect()
 }
 
 type Later<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
