@@ -1,7 +1,10 @@
 use std::{hash::Hash, time::Duration};
 
-use super::{BloomGuard, Filter, Standing, shared::Count};
-use crate::{Instrument, InstrumentKind, Measured, Sample};
+use super::{
+    BloomGuard, Filter, Standing,
+    shared::{Count, Shared},
+};
+use crate::{Instrument, InstrumentKind, Measured, Sample, sync::lock};
 
 /// How a guard stands: levels now, and sums since it was built.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,6 +64,58 @@ impl<K: Hash + ?Sized, F: Filter> BloomGuard<K, F> {
             passed: shared.count(Count::Passed),
             false_positives: shared.count(Count::FalsePositive),
         }
+    }
+}
+
+/// How a guard stands.
+#[derive(Clone, Copy, Debug)]
+struct Levels {
+    standing: Standing,
+    keys: u64,
+    capacity: u64,
+    age: Option<Duration>,
+    remembered: usize,
+    measured: Option<f64>,
+}
+
+/// The counts that the measured rate of false positives is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    absent: u64,
+    false_positives: u64,
+}
+
+impl<F: Filter> Shared<F> {
+    fn levels(&self) -> Levels {
+        let now = self.environment.now();
+        let remembered = self.misses.as_ref().map_or(0, |misses| misses.len(now));
+        let inner = lock(&self.inner);
+        let since = inner.state.since();
+        Levels {
+            standing: inner.state.standing(),
+            keys: inner.state.keys(),
+            capacity: inner.state.capacity(),
+            age: since.map(|since| now.saturating_since(since)),
+            remembered,
+            measured: self.counts().rate_since(inner.base),
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            absent: self.count(Count::Absent),
+            false_positives: self.count(Count::FalsePositive),
+        }
+    }
+}
+
+impl Counts {
+    /// Of the unknown keys, the share that the filter let pass.
+    fn rate_since(self, base: Self) -> Option<f64> {
+        let absent = self.absent.wrapping_sub(base.absent);
+        let passed = self.false_positives.wrapping_sub(base.false_positives);
+        let unknown = absent.saturating_add(passed);
+        (unknown > 0).then(|| passed as f64 / unknown as f64)
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 
 use futures_core::Stream;
 
-use super::{Bloom, BloomGuard, Filter, shared::Shared};
-use crate::sync::Arc;
+use super::{Bloom, BloomGuard, Filter, Hashed, shared::Shared, state::Source};
+use crate::sync::{Arc, Ordering, lock};
 
 /// A new filter that is being filled beside the one that is asked.
 ///
@@ -117,6 +117,59 @@ impl<K: Hash + ?Sized, F: Filter> BloomGuard<K, F> {
         }
         rebuild.finish();
         Ok(())
+    }
+}
+
+impl<F: Filter> Shared<F> {
+    /// Begins a rebuild; whether none was under way.
+    fn begin(&self) -> bool {
+        let Some(capacity) = lock(&self.inner).state.begin(Source::Keys) else {
+            return false;
+        };
+        self.filter.stage(capacity);
+        true
+    }
+
+    /// Takes the keys along that were inserted shortly before: whoever reads the source may not
+    /// see them yet. Those inserted since it is beside are in it. How many were new.
+    pub(super) fn stage_recent(&self) -> u64 {
+        let recent = lock(&self.inner).recent.keys();
+        let new = recent
+            .into_iter()
+            .filter(|key| self.filter.insert_staged(*key));
+        new.count() as u64
+    }
+
+    /// Adds a key to the set beside alone; whether it is new there.
+    pub(super) fn stage_key<K: Hash + ?Sized>(&self, key: &K) -> bool {
+        let key = Hashed::new(&self.seed, key).fingerprint();
+        self.filter.insert_staged(key)
+    }
+
+    pub(super) fn commit(&self, keys: u64) {
+        let now = self.environment.now();
+        let alarm = {
+            let mut inner = lock(&self.inner);
+            self.filter.commit();
+            // What was not found before may be there now, as the source knows better.
+            inner.recent.forget_order();
+            self.inserted
+                .store(inner.recent.inserted(), Ordering::Release);
+            if let Some(misses) = &self.misses {
+                misses.clear();
+            }
+            inner.base = self.counts();
+            let alarm = inner.state.commit(keys, now);
+            self.publish(&inner.state);
+            alarm
+        };
+        self.tell(alarm);
+    }
+
+    pub(super) fn abandon(&self) {
+        let mut inner = lock(&self.inner);
+        self.filter.discard();
+        inner.state.abandon();
     }
 }
 

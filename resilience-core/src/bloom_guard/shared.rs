@@ -5,9 +5,10 @@ use super::{
     bloom::Bloom,
     exact::ExactSet,
     hash::Seed,
+    measure::Counts,
     misses::Misses,
     recent::Recent,
-    state::{Alarm, Source, Standing, State, Terms},
+    state::{Alarm, Standing, State, Terms},
 };
 use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected,
@@ -27,18 +28,18 @@ pub(super) struct Shared<F> {
     pub(super) seed: Seed,
     /// 1 while the filter is asked.
     answering: AtomicU64,
-    misses: Option<Misses>,
+    pub(super) misses: Option<Misses>,
     /// What [`Recent::inserted`] says, for calls that set out.
-    inserted: AtomicU64,
+    pub(super) inserted: AtomicU64,
     pub(super) inner: Mutex<Inner>,
     pub(super) tally: Striped<5>,
-    environment: Environment,
+    pub(super) environment: Environment,
 }
 
 pub(super) struct Inner {
     pub(super) state: State,
-    recent: Recent,
-    base: Counts,
+    pub(super) recent: Recent,
+    pub(super) base: Counts,
 }
 
 /// What a check came to.
@@ -50,13 +51,6 @@ pub(super) enum Count {
     Remembered,
     /// Of those that were `Maybe`: the service did not find it.
     FalsePositive,
-}
-
-/// The counts that the measured rate of false positives is made of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    absent: u64,
-    false_positives: u64,
 }
 
 /// What is known of a key before a call.
@@ -75,17 +69,6 @@ pub(super) enum Look {
 pub(super) struct Asked {
     key: Fingerprint,
     inserted: u64,
-}
-
-/// How a guard stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Levels {
-    pub(super) standing: Standing,
-    pub(super) keys: u64,
-    pub(super) capacity: u64,
-    pub(super) age: Option<std::time::Duration>,
-    pub(super) remembered: usize,
-    pub(super) measured: Option<f64>,
 }
 
 impl Shared<Bloom> {
@@ -226,57 +209,6 @@ impl<F: Filter> Shared<F> {
         self.tally.count(Count::FalsePositive as usize);
     }
 
-    /// Begins a rebuild; whether none was under way.
-    pub(super) fn begin(&self) -> bool {
-        let Some(capacity) = lock(&self.inner).state.begin(Source::Keys) else {
-            return false;
-        };
-        self.filter.stage(capacity);
-        true
-    }
-
-    /// Takes the keys along that were inserted shortly before: whoever reads the source may not
-    /// see them yet. Those inserted since it is beside are in it. How many were new.
-    pub(super) fn stage_recent(&self) -> u64 {
-        let recent = lock(&self.inner).recent.keys();
-        let new = recent
-            .into_iter()
-            .filter(|key| self.filter.insert_staged(*key));
-        new.count() as u64
-    }
-
-    /// Adds a key to the set beside alone; whether it is new there.
-    pub(super) fn stage_key<K: Hash + ?Sized>(&self, key: &K) -> bool {
-        let key = Hashed::new(&self.seed, key).fingerprint();
-        self.filter.insert_staged(key)
-    }
-
-    pub(super) fn commit(&self, keys: u64) {
-        let now = self.environment.now();
-        let alarm = {
-            let mut inner = lock(&self.inner);
-            self.filter.commit();
-            // What was not found before may be there now, as the source knows better.
-            inner.recent.forget_order();
-            self.inserted
-                .store(inner.recent.inserted(), Ordering::Release);
-            if let Some(misses) = &self.misses {
-                misses.clear();
-            }
-            inner.base = self.counts();
-            let alarm = inner.state.commit(keys, now);
-            self.publish(&inner.state);
-            alarm
-        };
-        self.tell(alarm);
-    }
-
-    pub(super) fn abandon(&self) {
-        let mut inner = lock(&self.inner);
-        self.filter.discard();
-        inner.state.abandon();
-    }
-
     /// Refuses a call for a key that is not there.
     pub(super) fn refuse(&self) -> Rejected {
         let rejected = Rejected::new(Reason::Absent, self.name);
@@ -288,28 +220,6 @@ impl<F: Filter> Shared<F> {
         self.tally.read(count as usize)
     }
 
-    pub(super) fn levels(&self) -> Levels {
-        let now = self.environment.now();
-        let remembered = self.misses.as_ref().map_or(0, |misses| misses.len(now));
-        let inner = lock(&self.inner);
-        let since = inner.state.since();
-        Levels {
-            standing: inner.state.standing(),
-            keys: inner.state.keys(),
-            capacity: inner.state.capacity(),
-            age: since.map(|since| now.saturating_since(since)),
-            remembered,
-            measured: self.counts().rate_since(inner.base),
-        }
-    }
-
-    fn counts(&self) -> Counts {
-        Counts {
-            absent: self.count(Count::Absent),
-            false_positives: self.count(Count::FalsePositive),
-        }
-    }
-
     /// Lets those who ask know whether to.
     pub(super) fn publish(&self, state: &State) {
         let answering = state.standing() == Standing::Answering;
@@ -317,7 +227,7 @@ impl<F: Filter> Shared<F> {
             .store(u64::from(answering), Ordering::Release);
     }
 
-    fn tell(&self, alarm: Option<Alarm>) {
+    pub(super) fn tell(&self, alarm: Option<Alarm>) {
         let policy = self.name;
         let event = match alarm {
             None => return,
@@ -333,16 +243,6 @@ impl<F: Filter> Shared<F> {
             },
         };
         self.environment.emit(&event);
-    }
-}
-
-impl Counts {
-    /// Of the unknown keys, the share that the filter let pass.
-    fn rate_since(self, base: Self) -> Option<f64> {
-        let absent = self.absent.wrapping_sub(base.absent);
-        let passed = self.false_positives.wrapping_sub(base.false_positives);
-        let unknown = absent.saturating_add(passed);
-        (unknown > 0).then(|| passed as f64 / unknown as f64)
     }
 }
 

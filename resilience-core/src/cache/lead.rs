@@ -158,33 +158,28 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Brought<V, P>, E>>,
     {
-        match self.shared.ask(&self.flight.key.key, first).await {
-            Advice::Load(held) => self.load(held, loader, inside, explain).await,
+        let shared = self.shared.clone();
+        let held = match shared.ask(&self.flight.key.key, first).await {
+            Advice::Load(held) => held,
             Advice::Take(found, terms, took) => {
                 let landed = self.found_elsewhere(found, &terms, took);
-                let entry = landed.map_err(Error::Rejected)?;
-                Ok(Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Loaded))
+                return landed.map(fetched).map_err(Error::Rejected);
             }
-        }
-    }
-
-    /// Runs `loader` to its end.
-    async fn load<F, Fut, P, E>(
-        self,
-        held: Option<Held>,
-        loader: F,
-        inside: Ancestry,
-        explain: Explain<E>,
-    ) -> Result<Fetched<V, P, F>, Error<E>>
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<Brought<V, P>, E>>,
-    {
-        let shared = self.shared.clone();
+        };
         shared.tally.count(Count::Load);
         let load = inside.run(&self.flight, async { shared.panics.call(loader).await });
         let brought = within(shared.policy.hard_timeout, load).await;
-        let flight = self.flight.clone();
+        self.end(brought, held, explain)
+    }
+
+    /// Ends the load with what a loader brought; `None` is that it took too long.
+    fn end<F, P, E>(
+        self,
+        brought: Option<Result<Brought<V, P>, Error<E>>>,
+        held: Option<Held>,
+        explain: Explain<E>,
+    ) -> Result<Fetched<V, P, F>, Error<E>> {
+        let (shared, flight) = (self.shared.clone(), self.flight.clone());
         let landed = match brought {
             Some(Ok(Brought::Value(loaded))) => {
                 self.found(Found::Value(loaded.value), &loaded.terms)
@@ -206,8 +201,13 @@ where
         };
         let entry = landed.map_err(Error::Rejected)?;
         shared.share_loaded(&flight.key, &entry, held);
-        Ok(Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Loaded))
+        Ok(fetched(entry))
     }
+}
+
+/// What the one who loaded gets.
+fn fetched<V: Clone, P, F>(entry: Arc<Entry<V>>) -> Fetched<V, P, F> {
+    Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Loaded)
 }
 
 impl<K: Eq, V> Drop for Lead<K, V> {

@@ -70,6 +70,16 @@ impl<S: Clone, I: Clone> Clone for Service<S, I> {
     }
 }
 
+/// What is stored of what one caller asks for.
+enum Stored<'a, B: Body> {
+    /// The answer.
+    Answer(Answer<B>),
+    /// Something older than the caller takes.
+    TooOld,
+    /// What is no plain hit, and under which key.
+    Other(Lookup<Page>, HashedRef<'a, [u8]>),
+}
+
 thread_local! {
     /// Where keys are written, so that a hit allocates none.
     static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -101,7 +111,11 @@ where
         let mut key = KEY.take();
         key.clear();
         let state = match request::judge(&request, &self.rules, &self.identity, &mut key) {
-            Course::Serve(demand) => self.serve(request, &key, demand),
+            Course::Serve(demand) => match self.stored(&key, &demand) {
+                Stored::Answer(answer) => State::Done(Some(answer)),
+                Stored::TooOld => self.pass(request, "fwd=request", None),
+                Stored::Other(lookup, looked) => self.load(request, lookup, looked, demand),
+            },
             Course::Pass(why) => self.pass(request, why, None),
             Course::Write => {
                 let write = Write::new(self.cache.clone(), request::address(&request));
@@ -132,15 +146,8 @@ impl<S, I> Service<S, I> {
         }
     }
 
-    fn serve<A, B>(&self, request: Request<A>, key: &[u8], demand: Demand) -> State<S, A, B>
-    where
-        S: tower_service::Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Rejectable + Send + 'static,
-        A: Body + Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Send,
-    {
+    /// What is stored under `key`, as far as it meets `demand`.
+    fn stored<'a, B: Body>(&self, key: &'a [u8], demand: &Demand) -> Stored<'a, B> {
         let shared = self.cache.shared();
         let looked = shared.storage.hash(key);
         let hit = shared.look(looked, |page, life, now| (page.clone(), *life, now));
@@ -151,28 +158,28 @@ impl<S, I> Service<S, I> {
                 let mut answer = page.answer(demand.if_none_match.as_ref());
                 let headers = answer.headers_mut();
                 tell_source(headers, shared.policy.name, &page, &life, now, source, "");
-                return State::Done(Some(answer));
+                return Stored::Answer(answer);
             }
-            Ok(_) => return self.pass(request, "fwd=request", None),
+            Ok(_) => return Stored::TooOld,
             Err(lookup) => lookup,
         };
         let now = shared.environment.now();
         match &lookup {
             Lookup::Serve(entry, _) | Lookup::Refresh(entry, _) => match &entry.found {
                 Found::Value(page) if !demand.takes(page.age(entry.life(), now)) => {
-                    return self.pass(request, "fwd=request", None);
+                    return Stored::TooOld;
                 }
                 Found::Private if demand.only_if_cached => {
-                    return State::Done(Some(nothing_cached(shared.policy.name)));
+                    return Stored::Answer(nothing_cached(shared.policy.name));
                 }
                 Found::Value(_) | Found::Private | Found::Absent | Found::Failed(_) => {}
             },
             Lookup::Stale(_) | Lookup::Miss if demand.only_if_cached => {
-                return State::Done(Some(nothing_cached(shared.policy.name)));
+                return Stored::Answer(nothing_cached(shared.policy.name));
             }
             Lookup::Stale(_) | Lookup::Miss => {}
         }
-        self.load(request, lookup, looked, demand)
+        Stored::Other(lookup, looked)
     }
 
     /// What else there is, or a load that the service inside answers.
