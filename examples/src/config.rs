@@ -1,6 +1,6 @@
 //! What can be set, and the figures that are set for good reasons.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use resilience_redis::Target;
 
@@ -13,9 +13,16 @@ pub struct Config {
     #[arg(long, value_name = "ADDR", env = "ORDERING_LISTEN", default_value = DEFAULT_LISTEN)]
     pub listen: String,
 
-    /// The database: a SQLite file, made where there is none
-    #[arg(long, value_name = "URL", env = "ORDERING_DATABASE_URL", default_value = DEFAULT_DATABASE)]
-    pub database_url: String,
+    /// The database: a SQLite file, made where there is none, or `postgres://USER:PASSWORD@HOST/NAME`
+    #[arg(
+        long,
+        visible_alias = "database",
+        value_name = "URL",
+        env = "ORDERING_DATABASE_URL",
+        hide_env_values = true,
+        default_value = DEFAULT_DATABASE
+    )]
+    pub database_url: DatabaseUrl,
 
     /// Requests that one client address may send in ten seconds
     #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_REQUESTS_PER_CLIENT, value_parser = clap::value_parser!(u32).range(1..))]
@@ -37,6 +44,30 @@ pub struct Config {
     /// What gateways that share a Redis expect of it.
     #[arg(skip)]
     pub fleet: FleetTimes,
+}
+
+/// The URL of a database, which may hold a password and is not shown.
+#[derive(Clone)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The whole URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for DatabaseUrl {
+    fn from(url: T) -> Self {
+        Self(url.into())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
+    }
 }
 
 /// How patient the service is with its payment provider.
@@ -72,7 +103,7 @@ pub struct FleetTimes {
 impl Config {
     /// The defaults, with an address and a database of one's own.
     #[must_use]
-    pub fn new(listen: impl Into<String>, database_url: impl Into<String>) -> Self {
+    pub fn new(listen: impl Into<String>, database_url: impl Into<DatabaseUrl>) -> Self {
         Self {
             listen: listen.into(),
             database_url: database_url.into(),

@@ -15,7 +15,7 @@ pub mod stack;
 pub mod store;
 pub mod telemetry;
 
-pub use self::config::{Config, FleetTimes, PaymentTimes};
+pub use self::config::{Config, DatabaseUrl, FleetTimes, PaymentTimes};
 
 use std::{
     fmt, io,
@@ -40,7 +40,7 @@ use self::{
     server::{Limits, Server},
     settlement::{Settled, Settlement},
     stack::{Fleet, Inbound, Outbound, Pages},
-    store::{Order, Portions, Store},
+    store::{Database, Order, Portions, Store},
     telemetry::Metrics,
 };
 
@@ -99,13 +99,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let inbound = Inbound::new(&config)?;
     let outbound = Outbound::new(&config)?;
     let pages = fleet.as_ref().map_or_else(Pages::new, Pages::shared)?;
-    let store = Store::open(&config.database_url, &pages).await?;
+    let store = Store::open(config.database_url.as_str(), &pages).await?;
     let store = match &fleet {
         Some(fleet) => store.with_portions(Portions::counted_in(fleet.portions.clone())),
         None => store,
     };
-    let ledger = store.path().with_extension("payments.db");
-    let provider = PaymentProvider::start(&ledger).await?;
+    let provider = PaymentProvider::start(&store.database().ledger()).await?;
     let payment = PaymentClient::new(provider.address(), &outbound, config.payment.answer);
     let clock = WallClock::start();
     let settlement = Settlement::new(store.clone(), payment, clock.clone(), config.payment);
@@ -142,6 +141,12 @@ impl Running {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Where its data is.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        self.service.store.database()
     }
 
     /// Takes no more connections, lets requests under way finish for `patience`, then stops.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use ordering::{Config, Running};
+use ordering::{Config, Running, store::Database};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -17,9 +17,8 @@ async fn main() -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot listen for signals: {error}")),
     };
-    let database = config.database_url.clone();
     match ordering::start(config).await {
-        Ok(running) => serve(running, signals, &database).await,
+        Ok(running) => serve(running, signals).await,
         Err(error) => fail(&error.to_string()),
     }
 }
@@ -29,8 +28,8 @@ fn fail(error: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(running: Running, mut signals: Signals, database: &str) -> ExitCode {
-    greet(running.address(), database);
+async fn serve(running: Running, mut signals: Signals) -> ExitCode {
+    greet(running.address(), running.database());
     signals.next().await;
     say("Stopping: requests under way may finish.");
     tokio::select! {
@@ -49,7 +48,7 @@ fn say(words: &str) {
     let _ = writeln!(io::stdout(), "{words}");
 }
 
-fn greet(address: std::net::SocketAddr, database: &str) {
+fn greet(address: std::net::SocketAddr, database: &Database) {
     let url = format!("http://{address}");
     say(&format!(
         "The ordering service is open: {url}

@@ -12,7 +12,6 @@ use std::{
     future::pending,
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -29,12 +28,12 @@ use axum::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use sqlx::{SqlitePool, sqlite::SqliteSynchronous};
+use sqlx::AnyPool;
 use tokio::net::TcpListener;
 
 use crate::{
     server::{Limits, Server},
-    store::{connect_options, pool},
+    store::{Database, Use},
 };
 
 /// How the provider behaves.
@@ -97,7 +96,7 @@ impl FaultSwitch {
 #[derive(Debug)]
 pub struct PaymentProvider {
     server: Server,
-    ledger: SqlitePool,
+    ledger: AnyPool,
     faults: FaultSwitch,
 }
 
@@ -113,15 +112,14 @@ pub enum StartError {
 }
 
 impl PaymentProvider {
-    /// Starts it on a free port of the loopback address, with its ledger at `path`.
+    /// Starts it on a free port of the loopback address, with its ledger in `database`.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
-    pub async fn start(path: &Path) -> Result<Self, StartError> {
+    pub async fn start(database: &Database) -> Result<Self, StartError> {
         // Survives a crash of the process, which is what this stand-in is there to show.
-        let options = connect_options(path).synchronous(SqliteSynchronous::Normal);
-        let ledger = pool(1).connect_with(options).await?;
+        let ledger = database.connect(Use::Ledger).await?;
         sqlx::raw_sql(SCHEMA).execute(&ledger).await?;
         let faults = FaultSwitch::default();
         let app = routes(ledger.clone(), faults.clone());
@@ -161,11 +159,11 @@ struct ChargeRequest {
 
 #[derive(Clone, Debug)]
 struct Provider {
-    ledger: SqlitePool,
+    ledger: AnyPool,
     faults: FaultSwitch,
 }
 
-fn routes(ledger: SqlitePool, faults: FaultSwitch) -> Router {
+fn routes(ledger: AnyPool, faults: FaultSwitch) -> Router {
     let provider = Provider { ledger, faults };
     Router::new()
         .route("/charges", post(charge))
@@ -199,8 +197,8 @@ async fn charge(
     };
     // The first word on an order stands.
     let state: String = sqlx::query_scalar(
-        "INSERT INTO charges (order_id, amount_cents, state) VALUES (?1, ?2, ?3)
-         ON CONFLICT (order_id) DO UPDATE SET state = state RETURNING state",
+        "INSERT INTO charges (order_id, amount_cents, state) VALUES ($1, $2, $3)
+         ON CONFLICT (order_id) DO UPDATE SET state = charges.state RETURNING state",
     )
     .bind(request.order_id)
     .bind(request.amount_cents)
@@ -219,7 +217,7 @@ async fn void(
     extract::Path(order_id): extract::Path<String>,
 ) -> Result<Response, Failed> {
     sqlx::query(
-        "INSERT INTO charges (order_id, amount_cents, state) VALUES (?1, 0, 'voided')
+        "INSERT INTO charges (order_id, amount_cents, state) VALUES ($1, 0, 'voided')
          ON CONFLICT (order_id) DO UPDATE SET state = 'voided'",
     )
     .bind(order_id)
@@ -245,12 +243,13 @@ impl IntoResponse for Failed {
     }
 }
 
+/// Where the ledger is in the orders' database, it is there with their tables.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS charges (
         order_id TEXT PRIMARY KEY,
-        amount_cents INTEGER NOT NULL,
+        amount_cents BIGINT NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('charged', 'declined', 'voided'))
-    ) STRICT, WITHOUT ROWID";
+    )";
 
 /// Shorter than the service's patience: slow, not failed.
 const SLOW: Duration = Duration::from_millis(1_500);

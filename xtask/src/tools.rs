@@ -1,6 +1,6 @@
 //! What the tests need besides Rust and a C compiler.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, fs, path::PathBuf, time::Duration};
 
 use crate::{
     cargo::cargo,
@@ -18,6 +18,10 @@ const TOOLS: &[Tool] = &[
     Tool {
         program: "redis-server",
         package: "redis-server",
+    },
+    Tool {
+        program: "postgres",
+        package: "postgresql",
     },
     #[cfg(target_os = "linux")]
     Tool {
@@ -54,17 +58,20 @@ pub(crate) fn install() -> Result<Verdict, Failure> {
     match missing().next() {
         None => Ok(Verdict::Passed),
         Some(tool) => Err(Failure::new(format!(
-            "{} is installed, yet `{}` is not on the PATH",
+            "{} is installed, yet there is no `{}`",
             tool.package, tool.program
         ))),
     }
 }
 
-/// Where `program` is, if it is on the PATH.
+/// Where `program` is, if it is on the PATH or where Debian has the programs of PostgreSQL.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let file = format!("{program}{}", env::consts::EXE_SUFFIX);
     let path = env::var_os("PATH")?;
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let servers = versions.flatten().map(|version| version.path().join("bin"));
     env::split_paths(&path)
+        .chain(servers)
         .map(|folder| folder.join(&file))
         .find(|candidate| candidate.is_file())
 }

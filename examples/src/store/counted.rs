@@ -13,8 +13,8 @@ use std::{
 
 use futures_core::Stream;
 use sqlx::{
-    Either, Execute, Executor, SqlStr, Sqlite, SqliteConnection, SqlitePool,
-    sqlite::{SqliteQueryResult, SqliteRow, SqliteStatement, SqliteTypeInfo},
+    Any, AnyConnection, AnyPool, Either, Execute, Executor, SqlStr,
+    any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
 };
 
 /// How many statements were sent; clones share the count.
@@ -34,17 +34,23 @@ impl Statements {
 /// Connections to the database; clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
-    pool: SqlitePool,
+    pool: AnyPool,
+    begin: &'static str,
     statements: Statements,
 }
 
 impl Connections {
-    pub(super) const fn new(pool: SqlitePool, statements: Statements) -> Self {
-        Self { pool, statements }
+    /// Whose transactions start by the statement `begin`.
+    pub(super) const fn new(pool: AnyPool, begin: &'static str, statements: Statements) -> Self {
+        Self {
+            pool,
+            begin,
+            statements,
+        }
     }
 
     /// For one statement, on any of the connections.
-    pub(super) const fn any(&self) -> Counted<'_, &SqlitePool> {
+    pub(super) const fn any(&self) -> Counted<'_, &AnyPool> {
         Counted {
             executor: &self.pool,
             statements: &self.statements,
@@ -52,11 +58,8 @@ impl Connections {
     }
 
     /// Begins a transaction that writes. Dropped, it is rolled back.
-    ///
-    /// A transaction that reads first and writes later would fail where another process wrote in
-    /// between; one that starts as a writer waits its turn instead.
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction> {
-        let transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let transaction = self.pool.begin_with(self.begin).await?;
         // The one that began it, and the one that will end it in one way or the other.
         self.statements.count(2);
         Ok(Transaction {
@@ -74,13 +77,13 @@ impl Connections {
 /// A transaction that writes.
 #[derive(Debug)]
 pub(super) struct Transaction {
-    transaction: sqlx::Transaction<'static, Sqlite>,
+    transaction: sqlx::Transaction<'static, Any>,
     statements: Statements,
 }
 
 impl Transaction {
     /// For one statement of the transaction.
-    pub(super) fn then(&mut self) -> Counted<'_, &mut SqliteConnection> {
+    pub(super) fn then(&mut self) -> Counted<'_, &mut AnyConnection> {
         Counted {
             executor: &mut self.transaction,
             statements: &self.statements,
@@ -106,26 +109,26 @@ pub(super) struct Counted<'a, E> {
 /// All other methods of the trait come to one of these.
 impl<'c, X> Executor<'c> for Counted<'_, X>
 where
-    X: Executor<'c, Database = Sqlite>,
+    X: Executor<'c, Database = Any>,
 {
-    type Database = Sqlite;
+    type Database = Any;
 
     fn fetch_many<'e, 'q: 'e, E>(
         self,
         query: E,
-    ) -> Pin<Box<dyn Stream<Item = sqlx::Result<Either<SqliteQueryResult, SqliteRow>>> + Send + 'e>>
+    ) -> Pin<Box<dyn Stream<Item = sqlx::Result<Either<AnyQueryResult, AnyRow>>> + Send + 'e>>
     where
         'c: 'e,
-        E: 'q + Execute<'q, Sqlite>,
+        E: 'q + Execute<'q, Any>,
     {
         self.statements.count(1);
         self.executor.fetch_many(query)
     }
 
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Answer<'e, Option<SqliteRow>>
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Answer<'e, Option<AnyRow>>
     where
         'c: 'e,
-        E: 'q + Execute<'q, Sqlite>,
+        E: 'q + Execute<'q, Any>,
     {
         self.statements.count(1);
         self.executor.fetch_optional(query)
@@ -135,8 +138,8 @@ where
     fn prepare_with<'e>(
         self,
         sql: SqlStr,
-        parameters: &'e [SqliteTypeInfo],
-    ) -> Answer<'e, SqliteStatement>
+        parameters: &'e [AnyTypeInfo],
+    ) -> Answer<'e, AnyStatement>
     where
         'c: 'e,
     {

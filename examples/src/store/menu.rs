@@ -1,5 +1,5 @@
 use serde::Serialize;
-use sqlx::{prelude::FromRow, sqlite::SqliteRow};
+use sqlx::{any::AnyRow, prelude::FromRow};
 
 use super::{OpenError, Store, counted::Transaction};
 
@@ -16,8 +16,8 @@ pub struct Dish {
     pub stock: i64,
 }
 
-impl<'r> FromRow<'r, SqliteRow> for Dish {
-    fn from_row(row: &'r SqliteRow) -> sqlx::Result<Self> {
+impl<'r> FromRow<'r, AnyRow> for Dish {
+    fn from_row(row: &'r AnyRow) -> sqlx::Result<Self> {
         let (id, name, price_cents, stock) = FromRow::from_row(row)?;
         Ok(Self {
             id,
@@ -46,7 +46,7 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn dish(&self, id: i64) -> sqlx::Result<Option<Dish>> {
-        sqlx::query_as("SELECT id, name, price_cents, stock FROM dishes WHERE id = ?1")
+        sqlx::query_as("SELECT id, name, price_cents, stock FROM dishes WHERE id = $1")
             .bind(id)
             .fetch_optional(self.readers.any())
             .await
@@ -60,7 +60,7 @@ impl Store {
     pub async fn add_dish(&self, name: &str, price_cents: i64, stock: i64) -> sqlx::Result<i64> {
         let mut transaction = self.writer.begin().await?;
         let id = sqlx::query_scalar(
-            "INSERT INTO dishes (name, price_cents, stock) VALUES (?1, ?2, ?3) RETURNING id",
+            "INSERT INTO dishes (name, price_cents, stock) VALUES ($1, $2, $3) RETURNING id",
         )
         .bind(name)
         .bind(price_cents)
@@ -84,8 +84,8 @@ impl Store {
 /// Writes the menu into an empty database.
 pub(super) async fn seed(transaction: &mut Transaction) -> sqlx::Result<()> {
     for dish in menu() {
-        sqlx::query("INSERT INTO dishes (id, name, price_cents, stock) VALUES (?1, ?2, ?3, ?4)")
-            .bind(dish.id)
+        // Numbered in their order, as by `add_dish`: a number given by hand would be given again.
+        sqlx::query("INSERT INTO dishes (name, price_cents, stock) VALUES ($1, $2, $3)")
             .bind(dish.name)
             .bind(dish.price_cents)
             .bind(dish.stock)

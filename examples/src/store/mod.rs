@@ -1,35 +1,30 @@
 //! Where dishes, orders and idempotency keys live.
 //!
-//! Everything that knows SQL is in this module. SQLite has one writer: all writes share one
-//! connection and wait for it in line, so that two hundred buyers at once see a queue and never a
-//! "database is locked". Reads have connections of their own, which write-ahead logging lets pass
-//! beside the writer.
+//! Everything that knows SQL is in this module. A statement that takes portions takes them only
+//! where there are as many: whatever else is counted elsewhere, this decides.
 
 mod agenda;
 mod counted;
+mod database;
 mod menu;
 mod orders;
 mod place;
 mod portions;
 mod settle;
 
+pub(crate) use self::database::Use;
 pub use self::{
     agenda::Agenda,
+    database::Database,
     menu::Dish,
     orders::{CancelReason, Line, Order, Status},
     place::{Key, Placed, Refusal},
     portions::Portions,
 };
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf};
 
 use resilience_core::bloom_guard::RebuildError;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use self::counted::{Connections, Statements, Transaction};
 use crate::stack::Pages;
@@ -43,14 +38,14 @@ pub struct Store {
     pages: Pages,
     portions: Portions,
     agenda: Agenda,
-    path: PathBuf,
+    database: Database,
 }
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is not one of a SQLite file.
-    #[error("the URL names no SQLite file: write `sqlite://FILE`")]
+    /// The URL is not one of a database.
+    #[error("the URL names no database: write `sqlite://FILE` or `postgres://USER@HOST/NAME`")]
     Url,
     /// The folder could not be made.
     #[error("cannot create the folder `{folder}`: {source}", folder = .folder.display())]
@@ -80,27 +75,18 @@ impl Store {
     ///
     /// See [`OpenError`].
     pub async fn open(url: &str, pages: &Pages) -> Result<Self, OpenError> {
-        let path = file_of(url)?;
-        if let Some(folder) = path.parent() {
-            let made = tokio::fs::create_dir_all(folder).await;
-            made.map_err(|source| OpenError::Folder {
-                folder: folder.to_owned(),
-                source,
-            })?;
-        }
-        // An order that was answered survives a power cut.
-        let options = connect_options(&path).synchronous(SqliteSynchronous::Full);
-        let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(READERS).connect_with(options.read_only(true)).await?;
+        let database = Database::at(url)?;
+        database.make_room().await?;
+        let [writer, readers] = database.open().await?;
         let statements = Statements::default();
         let store = Self {
-            readers: Connections::new(readers, statements.clone()),
-            writer: Connections::new(writer, statements.clone()),
+            readers: Connections::new(readers, database.begin(), statements.clone()),
+            writer: Connections::new(writer, database.begin(), statements.clone()),
             statements,
             pages: pages.clone(),
             portions: Portions::default(),
             agenda: Agenda::default(),
-            path,
+            database,
         };
         store.migrate().await?;
         store.list_dishes().await?;
@@ -114,10 +100,10 @@ impl Store {
         self
     }
 
-    /// The database's file.
+    /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub const fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Statements that were sent to the database since it was opened; the settings of a connection
@@ -131,11 +117,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// A deleted file still answers through the connections that are open: it is looked for first.
+    /// When it is not, or says so.
     pub async fn check(&self) -> Result<(), sqlx::Error> {
-        tokio::fs::metadata(&self.path)
-            .await
-            .map_err(sqlx::Error::Io)?;
+        self.database.is_there().await.map_err(sqlx::Error::Io)?;
         sqlx::query("SELECT 1 FROM dishes LIMIT 1")
             .execute(self.readers.any())
             .await?;
@@ -150,18 +134,10 @@ impl Store {
 
     async fn migrate(&self) -> Result<(), OpenError> {
         let mut transaction = self.writer.begin().await?;
-        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(transaction.then())
-            .await?;
-        match version {
+        match self.database.version(&mut transaction).await? {
             0 => {
-                sqlx::raw_sql(include_str!("schema.sql"))
-                    .execute(transaction.then())
-                    .await?;
+                self.database.create(&mut transaction).await?;
                 menu::seed(&mut transaction).await?;
-                sqlx::raw_sql("PRAGMA user_version = 1")
-                    .execute(transaction.then())
-                    .await?;
             }
             1 => {}
             unknown => return Err(OpenError::Version(unknown)),
@@ -205,45 +181,7 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
-            .field("path", &self.path)
+            .field("database", &self.database)
             .finish_non_exhaustive()
     }
 }
-
-/// The file that `url` names.
-fn file_of(url: &str) -> Result<PathBuf, OpenError> {
-    if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(OpenError::Url);
-    }
-    let options = SqliteConnectOptions::from_str(url).map_err(|_| OpenError::Url)?;
-    let path = options.get_filename();
-    if path.as_os_str().is_empty() {
-        return Err(OpenError::Url);
-    }
-    Ok(path.to_owned())
-}
-
-/// How every SQLite file of this program is opened.
-pub(crate) fn connect_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .busy_timeout(ACQUIRE_TIMEOUT)
-}
-
-/// A pool of at most `connections`, none of which is closed for its age.
-pub(crate) fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-}
-
-const READERS: u32 = 8;
-
-/// The longest wait for a connection, and for another process that has the file: on a disk that
-/// takes 30 ms for a commit, the last of the 64 orders under way has its turn after 4 s.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! Orders, as they are read.
 
 use serde::Serialize;
-use sqlx::{Row as _, prelude::FromRow, sqlite::SqliteRow};
+use sqlx::{Any, Executor, Row as _, any::AnyRow, prelude::FromRow};
 
 use super::{Store, counted::Transaction};
 
@@ -66,7 +66,7 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn order(&self, id: &str) -> sqlx::Result<Option<Order>> {
-        sqlx::query_as("SELECT * FROM orders WHERE id = ?1")
+        sqlx::query_as("SELECT * FROM orders WHERE id = $1")
             .bind(id)
             .fetch_optional(self.readers.any())
             .await
@@ -78,26 +78,35 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn lines(&self, id: &str) -> sqlx::Result<Vec<Line>> {
-        let rows: Vec<(i64, i64)> = sqlx::query_as(
-            "SELECT dish_id, quantity FROM order_items WHERE order_id = ?1 ORDER BY dish_id",
-        )
-        .bind(id)
-        .fetch_all(self.readers.any())
-        .await?;
-        let line = |(dish_id, quantity)| Line { dish_id, quantity };
-        Ok(rows.into_iter().map(line).collect())
+        lines_of(id, self.readers.any()).await
     }
 }
 
+/// What was ordered, by the numbers of the dishes.
+pub(super) async fn lines_of<'c>(
+    id: &str,
+    connection: impl Executor<'c, Database = Any>,
+) -> sqlx::Result<Vec<Line>> {
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT dish_id, quantity FROM order_items WHERE order_id = $1 ORDER BY dish_id",
+    )
+    .bind(id)
+    .fetch_all(connection)
+    .await?;
+    let line = |(dish_id, quantity)| Line { dish_id, quantity };
+    Ok(rows.into_iter().map(line).collect())
+}
+
 pub(super) async fn fetch(transaction: &mut Transaction, id: &str) -> sqlx::Result<Order> {
-    sqlx::query_as("SELECT * FROM orders WHERE id = ?1")
+    sqlx::query_as("SELECT * FROM orders WHERE id = $1")
         .bind(id)
         .fetch_one(transaction.then())
         .await
 }
 
-impl<'r> FromRow<'r, SqliteRow> for Order {
-    fn from_row(row: &'r SqliteRow) -> sqlx::Result<Self> {
+impl<'r> FromRow<'r, AnyRow> for Order {
+    fn from_row(row: &'r AnyRow) -> sqlx::Result<Self> {
+        let attempts: i64 = row.try_get("attempts")?;
         let cancel_reason: Option<&str> = row.try_get("cancel_reason")?;
         Ok(Self {
             id: row.try_get("id")?,
@@ -107,7 +116,7 @@ impl<'r> FromRow<'r, SqliteRow> for Order {
             total_cents: row.try_get("total_cents")?,
             created_at: row.try_get("created_at")?,
             due_at: row.try_get("due_at")?,
-            attempts: row.try_get("attempts")?,
+            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         })
     }
 }

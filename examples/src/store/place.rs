@@ -82,28 +82,51 @@ impl Store {
         now: i64,
         due_at: i64,
     ) -> sqlx::Result<Placed> {
+        // In the order of their numbers: two transactions never wait for each other.
+        let mut lines = lines.to_vec();
+        lines.sort_unstable_by_key(|line| line.dish_id);
+        loop {
+            let written = self.write_once(user_id, &lines, key, now, due_at).await?;
+            if let Some(placed) = written {
+                return Ok(placed);
+            }
+        }
+    }
+
+    /// `None` where the key was used by another gateway meanwhile.
+    async fn write_once(
+        &self,
+        user_id: &str,
+        lines: &[Line],
+        key: Option<Key<'_>>,
+        now: i64,
+        due_at: i64,
+    ) -> sqlx::Result<Option<Placed>> {
         let mut transaction = self.writer.begin().await?;
         if let Some(key) = key
             && let Some(known) = find_key(&mut transaction, key).await?
         {
-            return Ok(known);
+            return Ok(Some(known));
         }
         let prices = match take_portions(&mut transaction, lines).await? {
             Ok(prices) => prices,
             Err(refusal) => {
                 // Portions taken before the refusal go back; the refusal itself is kept.
                 transaction.rollback().await?;
-                if let Some(key) = key {
-                    self.remember_refusal(key, refusal, now).await?;
+                if let Some(key) = key
+                    && !self.remember_refusal(key, refusal, now).await?
+                {
+                    return Ok(None);
                 }
-                return Ok(Placed::Refused(refusal));
+                return Ok(Some(Placed::Refused(refusal)));
             }
         };
         let order = insert_order(&mut transaction, user_id, lines, &prices, now, due_at).await?;
         if let Some(Key { key, request }) = key {
-            sqlx::query(
+            // Waits for another who writes the same key.
+            let written = sqlx::query(
                 "INSERT INTO idempotency_keys (key, request, order_id, created_at)
-                 VALUES (?1, ?2, ?3, ?4)",
+                 VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
             )
             .bind(key)
             .bind(request)
@@ -111,22 +134,27 @@ impl Store {
             .bind(now)
             .execute(transaction.then())
             .await?;
+            if written.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(None);
+            }
         }
         let dishes = lines.iter().map(|line| line.dish_id);
         self.commit(transaction, dishes, Some(due_at)).await?;
-        Ok(Placed::New(order))
+        Ok(Some(Placed::New(order)))
     }
 
+    /// Whether it is kept: the key may have been used meanwhile.
     async fn remember_refusal(
         &self,
         Key { key, request }: Key<'_>,
         refusal: Refusal,
         now: i64,
-    ) -> sqlx::Result<()> {
+    ) -> sqlx::Result<bool> {
         let refusal = serde_json::to_string(&refusal).map_err(|e| sqlx::Error::Encode(e.into()))?;
-        sqlx::query(
+        let written = sqlx::query(
             "INSERT INTO idempotency_keys (key, request, refusal, created_at)
-             VALUES (?1, ?2, ?3, ?4)",
+             VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
         )
         .bind(key)
         .bind(request)
@@ -134,14 +162,14 @@ impl Store {
         .bind(now)
         .execute(self.writer.any())
         .await?;
-        Ok(())
+        Ok(written.rows_affected() == 1)
     }
 }
 
 /// What `key` was used for, where it was.
 async fn find_key(transaction: &mut Transaction, key: Key<'_>) -> sqlx::Result<Option<Placed>> {
     let known: Option<(String, Option<String>, Option<String>)> =
-        sqlx::query_as("SELECT request, order_id, refusal FROM idempotency_keys WHERE key = ?1")
+        sqlx::query_as("SELECT request, order_id, refusal FROM idempotency_keys WHERE key = $1")
             .bind(key.key)
             .fetch_optional(transaction.then())
             .await?;
@@ -167,7 +195,7 @@ async fn take_portions(
     let mut prices = Vec::with_capacity(lines.len());
     for &Line { dish_id, quantity } in lines {
         let price: Option<i64> = sqlx::query_scalar(
-            "UPDATE dishes SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2
+            "UPDATE dishes SET stock = stock - $2 WHERE id = $1 AND stock >= $2
              RETURNING price_cents",
         )
         .bind(dish_id)
@@ -175,7 +203,7 @@ async fn take_portions(
         .fetch_optional(transaction.then())
         .await?;
         let Some(price) = price else {
-            let available = sqlx::query_scalar("SELECT stock FROM dishes WHERE id = ?1")
+            let available = sqlx::query_scalar("SELECT stock FROM dishes WHERE id = $1")
                 .bind(dish_id)
                 .fetch_optional(transaction.then())
                 .await?;
@@ -201,12 +229,12 @@ async fn insert_order(
         .iter()
         .zip(prices)
         .map(|(line, price)| line.quantity * price);
-    // SQLite's generator is seeded by the operating system: nobody guesses another's order.
     let order: Order = sqlx::query_as(
         "INSERT INTO orders (id, user_id, status, total_cents, created_at, due_at)
-         VALUES (lower(hex(randomblob(16))), ?1, 'pending_payment', ?2, ?3, ?4)
+         VALUES ($1, $2, 'pending_payment', $3, $4, $5)
          RETURNING *",
     )
+    .bind(new_id()?)
     .bind(user_id)
     .bind(costs.sum::<i64>())
     .bind(now)
@@ -216,7 +244,7 @@ async fn insert_order(
     for (line, price) in lines.iter().zip(prices) {
         sqlx::query(
             "INSERT INTO order_items (order_id, dish_id, quantity, price_cents)
-             VALUES (?1, ?2, ?3, ?4)",
+             VALUES ($1, $2, $3, $4)",
         )
         .bind(&order.id)
         .bind(line.dish_id)
@@ -226,4 +254,11 @@ async fn insert_order(
         .await?;
     }
     Ok(order)
+}
+
+/// From the operating system's generator: nobody guesses another's order.
+fn new_id() -> sqlx::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| sqlx::Error::Io(error.into()))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }

@@ -14,7 +14,7 @@
 use super::{
     Store,
     counted::Transaction,
-    orders::{CancelReason, Order, fetch},
+    orders::{CancelReason, Line, Order, fetch, lines_of},
 };
 
 impl Store {
@@ -26,7 +26,7 @@ impl Store {
     pub async fn pay(&self, id: &str) -> sqlx::Result<Order> {
         let mut transaction = self.writer.begin().await?;
         sqlx::query(
-            "UPDATE orders SET status = 'paid' WHERE id = ?1 AND status = 'pending_payment'",
+            "UPDATE orders SET status = 'paid' WHERE id = $1 AND status = 'pending_payment'",
         )
         .bind(id)
         .execute(transaction.then())
@@ -44,7 +44,7 @@ impl Store {
         let mut transaction = self.writer.begin().await?;
         sqlx::query(
             "UPDATE orders SET status = 'cancelling', attempts = 0
-             WHERE id = ?1 AND status = 'pending_payment'",
+             WHERE id = $1 AND status = 'pending_payment'",
         )
         .bind(id)
         .execute(transaction.then())
@@ -61,31 +61,21 @@ impl Store {
     pub async fn cancel(&self, id: &str, reason: CancelReason) -> sqlx::Result<Order> {
         let mut transaction = self.writer.begin().await?;
         let canceled = sqlx::query(
-            "UPDATE orders SET status = 'cancelled', cancel_reason = ?2
-             WHERE id = ?1 AND status IN ('pending_payment', 'cancelling')",
+            "UPDATE orders SET status = 'cancelled', cancel_reason = $2
+             WHERE id = $1 AND status IN ('pending_payment', 'cancelling')",
         )
         .bind(id)
         .bind(reason.as_str())
         .execute(transaction.then())
         .await?;
-        let mut dishes: Vec<i64> = Vec::new();
-        if canceled.rows_affected() == 1 {
-            dishes = sqlx::query_scalar(
-                "UPDATE dishes SET stock = stock + order_items.quantity
-                 FROM order_items
-                 WHERE order_items.order_id = ?1 AND order_items.dish_id = dishes.id
-                 RETURNING dishes.id",
-            )
-            .bind(id)
-            .fetch_all(transaction.then())
-            .await?;
-        }
+        let lines = match canceled.rows_affected() {
+            1 => give_back(&mut transaction, id).await?,
+            _ => Vec::new(),
+        };
         let order = fetch(&mut transaction, id).await?;
-        let is_back = !dishes.is_empty();
+        let dishes = lines.iter().map(|line| line.dish_id);
         self.commit(transaction, dishes, None).await?;
-        if is_back {
-            self.portions.give_back(&self.lines(id).await?).await;
-        }
+        self.portions.give_back(&lines).await;
         Ok(order)
     }
 
@@ -96,9 +86,9 @@ impl Store {
     /// When the database fails.
     pub async fn postpone(&self, id: &str, attempts: u32, due_at: i64) -> sqlx::Result<Order> {
         let mut transaction = self.writer.begin().await?;
-        sqlx::query("UPDATE orders SET attempts = ?2, due_at = ?3 WHERE id = ?1")
+        sqlx::query("UPDATE orders SET attempts = $2, due_at = $3 WHERE id = $1")
             .bind(id)
-            .bind(attempts)
+            .bind(i64::from(attempts))
             .bind(due_at)
             .execute(transaction.then())
             .await?;
@@ -115,9 +105,9 @@ impl Store {
     pub async fn unsettled(&self, limit: u32) -> sqlx::Result<Vec<Order>> {
         sqlx::query_as(
             "SELECT * FROM orders WHERE status IN ('pending_payment', 'cancelling')
-             ORDER BY due_at LIMIT ?1",
+             ORDER BY due_at LIMIT $1",
         )
-        .bind(limit)
+        .bind(i64::from(limit))
         .fetch_all(self.readers.any())
         .await
     }
@@ -142,7 +132,7 @@ impl Store {
     /// When the database fails.
     pub async fn resume(&self, now: i64) -> sqlx::Result<u64> {
         let resumed = sqlx::query(
-            "UPDATE orders SET due_at = ?1 WHERE status IN ('pending_payment', 'cancelling')",
+            "UPDATE orders SET due_at = $1 WHERE status IN ('pending_payment', 'cancelling')",
         )
         .bind(now)
         .execute(self.writer.any())
@@ -156,12 +146,26 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn forget_keys_before(&self, time: i64) -> sqlx::Result<u64> {
-        let forgotten = sqlx::query("DELETE FROM idempotency_keys WHERE created_at < ?1")
+        let forgotten = sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
             .bind(time)
             .execute(self.writer.any())
             .await?;
         Ok(forgotten.rows_affected())
     }
+}
+
+/// Puts the portions of order `id` back on the menu.
+async fn give_back(transaction: &mut Transaction, id: &str) -> sqlx::Result<Vec<Line>> {
+    let lines = lines_of(id, transaction.then()).await?;
+    // In the order in which dishes are taken: two transactions never wait for each other.
+    for Line { dish_id, quantity } in &lines {
+        sqlx::query("UPDATE dishes SET stock = stock + $2 WHERE id = $1")
+            .bind(dish_id)
+            .bind(quantity)
+            .execute(transaction.then())
+            .await?;
+    }
+    Ok(lines)
 }
 
 /// Commits, and answers how order `id` stands then.
@@ -174,7 +178,7 @@ async fn finish(mut transaction: Transaction, id: &str) -> sqlx::Result<Order> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Line, Placed, Status},
+        super::{Placed, Status},
         *,
     };
     use crate::stack::Pages;

@@ -9,5 +9,7 @@ mod fleet;
 mod input;
 mod operating;
 mod paying;
+#[cfg(unix)]
+mod postgres;
 mod process;
 mod serving;
