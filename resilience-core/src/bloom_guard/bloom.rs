@@ -3,7 +3,7 @@ use std::{fmt, hash::Hash, sync::OnceLock};
 use super::{
     Filter, Fingerprint, Hashed,
     filter::{Added, sealed::Sealed},
-    geometry::{Geometry, place},
+    geometry::{Geometry, Remainder, place},
     hash::{Seed, nth},
     snapshot::Saved,
 };
@@ -196,8 +196,9 @@ impl Filter for Bloom {
         let current = self.current.load(Ordering::Acquire);
         let slot = &self.slots[slot_of(current)];
         let (geometry, words) = (slot.geometry(), slot.words());
+        let bits = Remainder::by(geometry.bits);
         for index in 0..geometry.hashes {
-            let (word, bit) = place(nth(key.first(), || key.second(), index) % geometry.bits);
+            let (word, bit) = place(bits.of(nth(key.first(), || key.second(), index)));
             if words[word].load(Ordering::Relaxed) & bit == 0 {
                 // Another filter took over meanwhile? Then nobody knows whose bit this was.
                 fence(Ordering::Acquire);

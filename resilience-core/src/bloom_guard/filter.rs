@@ -7,7 +7,7 @@ use super::{Fingerprint, Hashed};
 ///
 /// A filter is asked by any number of threads while at most one changes it, which its guard sees
 /// to. It has one set of keys that is asked, and during a rebuild one more beside it.
-pub trait Filter: fmt::Debug + Send + Sync + sealed::Sealed {
+pub trait Filter: fmt::Debug + Send + Sync + sealed::Sealed + 'static {
     /// Whether `key` may be in the set: `true` for each that is, and seldom for others.
     fn contains<Q: Hash + ?Sized>(&self, key: &Hashed<'_, Q>) -> bool;
 

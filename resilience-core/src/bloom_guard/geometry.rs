@@ -71,6 +71,37 @@ impl Geometry {
     }
 }
 
+/// Takes remainders by one number with a multiplication each, where the processor's division takes
+/// several times as long (Granlund and Montgomery, "Division by Invariant Integers using
+/// Multiplication", 1994).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remainder {
+    divisor: u64,
+    inverse: u64,
+}
+
+impl Remainder {
+    #[inline]
+    pub(super) const fn by(divisor: u64) -> Self {
+        let inverse = u64::MAX / divisor;
+        Self { divisor, inverse }
+    }
+
+    /// The remainder of `number`.
+    ///
+    /// The inverse is at most 1 too small, so that the quotient is at most 1 too small as well.
+    #[inline]
+    pub(super) const fn of(self, number: u64) -> u64 {
+        let quotient = ((number as u128 * self.inverse as u128) >> 64) as u64;
+        let rest = number - quotient * self.divisor;
+        if rest < self.divisor {
+            rest
+        } else {
+            rest - self.divisor
+        }
+    }
+}
+
 /// The word that a bit stands in, and the bit in it: in little-endian order as the crate's bytes.
 #[inline]
 pub(super) fn place(bit: u64) -> (usize, u64) {
@@ -89,3 +120,23 @@ pub(super) const MOST_HASHES: u32 = 64;
 /// A geometry in one word: as many bits for the hashes, the rest for the bits.
 const HASH_BITS: u32 = 8;
 const HASH_MASK: u64 = (1 << HASH_BITS) - 1;
+
+#[cfg(all(test, not(resilience_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn remainders_are_those_of_a_division(number: u64, divisor in 1..=u64::MAX >> 1) {
+            for divisor in [divisor, divisor >> 20, 1, 2, 8, 1 << 35, u64::MAX >> 1] {
+                let remainder = Remainder::by(divisor.max(1));
+                let multiple = number / divisor.max(1) * divisor.max(1);
+                for number in [number, multiple, multiple.wrapping_sub(1), 0, u64::MAX] {
+                    prop_assert_eq!(remainder.of(number), number % divisor.max(1));
+                }
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, hash::Hash, marker::PhantomData};
+use std::{fmt, future::Future, hash::Hash, marker::PhantomData, sync::Arc};
 
 use super::{
     Bloom, ExactSet, Filter, Layer, Permit, Policy, SnapshotError,
@@ -8,7 +8,6 @@ use super::{
 use crate::{
     Environment, Error, InvalidPolicy, Rejected, Settle as _,
     gate::{self, Entry, Never},
-    sync::Arc,
 };
 
 /// Knows which keys surely do not exist; see the [module](super).
@@ -47,7 +46,7 @@ impl<K: Hash + ?Sized> BloomGuard<K> {
     ///
     /// As [`new`](Self::new).
     pub fn new_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
-        Ok(Self::with(Shared::bloom(&policy, environment)?))
+        Shared::bloom(&policy, environment).map(Self::with)
     }
 
     /// The filter as bytes, in the format of the `bloomfilter` crate, version 1, for a guard with
@@ -94,7 +93,7 @@ impl<K: Hash + ?Sized> BloomGuard<K, ExactSet> {
     ///
     /// As [`exact`](Self::exact).
     pub fn exact_in(policy: Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
-        Ok(Self::with(Shared::exact(&policy, environment)?))
+        Shared::exact(&policy, environment).map(Self::with)
     }
 
     /// From now on `key` does not exist; whether it did.
@@ -107,9 +106,9 @@ impl<K: Hash + ?Sized> BloomGuard<K, ExactSet> {
 }
 
 impl<K: Hash + ?Sized, F: Filter> BloomGuard<K, F> {
-    fn with(shared: Shared<F>) -> Self {
+    const fn with(shared: Arc<Shared<F>>) -> Self {
         Self {
-            shared: Arc::new(shared),
+            shared,
             key: PhantomData,
         }
     }
@@ -143,8 +142,8 @@ impl<K: Hash + ?Sized, F: Filter> BloomGuard<K, F> {
     pub fn try_acquire(&self, key: &K) -> Result<Permit<F>, Rejected> {
         match self.shared.look(key) {
             Look::Absent => Err(self.shared.refuse()),
-            Look::Unknown => Ok(Permit::unasked(self.shared.clone())),
-            Look::Maybe(asked) => Ok(Permit::new(self.shared.clone(), asked)),
+            Look::Unknown => Ok(Permit::unasked(&self.shared)),
+            Look::Maybe(asked) => Ok(Permit::new(&self.shared, asked)),
         }
     }
 

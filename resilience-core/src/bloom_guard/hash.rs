@@ -6,36 +6,33 @@ use super::policy::Secret;
 use crate::InvalidPolicy;
 
 /// Two keyed hashes, which are those of the `bloomfilter` crate.
-#[derive(Clone)]
-pub(super) struct Seed {
-    sips: [SipHasher13; 2],
-    secret: Secret,
-}
+#[derive(Clone, Debug)]
+pub(super) struct Seed(Secret);
 
 impl Seed {
     pub(super) fn new(given: Option<Secret>) -> Result<Self, InvalidPolicy> {
-        let secret = match given {
-            Some(secret) => secret,
-            None => draw()?,
-        };
-        let [mut first, mut second] = [[0; 16]; 2];
-        first.copy_from_slice(&secret.0[..16]);
-        second.copy_from_slice(&secret.0[16..]);
-        let sips = [first, second].map(|key| SipHasher13::new_with_key(&key));
-        Ok(Self { sips, secret })
+        given.map_or_else(draw, Ok).map(Self)
     }
 
     pub(super) const fn bytes(&self) -> &[u8; 32] {
-        &self.secret.0
+        &self.0.0
     }
 
+    /// By the half of the seed that starts at `HALF`.
+    ///
+    /// The hasher is made anew: whoever inlines this knows how it begins, and so which of its
+    /// branches a key takes.
     #[inline]
-    fn hash<Q: Hash + ?Sized>(&self, which: usize, key: &Q) -> u64 {
-        let mut sip = self.sips[which];
+    fn hash<const HALF: usize, Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        let mut half = [0; HALF_BYTES];
+        half.copy_from_slice(&self.0.0[HALF..HALF + HALF_BYTES]);
+        let mut sip = SipHasher13::new_with_key(&half);
         key.hash(&mut sip);
         sip.finish()
     }
 }
+
+const HALF_BYTES: usize = 16;
 
 fn draw() -> Result<Secret, InvalidPolicy> {
     let mut bytes = [0; 32];
@@ -45,12 +42,6 @@ fn draw() -> Result<Secret, InvalidPolicy> {
             "seed",
             "must be given: the operating system has no random bytes",
         )),
-    }
-}
-
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.secret.fmt(f)
     }
 }
 
@@ -69,7 +60,7 @@ impl<'a, Q: Hash + ?Sized> Hashed<'a, Q> {
         Self {
             key,
             seed,
-            first: seed.hash(0, key),
+            first: seed.hash::<0, _>(key),
             second: Cell::new(None),
         }
     }
@@ -82,7 +73,7 @@ impl<'a, Q: Hash + ?Sized> Hashed<'a, Q> {
     #[inline]
     pub(super) fn second(&self) -> u64 {
         self.second.get().unwrap_or_else(|| {
-            let second = self.seed.hash(1, self.key);
+            let second = self.seed.hash::<HALF_BYTES, _>(self.key);
             self.second.set(Some(second));
             second
         })

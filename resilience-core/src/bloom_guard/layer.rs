@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     Classifier, KeyExtractor, Outcome, Rejectable, Results, Settle,
+    address::Address,
     classify::fail_on_unwind,
     gate::{self, Entry, Immediate, Never},
-    sync::Arc,
 };
 
 /// Puts a [`BloomGuard`] in front of a service. Every service it makes shares the guard.
@@ -40,7 +40,7 @@ where
 
     fn enter(&self, request: &Req) -> Entry<Permit<F>, Never<Permit<F>>> {
         let Some(key) = self.extractor.key(request) else {
-            return Entry::Admitted(Permit::unasked(self.guard.shared.clone()));
+            return Entry::Admitted(Permit::unasked(&self.guard.shared));
         };
         gate::Gate::enter(&self.guard, &key.borrow())
     }
@@ -68,7 +68,8 @@ impl<K: ?Sized, X, F: Filter> fmt::Debug for Gate<K, X, F> {
 /// that a key does not exist, never an error.
 #[must_use = "a permit that is dropped counts as a canceled call"]
 pub struct Permit<F: Filter = Bloom> {
-    shared: Arc<Shared<F>>,
+    /// What few calls have something to tell, and none keeps.
+    guard: Address<Shared<F>>,
     asked: Question,
     found: Found,
 }
@@ -87,18 +88,19 @@ enum Found {
 }
 
 impl<F: Filter> Permit<F> {
-    pub(super) const fn new(shared: Arc<Shared<F>>, asked: Option<Asked>) -> Self {
+    #[inline]
+    pub(super) const fn new(shared: &Shared<F>, asked: Option<Asked>) -> Self {
         Self {
-            shared,
+            guard: shared.address(),
             asked: Question::Key(asked),
             found: Found::Unknown,
         }
     }
 
     /// Of a call that the filter was not asked about.
-    pub(super) const fn unasked(shared: Arc<Shared<F>>) -> Self {
+    pub(super) const fn unasked(shared: &Shared<F>) -> Self {
         Self {
-            shared,
+            guard: shared.address(),
             asked: Question::Nothing,
             found: Found::Unknown,
         }
@@ -110,8 +112,9 @@ impl<F: Filter> Settle for Permit<F> {
     fn settle(self, outcome: Outcome) {
         if let (Found::No, Outcome::Success, Question::Key(asked)) =
             (self.found, outcome, self.asked)
+            && let Some(guard) = self.guard.find()
         {
-            self.shared.missed(asked);
+            guard.missed(asked);
         }
     }
 

@@ -5,12 +5,13 @@ use std::{
     hash::Hash,
     marker::PhantomData,
     pin::{Pin, pin},
+    sync::Arc,
 };
 
 use futures_core::Stream;
 
 use super::{Bloom, BloomGuard, Filter, Hashed, shared::Shared, state::Source};
-use crate::sync::{Arc, Ordering, lock};
+use crate::sync::{Ordering, lock};
 
 /// A new filter that is being filled beside the one that is asked.
 ///

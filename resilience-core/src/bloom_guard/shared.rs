@@ -1,4 +1,8 @@
-use std::{fmt, hash::Hash};
+use std::{
+    fmt,
+    hash::Hash,
+    sync::{Arc, Weak},
+};
 
 use super::{
     Filter, Fingerprint, Hashed, Policy,
@@ -12,6 +16,7 @@ use super::{
 };
 use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected,
+    address::{Address, Tenancy},
     striped::Striped,
     sync::{AtomicU64, Mutex, Ordering, lock},
 };
@@ -34,6 +39,7 @@ pub(super) struct Shared<F> {
     pub(super) inner: Mutex<Inner>,
     pub(super) tally: Striped<5>,
     pub(super) environment: Environment,
+    tenancy: Tenancy,
 }
 
 pub(super) struct Inner {
@@ -72,7 +78,10 @@ pub(super) struct Asked {
 }
 
 impl Shared<Bloom> {
-    pub(super) fn bloom(policy: &Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
+    pub(super) fn bloom(
+        policy: &Policy,
+        environment: &Environment,
+    ) -> Result<Arc<Self>, InvalidPolicy> {
         policy.check()?;
         policy.check_bits()?;
         let (expected, rate) = (policy.expected_keys, policy.false_positive_rate);
@@ -89,7 +98,10 @@ impl Shared<Bloom> {
 }
 
 impl Shared<ExactSet> {
-    pub(super) fn exact(policy: &Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
+    pub(super) fn exact(
+        policy: &Policy,
+        environment: &Environment,
+    ) -> Result<Arc<Self>, InvalidPolicy> {
         policy.check()?;
         let seed = Seed::new(policy.seed)?;
         // However many keys it holds, it is never wrong.
@@ -126,13 +138,13 @@ impl<F: Filter> Shared<F> {
         seed: Seed,
         filter: F,
         environment: &Environment,
-    ) -> Self {
+    ) -> Arc<Self> {
         let inner = Inner {
             state: State::new(terms),
             recent: Recent::default(),
             base: Counts::default(),
         };
-        Self {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
             name: policy.name,
             filter,
             stated,
@@ -145,7 +157,13 @@ impl<F: Filter> Shared<F> {
             inner: Mutex::new(inner),
             tally: Striped::default(),
             environment: environment.clone(),
-        }
+            tenancy: Tenancy::new(this.clone()),
+        })
+    }
+
+    #[inline]
+    pub(super) const fn address(&self) -> Address<Self> {
+        self.tenancy.address()
     }
 
     #[inline]
