@@ -8,12 +8,43 @@ use crate::Outcome;
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A refusal by one of this library's layers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Times in it are whole nanoseconds, at most 2^64 - 2 of them (584 years).
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rejected {
     reason: Reason,
     policy: &'static str,
-    retry_after: Option<Duration>,
-    quota: Option<QuotaStatus>,
+    retry_after: Nanos,
+    limit: u64,
+    remaining: u64,
+    /// Says whether there is a quota.
+    window: Nanos,
+}
+
+/// A time that may not be known. Every future that may end in a refusal has room for one and is
+/// moved with it: words are moved as they were written, where the parts of a [`Duration`] would be
+/// waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Nanos(u64);
+
+impl Nanos {
+    const UNKNOWN: Self = Self(u64::MAX);
+
+    const fn of(duration: Duration) -> Self {
+        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+        let nanos = seconds.saturating_add(duration.subsec_nanos() as u64);
+        match Self(nanos) {
+            Self::UNKNOWN => Self(nanos - 1),
+            known => known,
+        }
+    }
+
+    const fn known(self) -> Option<Duration> {
+        match self {
+            Self::UNKNOWN => None,
+            Self(nanos) => Some(Duration::from_nanos(nanos)),
+        }
+    }
 }
 
 /// Why a layer refused.
@@ -116,22 +147,26 @@ impl Rejected {
         Self {
             reason,
             policy,
-            retry_after: None,
-            quota: None,
+            retry_after: Nanos::UNKNOWN,
+            limit: 0,
+            remaining: 0,
+            window: Nanos::UNKNOWN,
         }
     }
 
     /// Sets the shortest wait after which the same call could be admitted.
     #[must_use]
     pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
-        self.retry_after = Some(retry_after);
+        self.retry_after = Nanos::of(retry_after);
         self
     }
 
     /// Sets where the exhausted quota stands.
     #[must_use]
     pub const fn with_quota(mut self, quota: QuotaStatus) -> Self {
-        self.quota = Some(quota);
+        self.limit = quota.limit;
+        self.remaining = quota.remaining;
+        self.window = Nanos::of(quota.window);
         self
     }
 
@@ -151,13 +186,20 @@ impl Rejected {
     /// where nobody can know.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.retry_after.known()
     }
 
     /// Where the exhausted quota stands, from a rate limit.
     #[must_use]
-    pub const fn quota(&self) -> Option<&QuotaStatus> {
-        self.quota.as_ref()
+    pub const fn quota(&self) -> Option<QuotaStatus> {
+        match self.window.known() {
+            None => None,
+            Some(window) => Some(QuotaStatus {
+                limit: self.limit,
+                window,
+                remaining: self.remaining,
+            }),
+        }
     }
 
     /// What an outer layer makes of this refusal: a panic and a load that took too long are
@@ -186,10 +228,21 @@ impl Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.reason.sentence(), self.policy)?;
-        match self.retry_after {
+        match self.retry_after() {
             Some(wait) => write!(f, ", retry after {wait:?}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("reason", &self.reason)
+            .field("policy", &self.policy)
+            .field("retry_after", &self.retry_after())
+            .field("quota", &self.quota())
+            .finish()
     }
 }
 

@@ -139,7 +139,7 @@ fn http_answer(rejected: &Rejected) -> Response<Bytes> {
     }
     if let Some(quota) = rejected.quota() {
         let reset = wait.unwrap_or(quota.window);
-        fields::append(headers, rejected.policy(), quota, reset);
+        fields::append(headers, rejected.policy(), &quota, reset);
     }
     response
 }

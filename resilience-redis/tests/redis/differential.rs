@@ -60,7 +60,7 @@ fn assert_alike(redis: &Rejected, memory: &Rejected, same_time: bool) {
     let (Some(wait), Some(other)) = (redis.retry_after(), memory.retry_after()) else {
         return assert_eq!(redis.retry_after(), memory.retry_after());
     };
-    let status = |it: &Rejected| it.quota().copied().expect("a quota");
+    let status = |it: &Rejected| it.quota().expect("a quota");
     if same_time {
         assert_eq!(status(redis), status(memory));
         // One counts in microseconds, the other in nanoseconds.
