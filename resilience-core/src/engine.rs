@@ -8,7 +8,7 @@
 use std::{
     array,
     cell::Cell,
-    fmt,
+    fmt, mem,
     ops::Deref,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -35,7 +35,7 @@ pub(crate) enum Engine<T: AtHand> {
 ///
 /// One word, since it is moved with the permit and the future that the permit stands in.
 pub(crate) struct Hold<T: AtHand>(
-    /// `None` in its drop alone.
+    /// `None` in its drop, and where it was taken.
     Option<Lane<T>>,
 );
 
@@ -153,12 +153,32 @@ impl<T: AtHand> Hold<T> {
     }
 }
 
-impl<T: AtHand> Drop for Hold<T> {
+impl<T: AtHand> Hold<T> {
+    /// Moves it out of what is about to be forgotten: a hollow one is left there.
     #[inline(always)]
-    fn drop(&mut self) {
+    pub(crate) const fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// Drops it, and leaves nothing behind that needs a look.
+    #[inline(always)]
+    pub(crate) fn release(mut self) {
+        self.put_back();
+        mem::forget(self);
+    }
+
+    #[inline(always)]
+    fn put_back(&mut self) {
         if let Some(lane) = self.0.take() {
             T::with_spares(|spares| spares.put(lane));
         }
+    }
+}
+
+impl<T: AtHand> Drop for Hold<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.put_back();
     }
 }
 

@@ -1,3 +1,5 @@
+use std::mem;
+
 use super::{shared::Shared, terms::Ticket};
 use crate::{Outcome, Settle, Timestamp, engine::Hold};
 
@@ -28,35 +30,28 @@ impl Permit {
     /// The call is over. It took as long as until now, or until
     /// [`answered`](Settle::answered).
     #[inline(always)]
-    pub fn settle(mut self, outcome: Outcome) {
-        let quick = matches!(self.stopwatch, Stopwatch::OFF | Stopwatch::QUICK);
+    pub fn settle(self, outcome: Outcome) {
+        let (shared, ticket, stopwatch) = self.into_parts();
+        let quick = matches!(stopwatch, Stopwatch::OFF | Stopwatch::QUICK);
         let success = quick && outcome == Outcome::Success;
-        if success && self.shared.keep_back(self.ticket) {
-            self.stopwatch = Stopwatch::SETTLED;
-        } else {
-            self.tell(outcome);
+        if !success || !shared.keep_back(ticket) {
+            stopwatch.tell(&shared, ticket, outcome);
         }
+        shared.release();
     }
 
-    /// Not inlined, since most calls are settled without.
-    #[inline(never)]
-    fn tell(&mut self, outcome: Outcome) {
-        let slow = self.is_slow();
-        self.stopwatch = Stopwatch::SETTLED;
-        self.shared.settle(self.ticket, outcome, slow);
-    }
-
-    fn is_slow(&self) -> bool {
-        match self.stopwatch {
-            Stopwatch::OFF | Stopwatch::QUICK | Stopwatch::SETTLED => false,
-            Stopwatch::SLOW => true,
-            Stopwatch(start) => self.shared.is_slow(Timestamp::from_nanos(start)),
-        }
+    /// Each part by itself can stay in a register, where a permit that somebody might look at has
+    /// to be written down.
+    #[inline(always)]
+    fn into_parts(mut self) -> (Hold<Shared>, Ticket, Stopwatch) {
+        let parts = (self.shared.take(), self.ticket, self.stopwatch);
+        mem::forget(self);
+        parts
     }
 }
 
 impl Settle for Permit {
-    #[inline]
+    #[inline(always)]
     fn settle(self, outcome: Outcome) {
         Self::settle(self, outcome);
     }
@@ -64,7 +59,7 @@ impl Settle for Permit {
     /// Stops the time: what the body or a slow reader takes is not the dependency's.
     fn answered(&mut self) {
         if self.stopwatch != Stopwatch::OFF {
-            let slow = self.is_slow();
+            let slow = self.stopwatch.is_slow(&self.shared);
             self.stopwatch = if slow {
                 Stopwatch::SLOW
             } else {
@@ -77,9 +72,8 @@ impl Settle for Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if self.stopwatch != Stopwatch::SETTLED {
-            self.tell(Outcome::Canceled);
-        }
+        self.stopwatch
+            .tell(&self.shared, self.ticket, Outcome::Canceled);
     }
 }
 
@@ -95,11 +89,23 @@ impl Stopwatch {
     const QUICK: Self = Self(u64::MAX - 1);
     /// The answer was there too late.
     const SLOW: Self = Self(u64::MAX - 2);
-    /// The call is over.
-    const SETTLED: Self = Self(u64::MAX - 3);
 
-    /// The last four nanoseconds of time are left out.
+    /// Not inlined, since most calls are settled without.
+    #[inline(never)]
+    fn tell(self, shared: &Shared, ticket: Ticket, outcome: Outcome) {
+        shared.settle(ticket, outcome, self.is_slow(shared));
+    }
+
+    fn is_slow(self, shared: &Shared) -> bool {
+        match self {
+            Self::OFF | Self::QUICK => false,
+            Self::SLOW => true,
+            Self(start) => shared.is_slow(Timestamp::from_nanos(start)),
+        }
+    }
+
+    /// The last three nanoseconds of time are left out.
     fn started(start: Timestamp) -> Self {
-        Self(start.as_nanos().min(Self::SETTLED.0 - 1))
+        Self(start.as_nanos().min(Self::SLOW.0 - 1))
     }
 }

@@ -10,7 +10,7 @@ use crate::Timestamp;
 
 /// Proof of an admission: the generation it was given in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ticket(pub(super) u32);
+pub(super) struct Ticket(pub(super) u64);
 
 /// When something happens, and the draw in `[0, 1)` that it may use.
 #[derive(Clone, Copy, Debug)]

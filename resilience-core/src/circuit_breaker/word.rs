@@ -39,7 +39,7 @@ const UNTOLD_BITS: u32 = u32::BITS;
 
 impl Word {
     pub(super) const fn new(sign: Sign, ticket: Ticket, untold: u32) -> Self {
-        let head = ((sign as u64) << Ticket::BITS) | ticket.0 as u64;
+        let head = ((sign as u64) << Ticket::BITS) | ticket.0;
         Self((head << UNTOLD_BITS) | untold as u64)
     }
 
@@ -54,9 +54,8 @@ impl Word {
         }
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "masked")]
     pub(super) const fn ticket(self) -> Ticket {
-        Ticket(((self.0 >> UNTOLD_BITS) & ((1 << Ticket::BITS) - 1)) as u32)
+        Ticket((self.0 >> UNTOLD_BITS) & ((1 << Ticket::BITS) - 1))
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the low half is meant")]

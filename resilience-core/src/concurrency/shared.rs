@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, mem,
     sync::atomic::{AtomicU64 as Counter, Ordering::Relaxed},
     task::Waker,
 };
@@ -202,51 +202,54 @@ impl fmt::Debug for Shared {
 
 /// One running call. Dropped, it lets the next one in.
 #[must_use = "a permit that is dropped lets the next call in"]
-pub struct Permit(Option<Hold<Shared>>);
+pub struct Permit(Hold<Shared>);
 
 impl Permit {
     #[inline]
     pub(super) fn new(shared: Hold<Shared>) -> Self {
         shared.common.tally.admitted.fetch_add(1, Relaxed);
-        Self(Some(shared))
-    }
-
-    #[inline]
-    fn finish(&mut self, outcome: Outcome) {
-        if let Some(shared) = self.0.take() {
-            let tally = &shared.common.tally;
-            match outcome {
-                Outcome::Canceled => {
-                    tally.dropped.fetch_add(1, Relaxed);
-                }
-                Outcome::Failure | Outcome::Overload { .. } => {
-                    tally.failed.fetch_add(1, Relaxed);
-                }
-                Outcome::Success | Outcome::NotCalled | Outcome::Ignored => {}
-            }
-            shared.leave();
-        }
+        Self(shared)
     }
 }
 
 /// A bulkhead counts calls and does not judge them: every outcome gives the permit back alike.
 impl Settle for Permit {
-    #[inline]
+    #[inline(always)]
     fn settle(mut self, outcome: Outcome) {
-        self.finish(outcome);
+        let shared = self.0.take();
+        mem::forget(self);
+        shared.finish(outcome);
+        shared.release();
     }
 }
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        self.finish(Outcome::Canceled);
+        self.0.finish(Outcome::Canceled);
+    }
+}
+
+impl Shared {
+    #[inline]
+    fn finish(&self, outcome: Outcome) {
+        let tally = &self.common.tally;
+        match outcome {
+            Outcome::Canceled => {
+                tally.dropped.fetch_add(1, Relaxed);
+            }
+            Outcome::Failure | Outcome::Overload { .. } => {
+                tally.failed.fetch_add(1, Relaxed);
+            }
+            Outcome::Success | Outcome::NotCalled | Outcome::Ignored => {}
+        }
+        self.leave();
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let policy = self.0.as_ref().map(|shared| shared.common.policy.name);
+        let policy = self.0.common.policy.name;
         f.debug_struct("Permit")
             .field("policy", &policy)
             .finish_non_exhaustive()
