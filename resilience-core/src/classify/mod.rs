@@ -62,6 +62,7 @@ where
 {
     type Response<P: Settle> = Res;
 
+    #[inline]
     fn watch<P: Settle>(&self, result: Result<Res, Err>, permit: P) -> Result<Res, Err> {
         let mut permit = Some(permit);
         let outcome = fail_on_unwind(&mut permit, || self(&result));
@@ -80,6 +81,7 @@ pub struct Results;
 impl<Res, Err: Rejectable> Classifier<Res, Err> for Results {
     type Response<P: Settle> = Res;
 
+    #[inline(always)]
     fn watch<P: Settle>(&self, result: Result<Res, Err>, permit: P) -> Result<Res, Err> {
         permit.settle(match &result {
             Ok(_) => Outcome::Success,
@@ -100,7 +102,7 @@ pub(crate) fn outcome_of_error(error: &impl Rejectable) -> Outcome {
 ///
 /// A future that panicked is dropped later, when nobody can tell any more that it did; only the
 /// frame that unwinds knows.
-#[inline]
+#[inline(always)]
 pub(crate) fn fail_on_unwind<P: Settle, R>(permit: &mut Option<P>, act: impl FnOnce() -> R) -> R {
     let guard = FailOnUnwind(permit);
     let result = act();

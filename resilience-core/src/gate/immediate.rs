@@ -42,22 +42,33 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        match mem::take(&mut self.readiness) {
-            Readiness::Unknown => return ResponseFuture::refused(not_ready()),
-            Readiness::Refused { asked } => {
-                return ResponseFuture::refused(self.gate.refuse(asked));
-            }
-            Readiness::Proven => {}
+        let readiness = mem::take(&mut self.readiness);
+        if !matches!(readiness, Readiness::Proven) {
+            return ResponseFuture::refused(self.refuse::<Req>(readiness));
         }
-        let permit = match self.gate.enter(&request) {
-            Entry::Admitted(permit) => permit,
-            Entry::Refused(rejected) => return ResponseFuture::refused(rejected),
+        match self.gate.enter(&request) {
+            Entry::Admitted(permit) => {
+                let classifier = self.classifier.clone();
+                let watched = watch(&mut self.inner, request, permit, classifier);
+                ResponseFuture {
+                    state: State::Watched(watched),
+                }
+            }
+            Entry::Refused(rejected) => ResponseFuture::refused(rejected),
             Entry::Wait(never) => match never.never {},
-        };
-        let classifier = self.classifier.clone();
-        let watched = watch(&mut self.inner, request, permit, classifier);
-        ResponseFuture {
-            state: State::Watched(watched),
+        }
+    }
+}
+
+impl<S, G, C> Service<S, G, C, Immediate> {
+    #[inline(never)]
+    fn refuse<Req>(&self, readiness: Readiness) -> Rejected
+    where
+        G: Gate<Req>,
+    {
+        match readiness {
+            Readiness::Refused { asked } => self.gate.refuse(asked),
+            Readiness::Unknown | Readiness::Proven => not_ready(),
         }
     }
 }
@@ -73,6 +84,9 @@ pub struct ResponseFuture<F, P: Settle, C> {
 
 #[derive(Debug)]
 #[pin_project(project = StateProj)]
+// A tag that hid in a spare byte would be written as a byte and moved as a word, and the move would
+// wait for the write: 5 ns of a call.
+#[repr(u64)]
 enum State<F, P: Settle, C> {
     Refused(Option<Rejected>),
     Watched(#[pin] Watched<F, P, C>),

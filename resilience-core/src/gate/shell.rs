@@ -114,7 +114,7 @@ impl<S, G, C, M> Service<S, G, C, M> {
 }
 
 /// Makes an admitted call.
-#[inline]
+#[inline(always)]
 pub(super) fn watch<S, Req, P, C>(
     inner: &mut S,
     request: Req,

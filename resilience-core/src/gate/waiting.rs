@@ -41,39 +41,42 @@ where
         let Readiness::Proven = mem::take(&mut self.readiness) else {
             return ResponseFuture::new(State::Refused(Some(not_ready())));
         };
-        let state = match self.gate.enter(&request) {
+        match self.gate.enter(&request) {
             Entry::Admitted(permit) => {
                 let classifier = self.classifier.clone();
-                State::Watched(watch(&mut self.inner, request, permit, classifier))
+                let watched = watch(&mut self.inner, request, permit, classifier);
+                ResponseFuture::new(State::Watched(watched))
             }
-            Entry::Refused(rejected) => State::Refused(Some(rejected)),
-            Entry::Wait(wait) => {
-                // What was reserved by `poll_ready` must not lie idle while this call waits:
-                // dropping the instance gives it back, and the wait ends with a readiness of
-                // its own.
-                let inner = self.inner.clone();
-                self.inner = inner.clone();
-                let call = Call {
-                    inner,
-                    request,
-                    classifier: self.classifier.clone(),
-                };
-                State::Waiting {
-                    wait,
-                    call: Some(call),
-                }
-            }
-        };
-        ResponseFuture::new(state)
+            Entry::Refused(rejected) => ResponseFuture::new(State::Refused(Some(rejected))),
+            Entry::Wait(wait) => ResponseFuture::new(State::Later(self.later(wait, request))),
+        }
     }
 }
 
-/// What a waiting call needs once it may go.
-#[derive(Debug)]
-struct Call<S, Req, C> {
-    inner: S,
-    request: Req,
-    classifier: C,
+impl<S, G, C> Service<S, G, C, Waiting> {
+    /// Not inlined, since most calls go at once.
+    #[inline(never)]
+    fn later<Req>(&mut self, wait: G::Wait, request: Req) -> Parked<S, Req, G::Permit, G::Wait, C>
+    where
+        S: Clone,
+        G: Gate<Req>,
+        C: Clone,
+    {
+        // What was reserved by `poll_ready` must not lie idle while this call waits: dropping the
+        // instance gives it back, and the wait ends with a readiness of its own.
+        let inner = self.inner.clone();
+        self.inner = inner.clone();
+        let call = Call {
+            inner,
+            request,
+            classifier: self.classifier.clone(),
+        };
+        Box::pin(Later {
+            wait: Some(wait),
+            permit: None,
+            call: Some(call),
+        })
+    }
 }
 
 /// The answer of a [`Service`] whose gate may make a caller wait.
@@ -89,22 +92,42 @@ where
 }
 
 #[pin_project(project = StateProj)]
+// A tag that hid in a spare byte would be written as a byte and moved as a word, and the move would
+// wait for the write: 5 ns of a call.
+#[repr(u64)]
 enum State<S, Req, P, W, C>
 where
     S: tower_service::Service<Req>,
     P: Settle,
 {
     Refused(Option<Rejected>),
-    Waiting {
-        #[pin]
-        wait: W,
-        call: Option<Call<S, Req, C>>,
-    },
-    Readying {
-        permit: Option<P>,
-        call: Option<Call<S, Req, C>>,
-    },
+    /// On the heap, since few calls wait, and all would have to carry what that takes.
+    Later(Parked<S, Req, P, W, C>),
     Watched(#[pin] Watched<S::Future, P, C>),
+}
+
+type Parked<S, Req, P, W, C> = Pin<Box<Later<S, Req, P, W, C>>>;
+
+/// What comes of it: a call under way, or the error of readiness or of the wait.
+type Called<S, Req, P, C> = Result<
+    Watched<<S as tower_service::Service<Req>>::Future, P, C>,
+    <S as tower_service::Service<Req>>::Error,
+>;
+
+/// A call that waits for its turn, and then until the inner service is ready.
+#[pin_project]
+struct Later<S, Req, P, W, C> {
+    #[pin]
+    wait: Option<W>,
+    permit: Option<P>,
+    call: Option<Call<S, Req, C>>,
+}
+
+/// What a waiting call needs once it may go.
+struct Call<S, Req, C> {
+    inner: S,
+    request: Req,
+    classifier: C,
 }
 
 impl<S, Req, P, W, C> ResponseFuture<S, Req, P, W, C>
@@ -125,8 +148,7 @@ where
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match self.state {
             State::Refused(_) => "Refused",
-            State::Waiting { .. } => "Waiting",
-            State::Readying { .. } => "Readying",
+            State::Later(_) => "Later",
             State::Watched(_) => "Watched",
         };
         write!(f, "ResponseFuture::{state}")
@@ -144,39 +166,51 @@ where
     type Output = Result<C::Response<P>, S::Error>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let next = match this.state.as_mut().project() {
-                StateProj::Refused(rejected) => {
-                    let rejected = rejected.take().expect("polled after it was ready");
-                    return Poll::Ready(Err(S::Error::from_rejected(rejected)));
-                }
-                StateProj::Waiting { wait, call } => match ready!(wait.poll(cx)) {
-                    Err(rejected) => State::Refused(Some(rejected)),
-                    Ok(permit) => State::Readying {
-                        permit: Some(permit),
-                        call: call.take(),
-                    },
-                },
-                StateProj::Readying { permit, call } => {
-                    let inner = &mut call.as_mut().expect("taken once").inner;
-                    let readiness = ready!(fail_on_unwind(permit, || inner.poll_ready(cx)));
-                    let permit = permit.take().expect("taken once");
-                    if let Err(error) = readiness {
-                        permit.settle(outcome_of_error(&error));
-                        return Poll::Ready(Err(error));
-                    }
-                    let Call {
-                        mut inner,
-                        request,
-                        classifier,
-                    } = call.take().expect("taken once");
-                    State::Watched(watch(&mut inner, request, permit, classifier))
-                }
-                StateProj::Watched(watched) => return watched.poll(cx),
-            };
-            this.state.set(next);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.as_mut().project().state.project() {
+            StateProj::Watched(watched) => watched.poll(cx),
+            StateProj::Refused(rejected) => {
+                let rejected = rejected.take().expect("polled after it was ready");
+                Poll::Ready(Err(S::Error::from_rejected(rejected)))
+            }
+            StateProj::Later(later) => {
+                let watched = ready!(later.as_mut().poll(cx))?;
+                self.as_mut().project().state.set(State::Watched(watched));
+                self.poll(cx)
+            }
         }
+    }
+}
+
+impl<S, Req, P, W, C> Later<S, Req, P, W, C>
+where
+    S: tower_service::Service<Req>,
+    S::Error: Rejectable,
+    P: Settle,
+    W: Future<Output = Result<P, Rejected>>,
+{
+    /// Makes the call, once it may be made and the service is ready. Not inlined, since most calls
+    /// are made at once.
+    #[inline(never)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Called<S, Req, P, C>> {
+        let mut this = self.project();
+        if let Some(wait) = this.wait.as_mut().as_pin_mut() {
+            let permit = ready!(wait.poll(cx));
+            this.wait.set(None);
+            *this.permit = Some(permit.map_err(S::Error::from_rejected)?);
+        }
+        let inner = &mut this.call.as_mut().expect("taken once").inner;
+        let readiness = ready!(fail_on_unwind(this.permit, || inner.poll_ready(cx)));
+        let permit = this.permit.take().expect("taken once");
+        if let Err(error) = readiness {
+            permit.settle(outcome_of_error(&error));
+            return Poll::Ready(Err(error));
+        }
+        let Call {
+            mut inner,
+            request,
+            classifier,
+        } = this.call.take().expect("taken once");
+        Poll::Ready(Ok(watch(&mut inner, request, permit, classifier)))
     }
 }
