@@ -83,7 +83,7 @@ impl CatchPanic {
         Fut: Future<Output = Result<T, E>>,
     {
         let future = self.catch(Place::Call, operation)?;
-        Catching::new(future, self.for_call())
+        Catching::new(Some(future), self.for_call())
             .await?
             .map_err(Error::Inner)
     }

@@ -21,8 +21,7 @@ pub(crate) struct Catching<F> {
 }
 
 impl<F> Catching<F> {
-    pub(crate) const fn new(future: F, engine: CatchPanic) -> Self {
-        let future = Some(future);
+    pub(crate) const fn new(future: Option<F>, engine: CatchPanic) -> Self {
         Self { future, engine }
     }
 }
@@ -35,8 +34,12 @@ impl<F: Future> Future for Catching<F> {
         let mut this = self.project();
         let future = this.future.as_mut().as_pin_mut();
         let future = future.expect("polled after it was ready");
-        let result = match this.engine.catch(Place::Future, || future.poll(cx)) {
-            Ok(poll) => Ok(ready!(poll)),
+        let mut polled = Poll::Pending;
+        let result = match this
+            .engine
+            .catch(Place::Future, || polled = future.poll(cx))
+        {
+            Ok(()) => Ok(ready!(polled)),
             Err(rejected) => Err(rejected),
         };
         // What it holds must come back now, and its drop may panic as well.
@@ -68,7 +71,7 @@ impl<F, M> ResponseFuture<F, M> {
         Self::new(State::Refused(Some(rejected)))
     }
 
-    pub(super) const fn called(future: F, engine: CatchPanic) -> Self {
+    pub(super) const fn called(future: Option<F>, engine: CatchPanic) -> Self {
         Self::new(State::Called(Catching::new(future, engine)))
     }
 

@@ -124,8 +124,11 @@ where
         if !mem::take(&mut self.ready) {
             return ResponseFuture::refused(not_ready());
         }
-        match self.engine.catch(Place::Call, || self.inner.call(request)) {
-            Ok(future) => ResponseFuture::called(future, self.engine.for_call()),
+        // Put down here rather than handed through: futures of whole stacks are large.
+        let mut future = None;
+        let call = || future = Some(self.inner.call(request));
+        match self.engine.catch(Place::Call, call) {
+            Ok(()) => ResponseFuture::called(future, self.engine.for_call()),
             Err(rejected) => ResponseFuture::refused(rejected),
         }
     }
