@@ -65,6 +65,13 @@ impl Environment {
         });
     }
 
+    /// Whether anybody may listen to refusals. A caller that asks first keeps a refusal that nobody
+    /// hears of out of memory, which is half of what it costs to refuse.
+    #[inline]
+    pub(crate) fn hears_refusals(&self) -> bool {
+        self.observer.is_some() || Tracing::hears_refusals()
+    }
+
     /// Whether somebody else than [`Tracing`] listens.
     pub(crate) const fn has_observer(&self) -> bool {
         self.observer.is_some()

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use crate::{
     Rejected,
     circuit_breaker::{Phase, Threshold},
@@ -111,6 +113,14 @@ where
 pub struct Tracing;
 
 const TARGET: &str = "resilience";
+
+impl Tracing {
+    /// Whether a subscriber may want refusals.
+    #[inline]
+    pub(crate) fn hears_refusals() -> bool {
+        LevelFilter::current() >= LevelFilter::DEBUG
+    }
+}
 
 impl Observer for Tracing {
     fn on_event(&self, event: &Event<'_>) {

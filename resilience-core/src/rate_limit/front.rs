@@ -232,6 +232,7 @@ impl Front {
     }
 
     /// Finds out that one unit is not free, as far as that can be known here.
+    #[inline(always)]
     pub(super) fn refuse(&self, clock: Timestamp) -> Option<Refused> {
         let status = self.status(0);
         let (wait, same) = match self.kind() {

@@ -69,6 +69,7 @@ impl Keyless {
     }
 
     /// Finds out without the lock that one unit is not free, where the words know that.
+    #[inline(always)]
     pub(super) fn refuse(&self, now: Timestamp) -> Option<Refused> {
         self.front.refuse(now)
     }
