@@ -28,6 +28,10 @@ pub struct Config {
     #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_REQUESTS_PER_CLIENT, value_parser = clap::value_parser!(u32).range(1..))]
     pub requests_per_client: u32,
 
+    /// Requests that all clients together may send in a second
+    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_REQUESTS_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests_per_second: u32,
+
     /// A Redis server, cluster or group of sentinels, which several gateways share
     #[arg(
         long,
@@ -108,6 +112,7 @@ impl Config {
             listen: listen.into(),
             database_url: database_url.into(),
             requests_per_client: DEFAULT_REQUESTS_PER_CLIENT,
+            requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
             redis: None,
             payment: PaymentTimes::default(),
             fleet: FleetTimes::default(),
@@ -143,3 +148,6 @@ const DEFAULT_DATABASE: &str = "sqlite://ordering-data/ordering.db";
 /// A lunch crowd behind one office's address orders two hundred times at once, and looks at the
 /// menu before.
 const DEFAULT_REQUESTS_PER_CLIENT: u32 = 1_000;
+
+/// Pages are mostly served from memory: what comes to the database is a fraction of it.
+const DEFAULT_REQUESTS_PER_SECOND: u32 = 20_000;

@@ -7,6 +7,8 @@ pub mod api;
 pub mod cached_page;
 pub mod clock;
 mod config;
+pub mod fleet;
+pub mod limit;
 pub mod payment;
 pub mod payment_provider;
 pub mod server;
@@ -35,11 +37,12 @@ use tokio::net::TcpListener;
 
 use self::{
     clock::WallClock,
+    fleet::Fleet,
     payment::PaymentClient,
     payment_provider::{FaultSwitch, PaymentProvider},
     server::{Limits, Server},
     settlement::{Settled, Settlement},
-    stack::{Fleet, Inbound, Outbound, Pages},
+    stack::{Inbound, Outbound, Pages},
     store::{Database, Order, Portions, Store},
     telemetry::Metrics,
 };
@@ -96,7 +99,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listener = listener.map_err(cannot_listen)?;
     let metrics = Metrics::new()?;
     let fleet = Fleet::join(&config).await?;
-    let inbound = Inbound::new(&config)?;
+    let inbound = Inbound::new(&config, fleet.as_ref())?;
     let outbound = Outbound::new(&config)?;
     let pages = fleet.as_ref().map_or_else(Pages::new, Pages::shared)?;
     let store = Store::open(config.database_url.as_str(), &pages).await?;

@@ -7,22 +7,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
-    BloomGuard, BoxError, Cache, Environment, Error, InvalidPolicy, Measured, RateLimiter, Respond,
+    BloomGuard, BoxError, Cache, Error, InvalidPolicy, Measured, Respond,
     backoff::{Backoff, Jitter},
     bloom_guard,
-    cache::{self, EarlyRefresh, Origin, TierPolicy},
+    cache::{self, EarlyRefresh, Origin},
     catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
     concurrency::{self, Bulkhead, Bulkheads},
     key::ClientIp,
-    rate_limit::{self, Quota},
+    rate_limit::{self, Everybody, Quota},
     supervise::{self, Supervised, supervise},
 };
-use resilience_redis::{
-    RedisStore, Settings,
-    lock::{self, Locks},
-    stock::{self, Stock},
-};
+use resilience_redis::rate_limit::Options;
 use tokio::task::JoinSet;
 use tower::{
     Service, ServiceBuilder,
@@ -34,9 +30,11 @@ use tower_http::{
 };
 
 use crate::{
-    Routes, StartError, api,
-    cached_page::{Page, PageCodec},
+    Routes, api,
+    cached_page::Page,
     config::Config,
+    fleet::Fleet,
+    limit::Limit,
     settlement::Settlement,
     store::Store,
     telemetry::{self, Metrics, REQUEST_ID, RandomRequestId},
@@ -48,7 +46,9 @@ pub struct Inbound {
     /// A panic ends one request.
     pub panics: CatchPanic,
     /// So many requests for each client.
-    pub clients: RateLimiter<IpAddr>,
+    pub clients: Limit<IpAddr>,
+    /// So many requests of all clients together.
+    pub everybody: Limit<()>,
     /// So many requests at a time.
     pub places: Bulkhead,
     /// One request at a time for each idempotency key; a handler asks, once it knows the key.
@@ -61,11 +61,15 @@ impl Inbound {
     /// # Errors
     ///
     /// When a setting cannot work.
-    pub fn new(config: &Config) -> Result<Self, InvalidPolicy> {
+    pub fn new(config: &Config, fleet: Option<&Fleet>) -> Result<Self, InvalidPolicy> {
+        let redis = fleet.map(|fleet| &fleet.redis);
         // A lunch crowd behind one office's address orders two hundred times at once, and looks
         // at the menu before.
         let quota = Quota::new(config.requests_per_client.into(), Duration::from_secs(10));
-        let clients = RateLimiter::new(rate_limit::Policy::new("client", quota))?;
+        let clients = rate_limit::Policy::new("client", quota);
+        // What the database of them all is good for. Every request asks: a tenth is taken ahead.
+        let quota = Quota::new(config.requests_per_second.into(), Duration::from_secs(1));
+        let everybody = rate_limit::Policy::new("everybody", quota);
         // An order takes a few milliseconds of the one writer: 64 at a time keep it busy, and a
         // thousand more have their turn within the wait.
         let places = concurrency::Policy::new("handlers", 64)
@@ -77,7 +81,8 @@ impl Inbound {
             .max_wait(Duration::from_secs(10));
         Ok(Self {
             panics: CatchPanic::new("requests")?,
-            clients,
+            clients: Limit::new(clients, redis, &Options::new())?,
+            everybody: Limit::new(everybody, redis, &Options::new().lease_up_to(10))?,
             places: Bulkhead::new(places)?,
             keys: Bulkheads::new(keys)?,
         })
@@ -161,57 +166,6 @@ impl Pages {
     }
 }
 
-/// What all gateways of the shop share. There is none without `--redis`.
-#[derive(Clone, Debug)]
-pub struct Fleet {
-    /// Where they meet.
-    pub redis: RedisStore,
-    /// Portions that are left, counted ahead of the database.
-    pub portions: Stock,
-    /// Who does what only one gateway need do.
-    pub turns: Locks,
-    /// How often portions are counted.
-    pub recount: Duration,
-}
-
-impl Fleet {
-    /// Joins the other gateways, where `config` says where they meet.
-    ///
-    /// # Errors
-    ///
-    /// When Redis cannot be reached, or a setting cannot work.
-    pub async fn join(config: &Config) -> Result<Option<Self>, StartError> {
-        let recount = config.fleet.recount;
-        let Some(target) = config.redis.clone() else {
-            return Ok(None);
-        };
-        let settings = Settings::new()
-            .prefix("ordering")
-            .decision_timeout(config.fleet.answer);
-        let redis = RedisStore::connect(target, settings).await?;
-        // An order is in the database within 5 s or fails.
-        let portions = stock::Policy::new("portions")
-            .reservation(Duration::from_secs(10))
-            .life(recount * 2);
-        let turns = lock::Policy::new("turns");
-        Ok(Some(Self {
-            portions: redis.stocks(&portions)?.stock("menu"),
-            turns: redis.locks(&turns)?,
-            recount,
-            redis,
-        }))
-    }
-
-    /// A cache by `policy` which all gateways fill and void together.
-    fn cache(&self, policy: cache::Policy) -> Result<Cache<Page, Bytes>, InvalidPolicy> {
-        let name = policy.name();
-        // Nobody hears what other gateways void while Redis is away: a page is a second old then.
-        let terms = TierPolicy::new(name).longest_alone(Duration::from_secs(1));
-        let tier = (terms, self.redis.cache_tier(name)?, PageCodec);
-        Cache::new_over(policy, tier, &Environment::new())
-    }
-}
-
 /// What stands between us and the payment provider.
 #[derive(Clone, Debug)]
 pub struct Outbound {
@@ -249,25 +203,25 @@ impl Outbound {
 /// From the world to our handlers, outermost first.
 pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> Router {
     let panics = Respond::with((engines.panics.layer(),));
-    let clients = Respond::with((engines.clients.layer_by(ClientIp::new()),));
     let places = Respond::with((engines.places.layer(),));
     let whole_body = middleware::from_fn(api::buffer);
     // A page is there or is nobody's, as a rule: it takes no place, and the few that must be made
     // have places of their own.
-    let pages = routes.pages.layer(clients.clone()); // as below, and out of the same quota
     let public = routes.public.layer(
         ServiceBuilder::new()
-            .layer(clients) // one client's loop must not take everybody's turn
             .layer(whole_body.clone()) // a slow sender waits here, where it takes no place
             .layer(places), // more at a time than the database serves only makes all late
     );
+    let public = public.merge(routes.pages);
+    let public = engines.everybody.before(public, Everybody); // more gateways do not make the database faster
+    let public = engines.clients.before(public, ClientIp::new()); // one client's loop must not take everybody's turn
     // Whoever watches over the service must get through when nobody else does: no limits there.
     let admin = routes.admin.layer(whole_body);
     let operations = routes.operations;
 
     let measure = middleware::from_fn_with_state(metrics.clone(), telemetry::measure);
     let (nosniff, yes) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let all = public.merge(pages).merge(admin).merge(operations);
+    let all = public.merge(admin).merge(operations);
     all.layer(
         ServiceBuilder::new()
             .layer(MapRequestLayer::new(telemetry::drop_bad_request_id)) // no stranger writes our log
@@ -374,10 +328,11 @@ pub(crate) fn engines(
     inbound: &Inbound,
     pages: &Pages,
     outbound: &Outbound,
-) -> [Arc<dyn Measured>; 9] {
+) -> [Arc<dyn Measured>; 10] {
     [
         Arc::new(inbound.panics.clone()),
         Arc::new(inbound.clients.clone()),
+        Arc::new(inbound.everybody.clone()),
         Arc::new(inbound.places.clone()),
         Arc::new(inbound.keys.clone()),
         Arc::new(pages.known.clone()),

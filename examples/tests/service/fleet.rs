@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
+use http::{Request, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{net::TcpSocket, task::JoinSet, time::timeout};
 
 use crate::{
-    client::{Connection, Shop, eventually, get, one},
+    client::{Answer, Connection, Shop, eventually, get, one, send_on},
     process::Process,
 };
 
@@ -223,6 +223,63 @@ async fn what_one_gateway_sells_the_pages_of_all_show() {
     assert_eq!(sold.status, StatusCode::CREATED);
     assert_eq!(seller.stock(1).await, 44);
     shows(&other, 44).await;
+}
+
+#[tokio::test]
+async fn a_client_has_one_quota_in_all_gateways_and_each_a_part_of_it_without_redis() {
+    const QUOTA: u32 = 6;
+    let mut redis = Redis::start().await;
+    let target: resilience_redis::Target = redis.url().parse().unwrap();
+    let open = async || {
+        Shop::open_with(|config| {
+            config.redis = Some(target.clone());
+            config.requests_per_client = QUOTA;
+            // Whoever waits longer than this for Redis decides alone.
+            config.fleet.answer = Duration::from_secs(1);
+        })
+        .await
+    };
+    let gateways = [open().await, open().await];
+    // A client of its own each time: a quota that is used up comes back after ten seconds.
+    let mut clients = 2..;
+    // How many of its requests are served, sent to these gateways in turn.
+    let mut served = async |gateways_asked: &[usize]| {
+        let client = clients.next().unwrap();
+        let mut served = [0, 0];
+        for gateway in gateways_asked.repeat(2 * QUOTA as usize / gateways_asked.len()) {
+            let answer = get_from(client, gateways[gateway].address(), "/page.css").await;
+            match answer.status {
+                StatusCode::OK => served[gateway] += 1,
+                other => assert_eq!(other, StatusCode::TOO_MANY_REQUESTS),
+            }
+        }
+        served
+    };
+    assert_eq!(served(&[0, 1]).await, [3, 3]);
+    assert_eq!(served(&[0]).await, [6, 0]);
+    // Each must know of the other, or it would take all for its own part.
+    for gateway in &gateways {
+        eventually(async || {
+            get_from(1, gateway.address(), "/page.css").await;
+            gateway.stats().await["rate_limit"]["client"]["gateways"] == 2
+        })
+        .await;
+    }
+    redis.kill();
+    assert_eq!(served(&[0, 1]).await, [3, 3]);
+    assert_eq!(served(&[0]).await, [3, 0]);
+    redis.start_again().await;
+    // For a window after it is back the part holds as well: nothing is served twice.
+    eventually(async || served(&[0]).await == [6, 0]).await;
+}
+
+/// What `address` answers to the client at this address of the loopback.
+async fn get_from(client: u16, address: SocketAddr, path: &str) -> Answer {
+    let socket = TcpSocket::new_v4().unwrap();
+    let [high, low] = client.to_be_bytes();
+    socket.bind(([127, 0, high, low], 0).into()).unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    send_on(stream, Request::get(path), "").await
 }
 
 /// Waits until `shop` shows that so many portions of the first dish are left: not for so long that

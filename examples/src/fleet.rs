@@ -1,0 +1,71 @@
+//! What all gateways of the shop share.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use resilience_core::{
+    Environment, InvalidPolicy,
+    cache::{self, Cache, TierPolicy},
+};
+use resilience_redis::{
+    RedisStore, Settings,
+    lock::{self, Locks},
+    stock::{self, Stock},
+};
+
+use crate::{
+    StartError,
+    cached_page::{Page, PageCodec},
+    config::Config,
+};
+
+/// What all gateways of the shop share. There is none without `--redis`.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Where they meet.
+    pub redis: RedisStore,
+    /// Portions that are left, counted ahead of the database.
+    pub portions: Stock,
+    /// Who does what only one gateway need do.
+    pub turns: Locks,
+    /// How often portions are counted.
+    pub recount: Duration,
+}
+
+impl Fleet {
+    /// Joins the other gateways, where `config` says where they meet.
+    ///
+    /// # Errors
+    ///
+    /// When Redis cannot be reached, or a setting cannot work.
+    pub async fn join(config: &Config) -> Result<Option<Self>, StartError> {
+        let recount = config.fleet.recount;
+        let Some(target) = config.redis.clone() else {
+            return Ok(None);
+        };
+        let settings = Settings::new()
+            .prefix("ordering")
+            .decision_timeout(config.fleet.answer);
+        let redis = RedisStore::connect(target, settings).await?;
+        // An order is in the database within 5 s or fails.
+        let portions = stock::Policy::new("portions")
+            .reservation(Duration::from_secs(10))
+            .life(recount * 2);
+        let turns = lock::Policy::new("turns");
+        Ok(Some(Self {
+            portions: redis.stocks(&portions)?.stock("menu"),
+            turns: redis.locks(&turns)?,
+            recount,
+            redis,
+        }))
+    }
+
+    /// A cache by `policy` which all gateways fill and void together.
+    pub(crate) fn cache(&self, policy: cache::Policy) -> Result<Cache<Page, Bytes>, InvalidPolicy> {
+        let name = policy.name();
+        // Nobody hears what other gateways void while Redis is away: a page is a second old then.
+        let terms = TierPolicy::new(name).longest_alone(Duration::from_secs(1));
+        let tier = (terms, self.redis.cache_tier(name)?, PageCodec);
+        Cache::new_over(policy, tier, &Environment::new())
+    }
+}
