@@ -105,7 +105,7 @@ impl Bloom {
     ///
     /// Those who still read it as it was will find out: the fence makes `current`, which has
     /// moved on, visible to whoever reads a cleared word and then looks at `current` again.
-    fn stage_as(&self, geometry: Geometry) {
+    pub(super) fn stage_as(&self, geometry: Geometry) {
         let room = geometry.room();
         let current = slot_of(self.current.load(Ordering::Relaxed));
         let free = |(index, slot): &(usize, &Slot)| {
@@ -166,13 +166,48 @@ impl Bloom {
     /// Puts a snapshot beside; about how many keys it holds.
     pub(super) fn stage_saved(&self, saved: &Saved<'_>) -> u64 {
         self.stage_as(saved.geometry);
-        let Some(slot) = self.staged() else { return 0 };
-        for (index, bytes) in saved.bits.chunks(8).enumerate() {
+        self.add_to_staged(0, saved.bits);
+        self.staged_keys()
+    }
+
+    /// Adds bits to the filter beside, from word `first` on; those beyond its end are none.
+    pub(super) fn add_to_staged(&self, first: usize, bits: &[u8]) {
+        let Some(slot) = self.staged() else { return };
+        let words = first..slot.geometry().words();
+        for (index, bytes) in words.zip(bits.chunks(8)) {
             let mut word = [0; 8];
             word[..bytes.len()].copy_from_slice(bytes);
             slot.add_word(index, u64::from_le_bytes(word));
         }
-        saved.geometry.keys(slot.ones.load(Ordering::Relaxed))
+    }
+
+    /// The bits of so many words of the filter beside, from word `first` on, or up to its end.
+    pub(super) fn read_staged(&self, first: usize, words: usize) -> Vec<u8> {
+        let Some(slot) = self.staged() else {
+            return Vec::new();
+        };
+        let geometry = slot.geometry();
+        let words = slot.words()[..geometry.words()]
+            .iter()
+            .skip(first)
+            .take(words);
+        let mut bytes: Vec<u8> = words
+            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
+            .collect();
+        bytes.truncate(geometry.bytes().saturating_sub(first.saturating_mul(8)));
+        bytes
+    }
+
+    /// About how many keys are in the filter beside.
+    pub(super) fn staged_keys(&self) -> u64 {
+        self.staged().map_or(0, |slot| {
+            slot.geometry().keys(slot.ones.load(Ordering::Relaxed))
+        })
+    }
+
+    /// A filter for so many keys.
+    pub(super) fn geometry_for(&self, capacity: u64) -> Geometry {
+        Geometry::for_keys(capacity, self.rate, &self.seed)
     }
 
     /// Adds every key of the filter that is asked to the one beside, which has the same geometry;
@@ -184,7 +219,7 @@ impl Bloom {
         for (index, word) in self.slot().words().iter().enumerate() {
             staged.add_word(index, word.load(Ordering::Relaxed));
         }
-        staged.geometry().keys(staged.ones.load(Ordering::Relaxed))
+        self.staged_keys()
     }
 }
 
@@ -216,7 +251,7 @@ impl Filter for Bloom {
     }
 
     fn stage(&self, capacity: u64) {
-        self.stage_as(Geometry::new(capacity, self.rate, &self.seed));
+        self.stage_as(self.geometry_for(capacity));
     }
 
     fn insert_staged(&self, key: Fingerprint) -> bool {

@@ -2,17 +2,52 @@
 
 use bloomfilter::Bloom as Reference;
 
-use super::hash::Seed;
+use super::{
+    Fingerprint,
+    hash::{Seed, nth},
+};
 
-/// How many bits there are, and how many a key sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
+/// The layout of a filter, which is that of the `bloomfilter` crate: how many bits there are, and
+/// how many a key sets.
+///
+/// Bit `i` is bit `i % 8`, counted from the lowest, of byte `i / 8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Geometry {
     pub(super) bits: u64,
     pub(super) hashes: u32,
 }
 
 impl Geometry {
-    pub(super) fn new(capacity: u64, rate: f64, seed: &Seed) -> Self {
+    /// A filter of so many bytes of which each key sets so many bits; `None` where none can be like
+    /// this: 1 to 2^29 bytes, and 1 to 64 bits a key.
+    #[must_use]
+    pub fn new(bytes: u64, hashes: u32) -> Option<Self> {
+        let possible =
+            (1..=MOST_BYTES as u64).contains(&bytes) && (1..=MOST_HASHES).contains(&hashes);
+        possible.then(|| Self {
+            bits: bytes * 8,
+            hashes,
+        })
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.bits / 8).unwrap_or(usize::MAX)
+    }
+
+    /// How many bits a key sets, of which some may be the same.
+    #[must_use]
+    pub const fn hashes(self) -> u32 {
+        self.hashes
+    }
+
+    /// The bits that a key sets.
+    pub fn bits_of(self, key: Fingerprint) -> impl Iterator<Item = u64> {
+        (0..self.hashes).map(move |index| nth(key.first, || key.second, index) % self.bits)
+    }
+
+    pub(super) fn for_keys(capacity: u64, rate: f64, seed: &Seed) -> Self {
         let items = usize::try_from(capacity).unwrap_or(usize::MAX);
         let bytes = Reference::<()>::compute_bitmap_size(items, rate).clamp(1, MOST_BYTES);
         // The crate alone knows how many hashes go with it. Its bits are never touched, and given
@@ -34,19 +69,11 @@ impl Geometry {
         self.bits << HASH_BITS | self.hashes as u64
     }
 
-    pub(super) const fn of_bytes(bytes: u64, hashes: u64) -> Self {
-        Self::of_word(((bytes * 8) << HASH_BITS) | hashes)
-    }
-
     pub(super) const fn of_word(word: u64) -> Self {
         Self {
             bits: word >> HASH_BITS,
             hashes: (word & HASH_MASK) as u32,
         }
-    }
-
-    pub(super) fn bytes(self) -> usize {
-        usize::try_from(self.bits / 8).unwrap_or(usize::MAX)
     }
 
     pub(super) fn words(self) -> usize {

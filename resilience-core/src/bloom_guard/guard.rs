@@ -106,7 +106,7 @@ impl<K: Hash + ?Sized> BloomGuard<K, ExactSet> {
 }
 
 impl<K: Hash + ?Sized, F: Filter> BloomGuard<K, F> {
-    const fn with(shared: Arc<Shared<F>>) -> Self {
+    pub(super) const fn with(shared: Arc<Shared<F>>) -> Self {
         Self {
             shared,
             key: PhantomData,

@@ -105,6 +105,29 @@ pub struct Fingerprint {
     pub(super) second: u64,
 }
 
+impl Fingerprint {
+    /// The hashes as bytes, which are the same in every process with the same seed.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.first.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.second.to_le_bytes());
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let [mut first, mut second] = [[0; 8]; 2];
+        first.copy_from_slice(&bytes[..8]);
+        second.copy_from_slice(&bytes[8..]);
+        Self {
+            first: u64::from_le_bytes(first),
+            second: u64::from_le_bytes(second),
+        }
+    }
+}
+
 /// By hand, since it tells of the seed.
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -92,7 +92,7 @@ impl<F: Filter> Shared<F> {
         let inner = lock(&self.inner);
         let since = inner.state.since();
         Levels {
-            standing: inner.state.standing(),
+            standing: inner.state.standing_at(now),
             keys: inner.state.keys(),
             capacity: inner.state.capacity(),
             age: since.map(|since| now.saturating_since(since)),
@@ -173,7 +173,7 @@ static STANDING: Instrument = Instrument {
     name: "resilience.bloom_guard.standing",
     kind: InstrumentKind::Gauge,
     unit: "{filter}",
-    description: "1 for how the filter stands: empty, answering, overloaded.",
+    description: "1 for how the filter stands: empty, answering, overloaded, out_of_touch.",
     label: Some("standing"),
 };
 

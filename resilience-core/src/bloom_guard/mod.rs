@@ -74,6 +74,7 @@ mod misses;
 mod policy;
 mod rebuild;
 mod recent;
+mod replica;
 mod shared;
 mod snapshot;
 mod state;
@@ -82,12 +83,14 @@ pub use self::{
     bloom::Bloom,
     exact::ExactSet,
     filter::{Added, Filter},
+    geometry::Geometry,
     guard::{BloomGuard, Presence},
     hash::{Fingerprint, Hashed},
     layer::{Gate, Layer, NotFound, Permit, Service},
     measure::Snapshot,
     policy::Policy,
     rebuild::{Rebuild, RebuildError, RebuildUnderWay},
+    replica::{Replica, Staged},
     snapshot::SnapshotError,
     state::Standing,
 };

@@ -91,6 +91,12 @@ impl Policy {
         self
     }
 
+    /// What stands in refusals, metrics and logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(super) fn check(&self) -> Result<(), InvalidPolicy> {
         check_name(self.name)?;
         if self.expected_keys == 0 {
@@ -124,6 +130,17 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// Whether others can have the same seed.
+    pub(super) fn check_seed(&self) -> Result<(), InvalidPolicy> {
+        if self.seed.is_some() {
+            return Ok(());
+        }
+        Err(InvalidPolicy::new(
+            "seed",
+            "must be given: all processes of a fleet need the same",
+        ))
     }
 
     /// Whether a filter of bits can be as large as this asks for.

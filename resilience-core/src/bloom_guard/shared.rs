@@ -12,10 +12,10 @@ use super::{
     measure::Counts,
     misses::Misses,
     recent::Recent,
-    state::{Alarm, Standing, State, Terms},
+    state::{Alarm, State, Terms},
 };
 use crate::{
-    Environment, Event, InvalidPolicy, Reason, Rejected,
+    Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
     address::{Address, Tenancy},
     striped::Striped,
     sync::{AtomicU64, Mutex, Ordering, lock},
@@ -23,7 +23,7 @@ use crate::{
 
 /// What all clones of a guard share.
 ///
-/// Whoever asks reads `answering`, the filter and what is remembered, and takes no lock. Whoever
+/// Whoever asks reads `asked_until`, the filter and what is remembered, and takes no lock. Whoever
 /// changes one of them holds the lock, but for the one who fills a set that is not asked yet.
 pub(super) struct Shared<F> {
     pub(super) name: &'static str,
@@ -31,8 +31,8 @@ pub(super) struct Shared<F> {
     /// Share of unknown keys that may pass, by the policy.
     pub(super) stated: f64,
     pub(super) seed: Seed,
-    /// 1 while the filter is asked.
-    answering: AtomicU64,
+    /// [`State::asked_until`], for those who ask.
+    asked_until: AtomicU64,
     pub(super) misses: Option<Misses>,
     /// What [`Recent::inserted`] says, for calls that set out.
     pub(super) inserted: AtomicU64,
@@ -149,7 +149,7 @@ impl<F: Filter> Shared<F> {
             filter,
             stated,
             seed,
-            answering: AtomicU64::new(0),
+            asked_until: AtomicU64::new(NEVER),
             misses: policy
                 .remember
                 .map(|(capacity, ttl)| Misses::new(capacity, ttl)),
@@ -175,9 +175,23 @@ impl<F: Filter> Shared<F> {
 
     #[inline]
     fn look_uncounted<K: Hash + ?Sized>(&self, key: &K) -> (Count, Look) {
-        if self.answering.load(Ordering::Acquire) == 0 {
+        let until = self.asked_until.load(Ordering::Acquire);
+        if until == NEVER {
             return (Count::Passed, Look::Unknown);
         }
+        let (count, look) = self.look_in_filter(key);
+        // After the look: what was inserted elsewhere while it lasted would have been missed.
+        if matches!(look, Look::Absent)
+            && until != FOR_GOOD
+            && self.environment.now().as_nanos() >= until
+        {
+            return (Count::Passed, Look::Unknown);
+        }
+        (count, look)
+    }
+
+    #[inline]
+    fn look_in_filter<K: Hash + ?Sized>(&self, key: &K) -> (Count, Look) {
         let key = Hashed::new(&self.seed, key);
         if !self.filter.contains(&key) {
             return (Count::Absent, Look::Absent);
@@ -195,7 +209,10 @@ impl<F: Filter> Shared<F> {
     }
 
     pub(super) fn insert<K: Hash + ?Sized>(&self, key: &K) {
-        let key = Hashed::new(&self.seed, key).fingerprint();
+        self.insert_fingerprint(Hashed::new(&self.seed, key).fingerprint());
+    }
+
+    pub(super) fn insert_fingerprint(&self, key: Fingerprint) {
         let alarm = {
             let mut inner = lock(&self.inner);
             let added = self.filter.insert(key);
@@ -238,11 +255,24 @@ impl<F: Filter> Shared<F> {
         self.tally.read(count as usize)
     }
 
+    /// Until `time` no key was inserted elsewhere that is not known here.
+    pub(super) fn trust_until(&self, time: Timestamp) {
+        let mut inner = lock(&self.inner);
+        inner.state.trust_until(time);
+        self.publish(&inner.state);
+    }
+
+    /// Keys that should be known are not: everything passes until others are.
+    pub(super) fn distrust(&self) {
+        let mut inner = lock(&self.inner);
+        inner.state.distrust();
+        self.publish(&inner.state);
+    }
+
     /// Lets those who ask know whether to.
     pub(super) fn publish(&self, state: &State) {
-        let answering = state.standing() == Standing::Answering;
-        self.answering
-            .store(u64::from(answering), Ordering::Release);
+        let until = state.asked_until().as_nanos();
+        self.asked_until.store(until, Ordering::Release);
     }
 
     pub(super) fn tell(&self, alarm: Option<Alarm>) {
@@ -263,6 +293,10 @@ impl<F: Filter> Shared<F> {
         self.environment.emit(&event);
     }
 }
+
+/// What `asked_until` is while the filter is not asked, and while it is with nobody else inserting.
+const NEVER: u64 = Timestamp::ZERO.as_nanos();
+const FOR_GOOD: u64 = Timestamp::MAX.as_nanos();
 
 impl<F: fmt::Debug> fmt::Debug for Shared<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

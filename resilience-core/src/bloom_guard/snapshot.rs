@@ -4,7 +4,7 @@ use std::{error::Error, fmt, ops::Range};
 
 use super::{
     bloom::Bloom,
-    geometry::{Geometry, MOST_BYTES, MOST_HASHES},
+    geometry::Geometry,
     hash::Seed,
     recent::KEPT,
     shared::Shared,
@@ -79,16 +79,10 @@ impl Shared<Bloom> {
         let standing = lock(&self.inner).state.standing();
         match standing {
             Standing::Empty => None,
-            Standing::Answering | Standing::Overloaded => {
+            Standing::Answering | Standing::Overloaded | Standing::OutOfTouch => {
                 Some(self.filter.copy(|geometry| header(geometry, &self.seed)))
             }
         }
-    }
-
-    fn distrust(&self) {
-        let mut inner = lock(&self.inner);
-        inner.state.distrust();
-        self.publish(&inner.state);
     }
 }
 
@@ -113,18 +107,16 @@ impl<'a> Saved<'a> {
         if header[0] != VERSION {
             return Err(SnapshotError::Version);
         }
-        if !(1..=u64::from(MOST_HASHES)).contains(&hashes)
-            || !(1..=MOST_BYTES as u64).contains(&size)
-        {
-            return Err(SnapshotError::Geometry);
-        }
+        let geometry = u32::try_from(hashes)
+            .ok()
+            .and_then(|hashes| Geometry::new(size, hashes))
+            .ok_or(SnapshotError::Geometry)?;
         if size != bits.len() as u64 {
             return Err(SnapshotError::Truncated);
         }
         if &header[13..] != seed.bytes() {
             return Err(SnapshotError::Seed);
         }
-        let geometry = Geometry::of_bytes(size, hashes);
         Ok(Self { geometry, bits })
     }
 

@@ -22,6 +22,8 @@ pub(super) struct State {
     since: Option<Timestamp>,
     /// Keys inserted since a rebuild took over, whether they changed the filter or not.
     inserted: u64,
+    /// Until when no key was inserted elsewhere that is not known here.
+    trusted_until: Timestamp,
     rebuild: Option<Rebuild>,
 }
 
@@ -59,10 +61,18 @@ pub enum Standing {
     Answering,
     /// It holds too many keys to be of use: everything passes.
     Overloaded,
+    /// The keys of a fleet are loaded, but nobody says whether others were inserted since:
+    /// everything passes.
+    OutOfTouch,
 }
 
 impl Standing {
-    pub(super) const ALL: [Self; 3] = [Self::Empty, Self::Answering, Self::Overloaded];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Empty,
+        Self::Answering,
+        Self::Overloaded,
+        Self::OutOfTouch,
+    ];
 
     /// A stable lower-case word, as in metrics and logs.
     #[must_use]
@@ -71,6 +81,7 @@ impl Standing {
             Self::Empty => "empty",
             Self::Answering => "answering",
             Self::Overloaded => "overloaded",
+            Self::OutOfTouch => "out_of_touch",
         }
     }
 }
@@ -92,12 +103,34 @@ impl State {
             told_full: false,
             since: None,
             inserted: 0,
+            trusted_until: Timestamp::MAX,
             rebuild: None,
         }
     }
 
+    /// How the filter stands, whether anybody believes it or not.
     pub(super) const fn standing(&self) -> Standing {
         self.standing
+    }
+
+    pub(super) fn standing_at(&self, now: Timestamp) -> Standing {
+        match self.standing {
+            Standing::Answering if now >= self.trusted_until => Standing::OutOfTouch,
+            standing => standing,
+        }
+    }
+
+    /// Until when the filter is asked.
+    pub(super) fn asked_until(&self) -> Timestamp {
+        match self.standing {
+            Standing::Answering => self.trusted_until,
+            Standing::Empty | Standing::Overloaded | Standing::OutOfTouch => Timestamp::ZERO,
+        }
+    }
+
+    /// The keys that others insert are known until `time`.
+    pub(super) const fn trust_until(&mut self, time: Timestamp) {
+        self.trusted_until = time;
     }
 
     pub(super) const fn keys(&self) -> u64 {
@@ -138,10 +171,7 @@ impl State {
         if self.rebuild.is_some() {
             return None;
         }
-        let mut capacity = self.terms.expected;
-        while capacity < self.keys && capacity < self.terms.most {
-            capacity = capacity.saturating_mul(2);
-        }
+        let capacity = self.next_capacity();
         let rebuild = Rebuild {
             capacity,
             keys: 0,
@@ -151,11 +181,25 @@ impl State {
         Some(capacity)
     }
 
-    /// The rebuild is not like others: a snapshot brings its own size.
+    /// How many keys the next filter is to be sized for.
+    pub(super) fn next_capacity(&self) -> u64 {
+        let mut capacity = self.terms.expected;
+        while capacity < self.keys && capacity < self.terms.most {
+            capacity = capacity.saturating_mul(2);
+        }
+        capacity
+    }
+
+    /// The rebuild is not like others: what was made elsewhere brings its own size.
     pub(super) const fn resize(&mut self, capacity: u64) {
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.capacity = capacity;
         }
+    }
+
+    /// Keys inserted since the rebuild began that were new to it.
+    pub(super) fn inserted_meanwhile(&self) -> u64 {
+        self.rebuild.map_or(0, |rebuild| rebuild.keys)
     }
 
     /// The rebuild is given up.
