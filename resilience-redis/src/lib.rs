@@ -45,6 +45,8 @@
 //! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +decr +incrby +decrby +mget
 //!   +pexpire +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush +zadd +zcard
 //!   +zrem +zremrangebyscore`, and for [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
+//! - For [`bloom_guard`] `+eval +evalsha +info +time +hmget +hget +hset +hdel +hincrby +pexpire +xadd
+//!   +xrange +exists +get +set +setbit +setrange +strlen +bitop +unlink`.
 //! - For [`lock`] `+eval +evalsha +time +get +set +unlink +pexpire +pttl`.
 //! - For [`queue`] `+eval +evalsha +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel
 //!   +xgroup +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +unwatch`.
@@ -64,6 +66,7 @@
 //! of these grants quotas once more. Redis 6.2 and newer, or Valkey; tested on Redis 6.2, 7.0 and 8.2
 //! and on Valkey 9.1.
 
+pub mod bloom_guard;
 pub mod cache;
 mod connection;
 mod error;

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     RedisTier, Settings, StoreError, Target,
+    bloom_guard::{self, BloomGuard},
     connection::{Blocking, Connection},
     lock::{self, Locks},
     queue::{self, Queue},
@@ -105,6 +106,35 @@ impl RedisStore {
     /// Where the policy cannot work.
     pub fn stocks(&self, policy: &stock::Policy) -> Result<Stocks, InvalidPolicy> {
         Stocks::new(policy, self)
+    }
+
+    /// A guard whose filter the fleet shares.
+    ///
+    /// Guards of one name share their filter, in whatever process they are.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy cannot work, has no [seed](bloom_guard::Policy::seed), or asks for a filter
+    /// of more than 512 MiB.
+    pub fn bloom_guard<K: Hash + ?Sized>(
+        &self,
+        policy: bloom_guard::Policy,
+    ) -> Result<BloomGuard<K>, InvalidPolicy> {
+        self.bloom_guard_in(policy, &Environment::new())
+    }
+
+    /// A guard as [`bloom_guard`](Self::bloom_guard) makes it, that takes time and observer from
+    /// `environment`.
+    ///
+    /// # Errors
+    ///
+    /// As [`bloom_guard`](Self::bloom_guard).
+    pub fn bloom_guard_in<K: Hash + ?Sized>(
+        &self,
+        policy: bloom_guard::Policy,
+        environment: &Environment,
+    ) -> Result<BloomGuard<K>, InvalidPolicy> {
+        BloomGuard::new(self, policy, environment)
     }
 
     /// A cache over a second tier in this store: [`Cache::new`] with the whole fleet behind it.

@@ -1,5 +1,6 @@
 //! Everything that needs a server, held against real `redis-server` processes.
 
+mod bloom_guard;
 mod cache;
 mod differential;
 mod failover;
