@@ -727,6 +727,22 @@ async fn a_write_of_which_nobody_knows_how_it_ended_voids_what_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_elsewhere_does_not_void_what_is_being_fetched() {
+    let site = site();
+    let reading = tokio::spawn({
+        let slow = slow_site(&site.pages);
+        async move { slow.oneshot(get("/menu")).await.unwrap() }
+    });
+    settle().await;
+    let mut order = get("/orders");
+    *order.method_mut() = ::http::Method::POST;
+    site.send(order, &[]).await;
+    reading.await.unwrap();
+    let again = timed(slow_site(&site.pages).oneshot(get("/menu"))).await;
+    assert_eq!(again.1, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_can_name_tags_of_its_own() {
     let site = site();
     let tagged = |_, number: u64| {

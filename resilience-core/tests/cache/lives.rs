@@ -1,5 +1,7 @@
 //! What happens to a value as it grows old.
 
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -122,6 +124,27 @@ async fn an_early_refresh_at_80_percent_is_one_load_for_which_nobody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_value_is_loaded_again_the_sooner_the_longer_its_load_took() {
+    // Any draw but zero reaches over the whole life of what took a second.
+    let early = EarlyRefresh::Probabilistic { beta: 1e15 };
+    let cache = cache(policy().early_refresh(early));
+    let source = Source::default();
+    cache.insert(7, 0);
+    advance(9 * SECOND).await;
+    assert_eq!(cache.get_or_load(&7, source.gives()).await, Ok(0));
+    settle().await;
+    assert_eq!(source.loads(), 0, "what took no time is never early");
+
+    advance(SECOND).await;
+    assert_eq!(cache.get_or_load(&7, source.takes(SECOND)).await, Ok(1));
+    advance(SECOND).await;
+    assert_eq!(cache.get_or_load(&7, source.gives()).await, Ok(1));
+    settle().await;
+    assert_eq!(source.loads(), 2);
+    assert_eq!(cache.get(&7), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_who_miss_while_an_early_refresh_runs_join_it() {
     let early = EarlyRefresh::AtAge(0.8);
     let cache = cache(policy().early_refresh(early));
@@ -234,12 +257,43 @@ fn spread(share: f64, seed: u64) -> Vec<usize> {
     slots
 }
 
-#[test]
-fn lives_that_begin_together_end_spread_over_their_share() {
-    for (share, seed) in [(0.1, 1), (0.1, 2), (0.3, 3), (0.5, 4)] {
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    #[test]
+    fn lives_that_begin_together_end_spread_over_their_share(
+        share in 0.05..1.0_f64,
+        seed in any::<u64>(),
+    ) {
         let slots = spread(share, seed);
-        assert!(slots[0] <= 1, "none lives shorter");
+        prop_assert!(slots[0] <= 1, "none lives shorter");
         let largest = slots.iter().max().unwrap();
-        assert!(*largest <= 200, "{largest} of 10 000 in one slot");
+        prop_assert!(*largest <= 200, "{} of 10 000 in one slot", largest);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_keys_have_no_value_is_forgotten_over_a_share_of_its_own() {
+    let policy = policy().negative_ttl(10 * SECOND).negative_jitter(0.5);
+    let cache = cache(policy.jitter(0.0));
+    for key in 0..1000 {
+        let none = cache.get_or_find(&key, async || Ok::<Option<u64>, Infallible>(None));
+        assert_eq!(none.await, Ok(None));
+    }
+    let known = || {
+        let before = cache.snapshot().negative_hits;
+        assert!((0..1000).all(|key| cache.get(&key).is_none()));
+        cache.snapshot().negative_hits - before
+    };
+    advance(4990 * MILLISECOND).await;
+    assert_eq!(known(), 1000, "none is forgotten sooner");
+    let mut left = 1000;
+    for _ in 0..10 {
+        advance(SECOND).await;
+        let now = known();
+        assert!((50..=150).contains(&(left - now)), "{left} {now}");
+        left = now;
+    }
+    advance(20 * MILLISECOND).await;
+    assert_eq!(known(), 0, "none is known longer");
 }

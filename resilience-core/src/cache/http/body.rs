@@ -1,12 +1,12 @@
 use std::{
-    collections::VecDeque,
     fmt,
     future::poll_fn,
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
@@ -23,7 +23,7 @@ enum Kind<B: Body> {
     /// The service's own.
     Inner(#[pin] B),
     /// The service's own, of which some was read before it turned out not to be for the cache.
-    Begun(VecDeque<Bytes>, Option<Tail<B>>),
+    Begun(Bytes, Option<Tail<B>>),
     Stored(Option<Bytes>),
 }
 
@@ -64,17 +64,16 @@ where
         return Err(CacheBody::inner(body));
     }
     let mut body = Box::pin(body);
-    let mut chunks = VecDeque::new();
-    let mut length = 0;
+    // Copied as it comes: what is kept holds on to no buffer of the connection that it came from.
+    let mut whole = Vec::new();
     let tail = loop {
         let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await else {
-            return Ok(join(&chunks, length));
+            return Ok(whole.into_boxed_slice().into());
         };
         match frame.map(Frame::into_data) {
             Ok(Ok(data)) => {
-                length += data.len();
-                chunks.push_back(data);
-                if length > limit {
+                whole.extend_from_slice(&data);
+                if whole.len() > limit {
                     break Tail::More(body);
                 }
             }
@@ -86,17 +85,8 @@ where
             Err(error) => break Tail::Failed(error),
         }
     };
-    let kind = Kind::Begun(chunks, Some(tail));
+    let kind = Kind::Begun(whole.into(), Some(tail));
     Err(CacheBody { kind })
-}
-
-/// All in one piece of its own, which holds on to no buffer of the connection that it came from.
-fn join(chunks: &VecDeque<Bytes>, length: usize) -> Bytes {
-    let mut whole = BytesMut::with_capacity(length);
-    chunks
-        .iter()
-        .for_each(|chunk| whole.extend_from_slice(chunk));
-    whole.freeze()
 }
 
 impl<B> Body for CacheBody<B>
@@ -110,16 +100,16 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let (chunks, tail) = match self.project().kind.project() {
+        let (begun, tail) = match self.project().kind.project() {
             KindProj::Inner(body) => return body.poll_frame(cx),
             KindProj::Stored(bytes) => {
                 let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
-            KindProj::Begun(chunks, tail) => (chunks, tail),
+            KindProj::Begun(begun, tail) => (begun, tail),
         };
-        if let Some(chunk) = chunks.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        if !begun.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(begun)))));
         }
         match tail.take() {
             None => Poll::Ready(None),
@@ -137,8 +127,8 @@ where
         match &self.kind {
             Kind::Inner(body) => body.is_end_stream(),
             Kind::Stored(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Begun(chunks, tail) => {
-                chunks.is_empty()
+            Kind::Begun(begun, tail) => {
+                begun.is_empty()
                     && match tail {
                         None => true,
                         Some(Tail::More(body)) => body.is_end_stream(),
@@ -154,8 +144,8 @@ where
             Kind::Stored(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
-            Kind::Begun(chunks, tail) => {
-                let read = chunks.iter().map(Bytes::len).sum::<usize>() as u64;
+            Kind::Begun(begun, tail) => {
+                let read = begun.len() as u64;
                 let mut hint = match tail {
                     Some(Tail::More(body)) => body.size_hint(),
                     Some(Tail::Failed(_)) => SizeHint::default(),

@@ -68,7 +68,7 @@ type Outcome<B, E> =
 pub(super) fn loader<S, A, B>(
     inner: S,
     mut request: Request<A>,
-    shared: &Shared<Vec<u8>, Page>,
+    shared: Arc<Shared<Vec<u8>, Page>>,
     rules: Arc<Rules>,
     identified: bool,
     key: usize,
@@ -81,11 +81,12 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Send,
 {
-    let policy = shared.policy;
-    let environment = shared.environment.clone();
     move || {
+        let address = address(&request);
+        // Known from here on, so that writes to other addresses do not concern it.
+        let tag = shared.tags.tag(&address);
         let asked = Asked {
-            address: address(&request),
+            address,
             method: request.method().clone(),
             identified,
             key,
@@ -95,10 +96,12 @@ where
         Box::pin(async move {
             let ready = poll_fn(|cx| inner.poll_ready(cx)).await;
             ready.map_err(Failure::Inner)?;
-            let sent = environment.now();
+            let sent = shared.environment.now();
             let response = inner.call(request).await.map_err(Failure::Inner)?;
-            let since_sent = || environment.now().saturating_since(sent);
-            bring(response, &rules, &policy, asked, since_sent).await
+            let since_sent = || shared.environment.now().saturating_since(sent);
+            let brought = bring(response, &rules, &shared.policy, asked, since_sent).await;
+            drop(tag);
+            brought
         })
     }
 }

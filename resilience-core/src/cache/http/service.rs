@@ -202,7 +202,7 @@ impl<S, I> Service<S, I> {
         let loader = load::loader(
             self.inner.clone(),
             request,
-            shared,
+            shared.clone(),
             self.rules.clone(),
             demand.identified,
             looked.key.len(),
