@@ -47,7 +47,7 @@ pub struct Config {
 
     /// What gateways that share a Redis expect of it.
     #[arg(skip)]
-    pub fleet: FleetTimes,
+    pub fleet: FleetSettings,
 }
 
 /// The URL of a database, which may hold a password and is not shown.
@@ -93,15 +93,25 @@ pub struct PaymentTimes {
     pub give_up: Duration,
 }
 
-/// How patient a gateway is with Redis, and how often it reads what all gateways count there.
+/// How patient a gateway is with Redis, and what it does with what all gateways have there.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct FleetTimes {
+pub struct FleetSettings {
     /// For one answer of Redis, with a customer waiting for it. Default: 10 ms.
     pub answer: Duration,
     /// Between two times that the portions are counted. What is counted is believed for twice as
     /// long: one count may come to nothing. Default: 30 s.
     pub recount: Duration,
+    /// Paid orders that may wait for the kitchens; where there are as many, no more are taken.
+    /// Default: 1 000.
+    pub kitchen_queue: u64,
+    /// How long orders are turned away once there were as many. Then one is tried. Default: 1 s.
+    pub turn_away: Duration,
+    /// After how long kitchens are told again of an order that is paid and not cooked.
+    /// Default: 5 s.
+    pub remind: Duration,
+    /// Cooks in this gateway's kitchen. Default: 1.
+    pub cooks: u32,
 }
 
 impl Config {
@@ -115,7 +125,7 @@ impl Config {
             requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
             redis: None,
             payment: PaymentTimes::default(),
-            fleet: FleetTimes::default(),
+            fleet: FleetSettings::default(),
         }
     }
 }
@@ -133,11 +143,15 @@ impl Default for PaymentTimes {
     }
 }
 
-impl Default for FleetTimes {
+impl Default for FleetSettings {
     fn default() -> Self {
         Self {
             answer: Duration::from_millis(10),
             recount: Duration::from_secs(30),
+            kitchen_queue: 1_000,
+            turn_away: Duration::from_secs(1),
+            remind: Duration::from_secs(5),
+            cooks: 1,
         }
     }
 }

@@ -10,13 +10,15 @@ use resilience_core::{
 use resilience_redis::{
     RedisStore, Settings,
     lock::{self, Locks},
+    queue::{self, Queue},
     stock::{self, Stock},
 };
 
 use crate::{
     StartError,
     cached_page::{Page, PageCodec},
-    config::Config,
+    config::{Config, FleetSettings},
+    store::KITCHEN_GROUP,
 };
 
 /// What all gateways of the shop share. There is none without `--redis`.
@@ -28,8 +30,10 @@ pub struct Fleet {
     pub portions: Stock,
     /// Who does what only one gateway need do.
     pub turns: Locks,
-    /// How often portions are counted.
-    pub recount: Duration,
+    /// Paid orders on their way to the kitchens.
+    pub kitchen: Queue,
+    /// How it is used.
+    pub settings: FleetSettings,
 }
 
 impl Fleet {
@@ -39,23 +43,27 @@ impl Fleet {
     ///
     /// When Redis cannot be reached, or a setting cannot work.
     pub async fn join(config: &Config) -> Result<Option<Self>, StartError> {
-        let recount = config.fleet.recount;
+        let fleet = config.fleet;
         let Some(target) = config.redis.clone() else {
             return Ok(None);
         };
         let settings = Settings::new()
             .prefix("ordering")
-            .decision_timeout(config.fleet.answer);
+            .decision_timeout(fleet.answer);
         let redis = RedisStore::connect(target, settings).await?;
         // An order is in the database within 5 s or fails.
         let portions = stock::Policy::new("portions")
             .reservation(Duration::from_secs(10))
-            .life(recount * 2);
+            .life(fleet.recount * 2);
         let turns = lock::Policy::new("turns");
+        let kitchen = queue::Policy::new("kitchen")
+            .capacity(fleet.kitchen_queue)
+            .groups(&[KITCHEN_GROUP]);
         Ok(Some(Self {
             portions: redis.stocks(&portions)?.stock("menu"),
             turns: redis.locks(&turns)?,
-            recount,
+            kitchen: redis.queue(&kitchen)?,
+            settings: fleet,
             redis,
         }))
     }

@@ -17,7 +17,7 @@ pub mod stack;
 pub mod store;
 pub mod telemetry;
 
-pub use self::config::{Config, DatabaseUrl, FleetTimes, PaymentTimes};
+pub use self::config::{Config, DatabaseUrl, FleetSettings, PaymentTimes};
 
 use std::{
     fmt, io,
@@ -43,7 +43,7 @@ use self::{
     server::{Limits, Server},
     settlement::{Settled, Settlement},
     stack::{Inbound, Outbound, Pages},
-    store::{Database, Order, Portions, Store},
+    store::{Database, Kitchen, Order, Portions, Store},
     telemetry::Metrics,
 };
 
@@ -104,7 +104,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let pages = fleet.as_ref().map_or_else(Pages::new, Pages::shared)?;
     let store = Store::open(config.database_url.as_str(), &pages).await?;
     let store = match &fleet {
-        Some(fleet) => store.with_portions(Portions::counted_in(fleet.portions.clone())),
+        Some(fleet) => store.shared(
+            Portions::counted_in(fleet.portions.clone()),
+            Kitchen::behind(fleet.kitchen.clone(), fleet.settings.turn_away),
+        ),
         None => store,
     };
     let provider = PaymentProvider::start(&store.database().ledger()).await?;
@@ -112,7 +115,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let clock = WallClock::start();
     let settlement = Settlement::new(store.clone(), payment, clock.clone(), config.payment);
     settlement.resume().await.map_err(store::OpenError::from)?;
-    let engines = stack::engines(&inbound, &pages, &outbound);
+    let engines = stack::engines(&inbound, &pages, &outbound, fleet.as_ref());
     otel::register(&metrics.meter(), engines.clone());
     let background = stack::background(&settlement, &store, fleet.as_ref())?;
     let background = background.into_iter().map(StopOnDrop).collect();

@@ -32,7 +32,7 @@ use tower_http::{
 use crate::{
     Routes, api,
     cached_page::Page,
-    config::Config,
+    config::{Config, FleetSettings},
     fleet::Fleet,
     limit::Limit,
     settlement::Settlement,
@@ -298,7 +298,7 @@ pub(crate) fn background(
     store: &Store,
     fleet: Option<&Fleet>,
 ) -> Result<Vec<Supervised>, InvalidPolicy> {
-    let (settlement, missing) = (settlement.clone(), store.clone());
+    let settlement = settlement.clone();
     // A database that was away is back within seconds: no order need wait a minute for a restart.
     let backoff = Backoff::exponential(Duration::from_millis(100))
         .max(Duration::from_secs(5))
@@ -307,18 +307,36 @@ pub(crate) fn background(
     let mut tasks = vec![
         supervise(task("settlement"), move || settlement.clone().run())?, // an error or a panic ends one run, not the task
     ];
-    if let Some(fleet) = fleet.cloned() {
+    let Some(Fleet {
+        turns, settings, ..
+    }) = fleet
+    else {
+        return Ok(tasks);
+    };
+    let FleetSettings {
+        recount,
+        remind,
+        cooks,
+        ..
+    } = *settings;
+    let (missing, kept) = (store.clone(), (store.clone(), turns.clone()));
+    let reminding = kept.clone();
+    tasks.extend([
+        supervise(task("count-missing"), move || {
+            missing.clone().count_what_is_missing()
+        })?, // whoever finds none does
+        supervise(task("count-anew"), move || {
+            let (store, turns) = kept.clone();
+            store.count_regularly(turns, recount)
+        })?, // one gateway at a time
+        supervise(task("remind-kitchens"), move || {
+            let (store, turns) = reminding.clone();
+            store.remind_kitchens(turns, remind)
+        })?, // of what the queue has not, or has no more
+    ]);
+    for _ in 0..cooks {
         let store = store.clone();
-        tasks.extend([
-            supervise(task("count-missing"), move || {
-                missing.clone().count_what_is_missing()
-            })?, // whoever finds none does
-            supervise(task("count-anew"), move || {
-                store
-                    .clone()
-                    .count_regularly(fleet.turns.clone(), fleet.recount)
-            })?, // one gateway at a time
-        ]);
+        tasks.push(supervise(task("cook"), move || store.clone().cook())?); // each gateway has a kitchen
     }
     Ok(tasks)
 }
@@ -328,8 +346,9 @@ pub(crate) fn engines(
     inbound: &Inbound,
     pages: &Pages,
     outbound: &Outbound,
-) -> [Arc<dyn Measured>; 10] {
-    [
+    fleet: Option<&Fleet>,
+) -> Vec<Arc<dyn Measured>> {
+    let mut engines: Vec<Arc<dyn Measured>> = vec![
         Arc::new(inbound.panics.clone()),
         Arc::new(inbound.clients.clone()),
         Arc::new(inbound.everybody.clone()),
@@ -340,7 +359,11 @@ pub(crate) fn engines(
         Arc::new(pages.making.clone()),
         Arc::new(outbound.circuit.clone()),
         Arc::new(outbound.calls.clone()),
-    ]
+    ];
+    if let Some(fleet) = fleet {
+        engines.push(Arc::new(fleet.kitchen.clone()));
+    }
+    engines
 }
 
 /// Of the numbers that are no dish's, the share that the guard may let pass.

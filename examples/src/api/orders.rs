@@ -53,6 +53,7 @@ pub(super) async fn place(
             refused: None,
         },
         Placed::Refused(refusal) => return Err(request.refused(refusal)),
+        Placed::KitchenFull(wait) => return Err(kitchen_is_full(wait)),
         Placed::KeyReused => {
             let detail = "this key was used for another order";
             let problem = Problem::new(
@@ -64,6 +65,12 @@ pub(super) async fn place(
         }
     };
     answer(&service, &settled)
+}
+
+/// Nothing is taken that nobody would cook in time.
+fn kitchen_is_full(wait: Duration) -> Problem {
+    let detail = "more orders wait for the kitchen than it can cook; nothing is ordered";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "kitchen_full", detail).retry_after(wait)
 }
 
 /// An order, as whoever knows its id may see it.
@@ -88,6 +95,7 @@ pub(super) async fn one(State(service): State<Service>, Id(id): Id) -> Result<Re
         "total_cents": order.total_cents,
         "items": items,
         "created_at_ms": order.created_at,
+        "cooked_at_ms": service.store.cooked_at(&id).await?,
     }))
     .into_response())
 }

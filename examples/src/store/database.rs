@@ -156,13 +156,25 @@ impl Database {
             .await
     }
 
-    /// Makes the tables.
+    /// Makes the tables of version 1.
     pub(super) async fn create(&self, transaction: &mut Transaction) -> sqlx::Result<()> {
         let schema = match &self.0 {
             Kind::Sqlite(_) => include_str!("schema.sqlite.sql"),
             Kind::Postgres(_) => include_str!("schema.postgres.sql"),
         };
         sqlx::raw_sql(schema).execute(transaction.then()).await?;
+        Ok(())
+    }
+
+    /// Makes the tables of version 2.
+    pub(super) async fn add_tickets(&self, transaction: &mut Transaction) -> sqlx::Result<()> {
+        let version = match &self.0 {
+            Kind::Sqlite(_) => "PRAGMA user_version = 2",
+            Kind::Postgres(_) => "INSERT INTO schema_version (version) VALUES (2)",
+        };
+        for script in [include_str!("schema.v2.sql"), version] {
+            sqlx::raw_sql(script).execute(transaction.then()).await?;
+        }
         Ok(())
     }
 

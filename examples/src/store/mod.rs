@@ -6,21 +6,24 @@
 mod agenda;
 mod counted;
 mod database;
+mod kitchen;
 mod menu;
 mod orders;
 mod place;
 mod portions;
 mod settle;
+mod turns;
 
-pub(crate) use self::database::Use;
 pub use self::{
     agenda::Agenda,
     database::Database,
+    kitchen::Kitchen,
     menu::Dish,
     orders::{CancelReason, Line, Order, Status},
     place::{Key, Placed, Refusal},
     portions::Portions,
 };
+pub(crate) use self::{database::Use, kitchen::GROUP as KITCHEN_GROUP};
 
 use std::{fmt, io, path::PathBuf};
 
@@ -37,6 +40,7 @@ pub struct Store {
     statements: Statements,
     pages: Pages,
     portions: Portions,
+    kitchen: Kitchen,
     agenda: Agenda,
     database: Database,
 }
@@ -85,6 +89,7 @@ impl Store {
             statements,
             pages: pages.clone(),
             portions: Portions::default(),
+            kitchen: Kitchen::default(),
             agenda: Agenda::default(),
             database,
         };
@@ -93,10 +98,11 @@ impl Store {
         Ok(store)
     }
 
-    /// Has the portions counted ahead of the database.
+    /// Has the portions counted ahead of the database, and what is paid cooked.
     #[must_use]
-    pub fn with_portions(mut self, portions: Portions) -> Self {
+    pub fn shared(mut self, portions: Portions, kitchen: Kitchen) -> Self {
         self.portions = portions;
+        self.kitchen = kitchen;
         self
     }
 
@@ -134,13 +140,17 @@ impl Store {
 
     async fn migrate(&self) -> Result<(), OpenError> {
         let mut transaction = self.writer.begin().await?;
-        match self.database.version(&mut transaction).await? {
-            0 => {
-                self.database.create(&mut transaction).await?;
-                menu::seed(&mut transaction).await?;
-            }
-            1 => {}
-            unknown => return Err(OpenError::Version(unknown)),
+        let database = &self.database;
+        let version = database.version(&mut transaction).await?;
+        if !(0..=2).contains(&version) {
+            return Err(OpenError::Version(version));
+        }
+        if version < 1 {
+            database.create(&mut transaction).await?;
+            menu::seed(&mut transaction).await?;
+        }
+        if version < 2 {
+            database.add_tickets(&mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(())

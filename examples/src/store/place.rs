@@ -1,5 +1,7 @@
 //! An order is placed whole or not at all, and once per key.
 
+use std::time::Duration;
+
 use super::{
     Store,
     counted::Transaction,
@@ -19,6 +21,8 @@ pub enum Placed {
     Refused(Refusal),
     /// The idempotency key was used for another request.
     KeyReused,
+    /// Nothing was ordered: the kitchens have too much to do for so long.
+    KitchenFull(Duration),
 }
 
 /// Why nothing was ordered.
@@ -64,6 +68,10 @@ impl Store {
         now: i64,
         due_at: i64,
     ) -> sqlx::Result<Placed> {
+        // What a key was answered it is answered again, whatever the kitchens have to do.
+        if let (Err(wait), None) = (self.kitchen.has_room(), key) {
+            return Ok(Placed::KitchenFull(wait));
+        }
         let hold = self.portions.hold(lines).await;
         // What a key was answered it is answered again: only the database knows.
         if let (Hold::Refused(refusal), None) = (&hold, key) {
@@ -107,6 +115,9 @@ impl Store {
             && let Some(known) = find_key(&mut transaction, key).await?
         {
             return Ok(Some(known));
+        }
+        if let Err(wait) = self.kitchen.has_room() {
+            return Ok(Some(Placed::KitchenFull(wait)));
         }
         let prices = match take_portions(&mut transaction, lines).await? {
             Ok(prices) => prices,

@@ -18,7 +18,7 @@ use resilience_redis::{
 };
 use tokio::{sync::watch, time::sleep};
 
-use super::{Line, Placed, Refusal, Store};
+use super::{Line, Placed, Refusal, Store, turns};
 
 /// The counts; clones share them. Without Redis there are none.
 #[derive(Clone, Debug, Default)]
@@ -162,26 +162,15 @@ impl Store {
         let Some(Counts { stock, .. }) = &self.portions.0 else {
             return std::future::pending().await;
         };
-        loop {
-            if let Ok(turn) = gateways.lock("portions", every).await {
-                let counting = async {
-                    loop {
-                        let portions = self.portions_left().await?;
-                        if let Err(error) = stock.refill(portions).await {
-                            tracing::warn!(%error, "the portions are not counted anew");
-                        }
-                        sleep(every).await;
-                    }
-                };
-                match turn.run(counting).await {
-                    Ok(failed) => return failed,
-                    Err(loss) => tracing::info!(%loss, "another gateway counts the portions"),
-                }
-            } else {
-                // Redis is away, or another gateway is at it.
-                sleep(SHORTEST_PAUSE).await;
+        let count = async || {
+            let portions = self.portions_left().await?;
+            if let Err(error) = stock.refill(portions).await {
+                tracing::warn!(%error, "the portions are not counted anew");
             }
-        }
+            sleep(every).await;
+            Ok(())
+        };
+        turns::take(&gateways, "portions", count).await
     }
 
     async fn portions_left(&self) -> sqlx::Result<Vec<(i64, u64)>> {

@@ -18,20 +18,34 @@ use super::{
 };
 
 impl Store {
-    /// The order was charged: `pending_payment` becomes `paid`. Answers how it stands now.
+    /// The order was charged: `pending_payment` becomes `paid`, and the kitchens hear of it. Answers
+    /// how it stands now.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn pay(&self, id: &str) -> sqlx::Result<Order> {
         let mut transaction = self.writer.begin().await?;
-        sqlx::query(
+        let paid = sqlx::query(
             "UPDATE orders SET status = 'paid' WHERE id = $1 AND status = 'pending_payment'",
         )
         .bind(id)
         .execute(transaction.then())
         .await?;
-        finish(transaction, id).await
+        let paid_at = self.kitchen.time_of_day();
+        let paid_at = paid_at.filter(|_| paid.rows_affected() == 1);
+        if let Some(paid_at) = paid_at {
+            sqlx::query("INSERT INTO tickets (order_id, paid_at) VALUES ($1, $2)")
+                .bind(id)
+                .bind(paid_at)
+                .execute(transaction.then())
+                .await?;
+        }
+        let order = finish(transaction, id).await?;
+        if paid_at.is_some() {
+            self.kitchen.tell(id).await;
+        }
+        Ok(order)
     }
 
     /// The order waits no longer for its payment: `pending_payment` becomes `cancelling`. Answers

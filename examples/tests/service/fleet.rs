@@ -12,6 +12,7 @@ use std::{
 };
 
 use http::{Request, StatusCode};
+use ordering::FleetSettings;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::TcpSocket, task::JoinSet, time::timeout};
@@ -108,11 +109,22 @@ async fn shop_on(redis: &Redis) -> Shop {
 }
 
 async fn shop_in(folder: Arc<TempDir>, redis: &Redis) -> Shop {
+    shop_with(folder, redis, |_| {}).await
+}
+
+async fn shop_with(
+    folder: Arc<TempDir>,
+    redis: &Redis,
+    change: impl FnOnce(&mut FleetSettings),
+) -> Shop {
     let target = redis.url().parse().unwrap();
     Shop::open_in(folder, |config| {
         config.redis = Some(target);
         config.fleet.answer = HOUR / 60;
         config.fleet.recount = HOUR;
+        config.fleet.remind = HOUR;
+        config.fleet.cooks = 0;
+        change(&mut config.fleet);
         config.payment.head_start = HOUR;
     })
     .await
@@ -290,6 +302,55 @@ async fn shows(shop: &Shop, left: i64) {
         shop.stock(1).await == left && menu[0]["stock"] == left
     });
     timeout(Duration::from_secs(30), shown).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_kitchen_takes_no_more_orders_and_forgets_none_that_was_paid() {
+    let mut redis = Redis::start().await;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let nobody_cooks = |fleet: &mut FleetSettings| {
+        fleet.kitchen_queue = 2;
+        fleet.turn_away = HOUR;
+        // Either gateway may be the one that does.
+        fleet.remind = Duration::from_millis(50);
+    };
+    let shop = shop_with(folder.clone(), &redis, nobody_cooks).await;
+    let first = shop.order_with_key("k", &one("ada", 1)).await.json();
+    let mut paid = vec![first["order_id"].as_str().unwrap().to_owned()];
+    let refused = loop {
+        let answer = shop.order(&one("ada", 1)).await;
+        if answer.status != StatusCode::CREATED {
+            break answer;
+        }
+        paid.push(answer.json()["order_id"].as_str().unwrap().to_owned());
+    };
+    let known = shop.order_with_key("k", &one("ada", 1)).await;
+    assert_eq!(
+        known.status,
+        StatusCode::CREATED,
+        "a key is answered the same again"
+    );
+    // Two wait in the queue; the third one found it full, and waits in the database.
+    assert_eq!(paid.len(), 3);
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.json()["reason"], "kitchen_full");
+    assert_eq!(refused.header("retry-after"), Some("3600"));
+    assert_eq!(shop.stock(1).await, 47);
+
+    // What was in the queue is forgotten.
+    redis.kill();
+    redis.start_again().await;
+    let somebody_cooks = |fleet: &mut FleetSettings| {
+        fleet.kitchen_queue = 2;
+        fleet.remind = Duration::from_millis(50);
+        fleet.cooks = 1;
+    };
+    let kitchen = shop_with(folder, &redis, somebody_cooks).await;
+    for order in &paid {
+        let path = format!("/orders/{order}");
+        eventually(async || kitchen.get(&path).await.json()["cooked_at_ms"].is_number()).await;
+    }
+    eventually(async || kitchen.order(&one("ada", 1)).await.status == StatusCode::CREATED).await;
 }
 
 /// What buyers were told, by dish.

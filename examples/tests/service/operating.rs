@@ -1,5 +1,6 @@
 use http::{Request, StatusCode};
 use serde_json::json;
+use sqlx::{Connection as _, SqliteConnection};
 
 use crate::client::{Shop, eventually, one, send};
 
@@ -117,4 +118,28 @@ async fn data_outlives_a_restart() {
     };
     assert_eq!(shop.stock(1).await, 49);
     eventually(async || shop.get(&path).await.json()["status"] == "paid").await;
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_gets_what_it_lacks() {
+    let shop = Shop::open().await;
+    let folder = shop.folder;
+    let patience = std::time::Duration::from_secs(10);
+    assert_eq!(shop.running.shutdown(patience).await, 0);
+    let url = crate::client::database_in(&folder);
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let script = "DROP TABLE tickets; PRAGMA user_version = 1";
+    sqlx::raw_sql(script)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let shop = Shop::open_in(folder, |_| {}).await;
+    let order = shop.order(&one("ada", 1)).await.json();
+    let path = format!("/orders/{}", order["order_id"].as_str().unwrap());
+    assert_eq!(shop.get(&path).await.json()["cooked_at_ms"], json!(null));
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(version, 2);
 }
