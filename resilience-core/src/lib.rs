@@ -57,6 +57,8 @@ pub mod concurrency;
 mod engine;
 mod environment;
 pub mod fallback;
+#[cfg(feature = "http")]
+mod field_text;
 mod foreign;
 pub mod gate;
 mod invalid;

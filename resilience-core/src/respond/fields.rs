@@ -4,11 +4,14 @@
 //! or backslashes, which [`check_name`](crate::invalid::check_name) saw to, so nothing needs an
 //! escape.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{cell::Cell, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::QuotaStatus;
+use crate::{
+    QuotaStatus,
+    field_text::{push_name, push_number, repeated, value},
+};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -22,30 +25,37 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 /// Added to what the answer says of other quotas: a request may pass several limiters. For engines
 /// of your own; [`RateLimiter`](crate::RateLimiter) does it by itself.
 pub fn append(headers: &mut HeaderMap, name: &'static str, quota: &QuotaStatus, reset: Duration) {
-    let mut text = String::with_capacity(name.len() + 48);
-    push_policy(&mut text, name, quota);
-    append_text(headers, RATELIMIT_POLICY, &text);
-    text.clear();
-    let remaining = quota.remaining.min(MAX_INTEGER);
-    let seconds = ceil_seconds(reset);
-    write!(text, "\"{name}\";r={remaining};t={seconds}").expect("a string takes all");
-    append_text(headers, RATELIMIT, &text);
+    if let Some(policy) = repeated(&LAST_POLICY, |text| write_policy(text, name, quota)) {
+        headers.append(RATELIMIT_POLICY, policy);
+    }
+    let state = value(|text| {
+        push_name(text, name);
+        push_parameter(text, b'r', quota.remaining);
+        push_parameter(text, b't', ceil_seconds(reset));
+    });
+    if let Some(state) = state {
+        headers.append(RATELIMIT, state);
+    }
 }
 
-fn push_policy(text: &mut String, name: &str, quota: &QuotaStatus) {
-    let limit = quota.limit.min(MAX_INTEGER);
-    write!(text, "\"{name}\";q={limit}").expect("a string takes all");
+thread_local! {
+    /// Most answers of a service tell of one quota.
+    static LAST_POLICY: Cell<Option<HeaderValue>> = const { Cell::new(None) };
+}
+
+fn write_policy(text: &mut Vec<u8>, name: &str, quota: &QuotaStatus) {
+    push_name(text, name);
+    push_parameter(text, b'q', quota.limit);
     // A window that is no whole number of seconds has no way to say so, and is left out.
     let seconds = quota.window.as_secs();
     if seconds > 0 && quota.window.subsec_nanos() == 0 {
-        write!(text, ";w={}", seconds.min(MAX_INTEGER)).expect("a string takes all");
+        push_parameter(text, b'w', seconds);
     }
 }
 
-fn append_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.append(name, value);
-    }
+fn push_parameter(text: &mut Vec<u8>, key: u8, value: u64) {
+    text.extend_from_slice(&[b';', key, b'=']);
+    push_number(text, value.min(MAX_INTEGER));
 }
 
 /// Whole seconds, rounded up so that nobody comes too early.

@@ -1,4 +1,4 @@
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -12,6 +12,7 @@ use super::{CacheBody, directives::split, request::Demand, response::strip};
 use crate::{
     Timestamp,
     cache::{load::Source, shared::Freshness, state::Life},
+    field_text::{push_name, push_number, repeated},
 };
 
 /// A whole answer, shared by all who get it.
@@ -126,9 +127,19 @@ const IN_304: [HeaderName; 6] = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EX
 
 /// Adds what this cache did to `Cache-Status` (RFC 9211), after what others did before it.
 pub(super) fn tell(headers: &mut HeaderMap, name: &str, what: &str) {
-    // The name is printable and has no quotes: a policy's name was checked.
-    if let Ok(value) = HeaderValue::from_str(&format!("\"{name}\"; {what}")) {
-        headers.append(CACHE_STATUS, value);
+    tell_text(headers, name, |text| {
+        text.extend_from_slice(what.as_bytes())
+    });
+}
+
+fn tell_text(headers: &mut HeaderMap, name: &str, what: impl FnOnce(&mut Vec<u8>)) {
+    let status = repeated(&LAST_STATUS, |text| {
+        push_name(text, name);
+        text.extend_from_slice(b"; ");
+        what(text);
+    });
+    if let Some(status) = status {
+        headers.append(CACHE_STATUS, status);
     }
 }
 
@@ -143,24 +154,33 @@ pub(super) fn tell_source(
     stored: &'static str,
 ) {
     let age = page.age(life, now).as_secs();
-    if source != Source::Loaded || age > 0 {
-        headers.insert(AGE, HeaderValue::from(age));
+    if (source != Source::Loaded || age > 0)
+        && let Some(age) = repeated(&LAST_AGE, |text| push_number(text, age))
+    {
+        headers.insert(AGE, age);
     }
-    let mut what = String::with_capacity(64);
-    what.push_str(match source {
-        Source::Stored(_) | Source::Fallback => "hit",
-        Source::Loaded => stored,
-        Source::Coalesced => "fwd=miss; collapsed",
-    });
     // Below zero where it is stale.
     let ttl = life.left(now).as_secs();
     let over = life.over(now).as_secs();
-    let sign = if over > 0 { "-" } else { "" };
-    write!(what, "; ttl={sign}{}", ttl.max(over)).expect("a string takes all");
-    what.push_str(match source {
-        Source::Stored(Freshness::Stale) => "; detail=stale",
-        Source::Fallback => "; detail=stale-if-error",
-        Source::Stored(Freshness::Fresh) | Source::Loaded | Source::Coalesced => "",
+    tell_text(headers, name, |text| {
+        let mut push = |part: &str| text.extend_from_slice(part.as_bytes());
+        push(match source {
+            Source::Stored(_) | Source::Fallback => "hit",
+            Source::Loaded => stored,
+            Source::Coalesced => "fwd=miss; collapsed",
+        });
+        push(if over > 0 { "; ttl=-" } else { "; ttl=" });
+        push_number(text, ttl.max(over));
+        text.extend_from_slice(match source {
+            Source::Stored(Freshness::Stale) => b"; detail=stale",
+            Source::Fallback => b"; detail=stale-if-error",
+            Source::Stored(Freshness::Fresh) | Source::Loaded | Source::Coalesced => b"",
+        });
     });
-    tell(headers, name, &what);
+}
+
+thread_local! {
+    /// Both change with the second, and pages are loaded and asked for together.
+    static LAST_AGE: Cell<Option<HeaderValue>> = const { Cell::new(None) };
+    static LAST_STATUS: Cell<Option<HeaderValue>> = const { Cell::new(None) };
 }
