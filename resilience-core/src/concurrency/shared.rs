@@ -37,6 +37,7 @@ pub(super) struct Common {
 /// What was decided, once for every caller.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    /// Beside those that [`Counts`] hold.
     pub(super) admitted: Counter,
     pub(super) refused: Counter,
     pub(super) timed_out: Counter,
@@ -58,9 +59,9 @@ keep_at_hand!(Shared);
 impl Shared {
     pub(super) fn new(permits: u32, common: Arc<Common>) -> Self {
         let policy = &common.policy;
-        let state = State::new(policy.queue, policy.longest_wait());
+        let state = State::new(permits, policy.queue, policy.longest_wait());
         Self {
-            counts: AtomicU64::new(Counts::new(permits).bits()),
+            counts: AtomicU64::new(state.counts().bits()),
             state: Mutex::new(state),
             common,
         }
@@ -73,7 +74,13 @@ impl Shared {
             Step::Full if self.common.policy.queue == 0 => {
                 Decision::Refuse(Reason::ConcurrencyLimited)
             }
-            Step::Full | Step::Guarded => self.ask(State::enter),
+            Step::Full | Step::Guarded => {
+                let decision = self.ask(State::enter);
+                if decision == Decision::Run {
+                    self.common.tally.count_admitted(1);
+                }
+                decision
+            }
         }
     }
 
@@ -82,7 +89,11 @@ impl Shared {
         match self.step(Counts::enter) {
             Step::To(_) => Ok(()),
             Step::Full => Err(Reason::ConcurrencyLimited),
-            Step::Guarded => self.ask(|state, _, _| state.try_enter()),
+            Step::Guarded => {
+                self.ask(|state, _, _| state.try_enter())?;
+                self.common.tally.count_admitted(1);
+                Ok(())
+            }
         }
     }
 
@@ -112,21 +123,13 @@ impl Shared {
         self.ask(|state, _, woken| state.close(woken));
     }
 
+    /// After this the tally knows of everybody who was let in before.
     pub(super) fn levels(&self) -> Levels {
-        let counts = Counts::from_bits(self.counts.load(Ordering::Acquire));
-        let (counts, queued) = if counts.is_guarded() {
-            self.ask(|state, now, woken| {
-                let queued = state.waiting(now, woken);
-                (state.counts(), queued)
-            })
-        } else {
-            (counts, 0)
-        };
-        Levels {
-            permits: counts.permits(),
-            running: counts.running(),
-            queued,
-        }
+        self.ask(|state, now, woken| Levels {
+            queued: state.waiting(now, woken),
+            permits: state.permits(),
+            running: state.running(),
+        })
     }
 
     /// Moves the word alone, where that is enough.
@@ -157,6 +160,7 @@ impl Shared {
             let counts = Counts::from_bits(counts);
             if !counts.is_guarded() {
                 state.resume(counts);
+                self.common.tally.count_admitted(counts.admitted());
             }
             // Read under the lock, so that waits end in the order in which they began.
             let now = self.common.environment.now();
@@ -169,6 +173,22 @@ impl Shared {
             contain(|| waker.wake());
         }
         answer
+    }
+}
+
+/// A bulkhead of many that is forgotten leaves its count behind.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let counts = Counts::from_bits(self.counts.load(Relaxed));
+        if !counts.is_guarded() {
+            self.common.tally.count_admitted(counts.admitted());
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn count_admitted(&self, calls: u64) {
+        self.admitted.fetch_add(calls, Relaxed);
     }
 }
 
@@ -206,8 +226,7 @@ pub struct Permit(Hold<Shared>);
 
 impl Permit {
     #[inline]
-    pub(super) fn new(shared: Hold<Shared>) -> Self {
-        shared.common.tally.admitted.fetch_add(1, Relaxed);
+    pub(super) const fn new(shared: Hold<Shared>) -> Self {
         Self(shared)
     }
 }

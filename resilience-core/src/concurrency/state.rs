@@ -10,11 +10,19 @@ use crate::{Reason, Timestamp};
 /// The most permits that [`Counts`] have room for.
 const MAX_PERMITS: u32 = (1 << 31) - 1;
 
-/// How many run and how many may, in one word, so that a call that finds a place takes it in one
-/// step.
+/// How many places are free and how many calls were let in, in one word, so that a call that finds
+/// a place takes it and is counted in one step.
 ///
-/// While the word is *guarded* the [`State`] behind the lock has the say, and only its holder
-/// changes the word: somebody waits, or something is being changed.
+/// ```text
+///   63    62..32       31..0
+/// ┌─────┬──────────┬─────────────┐
+/// │guard│ admitted │ free + 2^31 │
+/// └─────┴──────────┴─────────────┘
+/// ```
+///
+/// Less than none are free where permits were taken away from under running calls. While the word
+/// is *guarded* the [`State`] behind the lock has the say, and only its holder changes the word:
+/// somebody waits, or something is being changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counts(u64);
 
@@ -31,11 +39,12 @@ pub(super) enum Step {
 
 impl Counts {
     pub(super) const GUARD: u64 = 1 << 63;
-    const PERMITS: u32 = 32;
+    const FREE_BITS: u32 = 32;
+    const NONE_FREE: u64 = 1 << 31;
+    const MAX_ADMITTED: u64 = (1 << 31) - 1;
 
-    pub(super) fn new(permits: u32) -> Self {
-        let permits = permits.min(MAX_PERMITS);
-        Self(u64::from(permits) << Self::PERMITS)
+    const fn new(permits: u32, running: u32) -> Self {
+        Self(Self::NONE_FREE + permits as u64 - running as u64)
     }
 
     pub(super) const fn from_bits(bits: u64) -> Self {
@@ -46,13 +55,19 @@ impl Counts {
         self.0
     }
 
-    pub(super) const fn permits(self) -> u32 {
-        ((self.0 & !Self::GUARD) >> Self::PERMITS) as u32
+    /// Calls that were let in since the machine last had the say.
+    pub(super) const fn admitted(self) -> u64 {
+        (self.0 & !Self::GUARD) >> Self::FREE_BITS
     }
 
+    /// Of so many permits.
     #[allow(clippy::cast_possible_truncation, reason = "the lower half is meant")]
-    pub(super) const fn running(self) -> u32 {
-        self.0 as u32
+    const fn running(self, permits: u32) -> u32 {
+        (Self::NONE_FREE + permits as u64 - self.free_above_none()) as u32
+    }
+
+    const fn free_above_none(self) -> u64 {
+        self.0 & ((1 << Self::FREE_BITS) - 1)
     }
 
     pub(super) const fn is_guarded(self) -> bool {
@@ -63,10 +78,13 @@ impl Counts {
     pub(super) const fn enter(self) -> Step {
         if self.is_guarded() {
             Step::Guarded
-        } else if self.running() >= self.permits() {
+        } else if self.free_above_none() <= Self::NONE_FREE {
             Step::Full
+        } else if self.admitted() == Self::MAX_ADMITTED {
+            // The machine takes note, and the count begins anew.
+            Step::Guarded
         } else {
-            Step::To(Self(self.0 + 1))
+            Step::To(Self(self.0 + (1 << Self::FREE_BITS) - 1))
         }
     }
 
@@ -75,7 +93,7 @@ impl Counts {
         if self.is_guarded() {
             Step::Guarded
         } else {
-            Step::To(Self(self.0 - 1))
+            Step::To(Self(self.0 + 1))
         }
     }
 }
@@ -136,9 +154,9 @@ struct Waiter<W> {
 }
 
 impl<W> State<W> {
-    pub(super) const fn new(length: usize, max_wait: Duration) -> Self {
+    pub(super) fn new(permits: u32, length: usize, max_wait: Duration) -> Self {
         Self {
-            permits: 0,
+            permits: permits.min(MAX_PERMITS),
             running: 0,
             closed: false,
             length,
@@ -151,15 +169,22 @@ impl<W> State<W> {
 
     /// Takes over counts that were not guarded.
     pub(super) const fn resume(&mut self, counts: Counts) {
-        self.permits = counts.permits();
-        self.running = counts.running();
+        self.running = counts.running(self.permits);
     }
 
     /// The counts, guarded as long as the machine must be asked.
     pub(super) fn counts(&self) -> Counts {
         let guarded = self.closed || !self.waiting.is_empty();
         let guard = if guarded { Counts::GUARD } else { 0 };
-        Counts(Counts::new(self.permits).0 | u64::from(self.running) | guard)
+        Counts(Counts::new(self.permits, self.running).0 | guard)
+    }
+
+    pub(super) const fn permits(&self) -> u32 {
+        self.permits
+    }
+
+    pub(super) const fn running(&self) -> u32 {
+        self.running
     }
 
     /// Somebody asks to run, and would not wait.
@@ -276,5 +301,40 @@ impl<W> State<W> {
 
     const fn refusal(&self, reason: Reason) -> Reason {
         if self.closed { Reason::Closed } else { reason }
+    }
+}
+
+#[cfg(all(test, not(resilience_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_says_who_runs_also_where_permits_were_taken_away() {
+        for permits in [0, 1, MAX_PERMITS] {
+            for running in [0, 1, MAX_PERMITS] {
+                let counts = Counts::new(permits, running);
+                assert_eq!(counts.running(permits), running);
+                assert_eq!((counts.admitted(), counts.is_guarded()), (0, false));
+                let full = counts.enter() == Step::Full;
+                assert_eq!(full, running >= permits);
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_let_in_is_counted_until_the_machine_must_take_note() {
+        let mut counts = Counts::new(2, 0);
+        let to = |step| match step {
+            Step::To(counts) => counts,
+            Step::Full | Step::Guarded => panic!("no step: {step:?}"),
+        };
+        for admitted in 1..=3 {
+            counts = to(counts.enter());
+            assert_eq!((counts.admitted(), counts.running(2)), (admitted, 1));
+            counts = to(counts.leave());
+        }
+        let many = Counts(counts.0 | (Counts::MAX_ADMITTED << Counts::FREE_BITS));
+        assert_eq!(many.enter(), Step::Guarded);
+        assert!(!many.is_guarded());
     }
 }

@@ -90,7 +90,10 @@ impl Ticket {
                 let now = shared.common.environment.now();
                 return ControlFlow::Continue(until.saturating_since(now));
             }
-            Standing::Run => Ok(()),
+            Standing::Run => {
+                shared.common.tally.count_admitted(1);
+                Ok(())
+            }
             Standing::Refuse(reason) => Err(shared.common.refuse(reason)),
         };
         let (shared, _) = self.0.take().expect("just looked at");
