@@ -3,6 +3,7 @@
 mod bloom_guard;
 mod cache;
 mod differential;
+mod edges;
 mod failover;
 mod fallback;
 mod fleet;

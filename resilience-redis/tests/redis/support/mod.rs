@@ -22,7 +22,7 @@ pub(crate) use self::{
     process::Process,
     proxy::Proxy,
     sentinels::RedisSentinels,
-    server::RedisServer,
+    server::{RedisServer, permissions},
 };
 
 pub(crate) fn patient() -> Settings {

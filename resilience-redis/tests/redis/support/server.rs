@@ -191,21 +191,23 @@ impl RedisServer {
     }
 }
 
-/// The permissions that the library's documentation asks for, as an ACL has them, with the keys of
-/// other prefixes that tests use.
+/// The permissions that the README grants, as an ACL has them, with the keys of other prefixes that
+/// tests use.
 fn documented_permissions() -> String {
-    let text = include_str!("../../../src/lib.rs");
-    let (_, section) = text
-        .split_once("//! # What the server must allow")
-        .expect("the section");
-    let (section, _) = section
-        .split_once("To the user of the sentinels")
-        .expect("its end");
-    let words = section.split(|mark: char| mark.is_whitespace() || mark == '`');
-    let rules: Vec<_> = words
-        .filter(|word| word.starts_with(['+', '~', '&']))
-        .collect();
+    let rules = permissions(include_str!("../../../../README.md"));
     format!("~p:* {}", rules.join(" "))
+}
+
+/// The rules of an ACL in `text`: in its section of permissions, where it has one.
+pub(crate) fn permissions(text: &str) -> Vec<&str> {
+    let section = text
+        .split_once("<!-- permissions")
+        .map(|(_, section)| section);
+    let section = section.and_then(|section| section.split_once("<!-- /permissions"));
+    let text = section.map_or(text, |(section, _)| section);
+    text.split(|mark: char| mark.is_whitespace() || mark == '`')
+        .filter(|word| word.starts_with(['+', '~', '&']))
+        .collect()
 }
 
 fn program() -> Command {
