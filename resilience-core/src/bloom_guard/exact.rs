@@ -2,15 +2,19 @@ use std::{
     collections::HashSet,
     fmt,
     hash::Hash,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use foldhash::fast::FixedState;
 
 use super::{
-    Filter, Fingerprint, Hashed,
+    Filter, Fingerprint, Hashed, Policy,
     filter::{Added, sealed::Sealed},
+    hash::Seed,
+    shared::Shared,
+    state::Terms,
 };
+use crate::{Environment, InvalidPolicy, sync::lock};
 
 /// The set of all keys, each by the 128 bits of its hashes: no false positives, and keys can be
 /// removed one by one.
@@ -50,6 +54,40 @@ impl ExactSet {
 
     fn write(&self) -> RwLockWriteGuard<'_, Sets> {
         self.sets.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared<ExactSet> {
+    pub(super) fn exact(
+        policy: &Policy,
+        environment: &Environment,
+    ) -> Result<Arc<Self>, InvalidPolicy> {
+        policy.check()?;
+        let seed = Seed::new(policy.seed)?;
+        // However many keys it holds, it is never wrong.
+        let terms = Terms {
+            expected: policy.expected_keys,
+            most: u64::MAX,
+            overload_factor: f64::INFINITY,
+        };
+        Ok(Self::new(
+            (policy, 0.0),
+            terms,
+            seed,
+            ExactSet::new(),
+            environment,
+        ))
+    }
+
+    pub(super) fn remove<K: Hash + ?Sized>(&self, key: &K) -> bool {
+        let key = Hashed::new(&self.seed, key).fingerprint();
+        let mut inner = lock(&self.inner);
+        inner.recent.remove(key);
+        let removed = self.filter.remove(key);
+        if removed {
+            inner.state.remove();
+        }
+        removed
     }
 }
 

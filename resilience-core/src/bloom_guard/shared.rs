@@ -7,7 +7,6 @@ use std::{
 use super::{
     Filter, Fingerprint, Hashed, Policy,
     bloom::Bloom,
-    exact::ExactSet,
     hash::Seed,
     measure::Counts,
     misses::Misses,
@@ -97,42 +96,8 @@ impl Shared<Bloom> {
     }
 }
 
-impl Shared<ExactSet> {
-    pub(super) fn exact(
-        policy: &Policy,
-        environment: &Environment,
-    ) -> Result<Arc<Self>, InvalidPolicy> {
-        policy.check()?;
-        let seed = Seed::new(policy.seed)?;
-        // However many keys it holds, it is never wrong.
-        let terms = Terms {
-            expected: policy.expected_keys,
-            most: u64::MAX,
-            overload_factor: f64::INFINITY,
-        };
-        Ok(Self::new(
-            (policy, 0.0),
-            terms,
-            seed,
-            ExactSet::new(),
-            environment,
-        ))
-    }
-
-    pub(super) fn remove<K: Hash + ?Sized>(&self, key: &K) -> bool {
-        let key = Hashed::new(&self.seed, key).fingerprint();
-        let mut inner = lock(&self.inner);
-        inner.recent.remove(key);
-        let removed = self.filter.remove(key);
-        if removed {
-            inner.state.remove();
-        }
-        removed
-    }
-}
-
 impl<F: Filter> Shared<F> {
-    fn new(
+    pub(super) fn new(
         (policy, stated): (&Policy, f64),
         terms: Terms,
         seed: Seed,

@@ -7,8 +7,8 @@ use tower_service::Service;
 
 use super::{
     CacheBody, Page, Tags,
+    answer::tell_status,
     body::read,
-    page::tell,
     request::{address, strip},
     response::{Verdict, is_whole, judge},
     rules::Rules,
@@ -51,13 +51,6 @@ impl<B, E> Failure<Response<B>, E> {
             Self::Inner(error) => Err(error),
         }
     }
-}
-
-/// Says that the service was asked, and what it answered.
-pub(super) fn tell_status<B>(response: &mut Response<B>, name: &'static str) {
-    let status = response.status().as_u16();
-    let what = format!("fwd=miss; fwd-status={status}");
-    tell(response.headers_mut(), name, &what);
 }
 
 /// What a load of `request` brings.

@@ -53,6 +53,7 @@
 //!
 //! Every answer says in `Cache-Status` (RFC 9211) what was done; stored ones have their `Age`.
 
+mod answer;
 mod body;
 mod directives;
 mod future;

@@ -1,34 +1,33 @@
 use std::{
     cell::Cell,
-    future::Future,
     mem,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 
 use super::{
     CacheBody, HttpCache, Identity, Page, ResponseFuture,
+    answer::{alone, answer, nothing_cached},
     future::{Answer, State},
-    load,
-    load::Failure,
-    page::{tell, tell_source, weight_of_key},
+    load::{self, Failure},
+    page::{tell_source, weight_of_key},
     request::{self, Course, Demand},
     rules::Rules,
     write::Write,
 };
 use crate::{
-    Error, Rejectable, Rejected,
+    Error, Rejectable,
     cache::{
         entry::Found,
         hashed::HashedRef,
-        load::{AtOnce, Brought, Explain, Fetched, Source},
+        load::{AtOnce, Explain, Fetched, Source},
         measure::Count,
         once::Once,
-        shared::{Freshness, Lookup, Shared},
+        shared::{Freshness, Lookup},
     },
     gate::not_ready,
 };
@@ -239,63 +238,4 @@ impl<S, I> Service<S, I> {
             }
         }
     }
-}
-
-/// The answer to one for whom nobody else's is.
-async fn alone<F, Fut, B, E>(name: &'static str, loader: F, demand: Demand) -> Result<Answer<B>, E>
-where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<Brought<Page, Answer<B>>, Failure<Answer<B>, E>>>,
-    B: Body,
-{
-    let mut response = match loader().await {
-        Ok(Brought::Private(own, _)) => own,
-        Ok(Brought::Value(loaded)) => loaded.value.answer_as_it_came(&demand),
-        Ok(Brought::Absent) => unreachable!("an answer is always there"),
-        Err(failure) => return failure.answer(name),
-    };
-    tell(response.headers_mut(), name, "fwd=miss");
-    Ok(response)
-}
-
-/// What a caller gets of what was fetched.
-fn answer<B: Body, F>(
-    shared: &Shared<Vec<u8>, Page>,
-    fetched: Fetched<Page, Answer<B>, F>,
-    demand: &Demand,
-) -> Result<Answer<B>, Rejected> {
-    let name = shared.policy.name;
-    match fetched {
-        Fetched::Entry(entry, source) => {
-            let stored = if shared.storage.admits(&entry) {
-                "fwd=miss; stored"
-            } else {
-                "fwd=miss"
-            };
-            let life = *entry.life();
-            let page = shared.value(entry.found)?;
-            let mut response = page.answer(demand.if_none_match.as_ref());
-            let now = shared.environment.now();
-            let headers = response.headers_mut();
-            tell_source(headers, name, &page, &life, now, source, stored);
-            Ok(response)
-        }
-        Fetched::Private(mut own) => {
-            load::tell_status(&mut own, name);
-            Ok(own)
-        }
-        Fetched::Alone(_) => unreachable!("sent on its way before"),
-    }
-}
-
-/// 504, as `only-if-cached` asks for (RFC 9111, 5.2.1.7).
-fn nothing_cached<B: Body>(name: &'static str) -> Answer<B> {
-    let mut response = Response::new(CacheBody::default());
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    tell(
-        response.headers_mut(),
-        name,
-        "fwd=miss; detail=only-if-cached",
-    );
-    response
 }
