@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
+    cell::Cell,
     front::{Front, Lent, Pass, Refused},
-    state::Cell,
 };
 #[cfg(feature = "http")]
 use crate::QuotaStatus;

@@ -3,11 +3,13 @@
 use std::{borrow::Borrow, hash::Hash, sync::Arc, time::Duration};
 
 use super::{
+    booking::Booking,
+    cell::Cell,
     keyless::Lending,
     plan::Plan,
     policy::Rules,
     slot::{Answer, Slot},
-    state::{self, Booking, Cell, Refusal, Standing},
+    state::{self, Refusal, Standing},
     timeline::Timeline,
 };
 use crate::{

@@ -100,16 +100,19 @@ impl Log {
         if self.has_bookings(now) {
             return None;
         }
+        let room = u128::from(rule.limit).saturating_sub(self.total);
+        if room > 0 && rule.algorithm == Algorithm::SlidingLog {
+            // Each instant counts apart.
+            return None;
+        }
         let (_, _, last) = self.bucket_at(now, rule);
         let oldest = self.entries.front().map_or(last, |entry| entry.last);
         let next_back = oldest.saturating_add(rule.per);
-        let room = u128::from(rule.limit).saturating_sub(self.total);
         match (u64::try_from(room), rule.algorithm) {
             (Ok(0), _) => Some(Offer::Nothing {
                 until: now.checked_add(self.search(now, rule, 1).from(0))?,
                 next_back,
             }),
-            // Of the others, each instant counts apart.
             (Ok(units), Algorithm::SlidingWindow) => Some(Offer::Units {
                 units,
                 until: next_back.min(last.saturating_add(1)),

@@ -55,6 +55,8 @@
 //! A call that is dropped while it waits gives its units back. A call that is dropped after it
 //! was admitted keeps them: its work may have been done.
 
+mod booking;
+mod cell;
 mod front;
 mod gcra;
 mod keyless;

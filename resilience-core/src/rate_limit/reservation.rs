@@ -3,9 +3,9 @@ use std::{fmt, hash::Hash, time::Duration};
 #[cfg(feature = "http")]
 use super::state::Standing;
 use super::{
+    booking::Booking,
     limiter::RateLimiter,
     shared::{Admission, Shared, Whose},
-    state::Booking,
 };
 use crate::{QuotaStatus, Timestamp, address::Address};
 

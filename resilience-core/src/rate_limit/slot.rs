@@ -8,10 +8,10 @@
 //! [words](super::front).
 
 use super::{
+    cell::Cell,
     front::{Offer, Taken},
     keyless::Lending,
     plan::{Form, Plan},
-    state::Cell,
     timeline::Timeline,
 };
 use crate::keyed::Retention;

@@ -3,14 +3,11 @@
 use std::{array, time::Duration};
 
 use super::{
-    front::{Offer, Taken},
-    policy::Tier,
-    quota::Rule,
-    slot::Run,
-    timeline::Timeline,
-    usage::{Seek, Usage},
+    booking::Booking,
+    cell::{At, Cell},
+    usage::Seek,
 };
-use crate::{QuotaStatus, Timestamp, keyed::Retention};
+use crate::{QuotaStatus, Timestamp};
 
 /// Quotas that one call can meet: those of its key and the one that all keys share.
 pub(super) const MAX_QUOTAS: usize = 5;
@@ -20,61 +17,6 @@ pub(super) type Cells<'a> = [Option<&'a mut Cell>; 2];
 
 /// Where the marks of each of the two begin.
 const MARKS: [usize; 2] = [0, MAX_QUOTAS - 1];
-
-/// What one key has used of each of its quotas.
-#[derive(Debug)]
-#[cfg_attr(test, derive(Clone))]
-pub(super) struct Cell {
-    timeline: Timeline,
-    /// One quota is the rule; more live on the heap.
-    first: Usage,
-    rest: Box<[Usage]>,
-    /// Whose quotas these are.
-    tier: Tier,
-}
-
-/// Units that were taken or booked: what it takes to give them back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Booking {
-    pub(super) units: u64,
-    marks: Marks,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Marks {
-    /// What the only quota said.
-    One(u64),
-    /// What each quota said.
-    Each([u64; MAX_QUOTAS]),
-    /// A place so many parts behind another, of which `unit` make one unit: few are ever asked
-    /// for, and a division takes longer than to keep three numbers.
-    Behind { place: u64, parts: u64, unit: u64 },
-}
-
-impl Booking {
-    /// Units of a key with one quota, which counts them at `mark`.
-    pub(super) const fn at(mark: u64, units: u64) -> Self {
-        let marks = Marks::One(mark);
-        Self { units, marks }
-    }
-
-    /// Units with which a caller joined a line that was [offered](Cell::offer) with its end at
-    /// `place`.
-    pub(super) const fn behind(place: u64, parts: u64, unit: u64, units: u64) -> Self {
-        let marks = Marks::Behind { place, parts, unit };
-        Self { units, marks }
-    }
-
-    fn marks(&self) -> [u64; MAX_QUOTAS] {
-        match self.marks {
-            Marks::One(mark) => [mark, 0, 0, 0, 0],
-            Marks::Each(marks) => marks,
-            Marks::Behind { place, parts, unit } => {
-                [place.wrapping_add(parts / unit.max(1)), 0, 0, 0, 0]
-            }
-        }
-    }
-}
 
 /// Where the quota stands that leaves the least.
 #[derive(Clone, Copy, Debug)]
@@ -124,8 +66,7 @@ pub(super) fn take(
             }
         }
     }
-    let marks = Marks::Each(marks);
-    let booking = Booking { units, marks };
+    let booking = Booking::each(marks, units);
     let wait = Duration::from_nanos(wait);
     (Ok((booking, wait)), tightest(&cells).standing())
 }
@@ -170,10 +111,6 @@ pub(super) fn refund(mut cells: Cells<'_>, now: Timestamp, units: u64) {
     }
 }
 
-/// A state and the time on its cell's own timeline.
-#[derive(Clone, Copy)]
-struct At<'a>(u64, &'a Usage);
-
 /// The shortest wait in nanoseconds after which `units` have room everywhere, and the quota that
 /// is the last to have it; or a quota that never has.
 fn earliest<'a>(cells: &'a Cells<'_>, units: u64) -> Result<(u64, At<'a>), At<'a>> {
@@ -209,7 +146,7 @@ fn earliest<'a>(cells: &'a Cells<'_>, units: u64) -> Result<(u64, At<'a>), At<'a
 /// Whether the instant after `wait` lies before the end of time for every cell.
 fn is_reachable(cells: &Cells<'_>, wait: u64) -> bool {
     let mut cells = cells.iter().flatten();
-    wait < u64::MAX && cells.all(|cell| cell.timeline.latest.checked_add(wait).is_some())
+    wait < u64::MAX && cells.all(|cell| cell.reaches(wait))
 }
 
 /// The quota that leaves the least, the first of several.
@@ -231,113 +168,5 @@ impl At<'_> {
             },
             next_back: Duration::from_nanos(usage.next_back(now)),
         }
-    }
-}
-
-impl Cell {
-    /// Nothing used yet of `rules`, of which there is one at least.
-    pub(super) fn new(rules: impl IntoIterator<Item = Rule>, tier: Tier) -> Self {
-        let mut usages = rules.into_iter().map(Usage::new);
-        Self {
-            timeline: Timeline::default(),
-            first: usages.next().expect("a policy has a quota"),
-            rest: usages.collect(),
-            tier,
-        }
-    }
-
-    pub(super) const fn tier(&self) -> Tier {
-        self.tier
-    }
-
-    /// Goes on under other rules, as many as before; what was used stays used.
-    pub(super) fn follow(
-        &mut self,
-        now: Timestamp,
-        rules: impl IntoIterator<Item = Rule>,
-        tier: Tier,
-    ) {
-        self.move_to(now);
-        self.tier = tier;
-        for ((now, usage), rule) in self.usages_mut().zip(rules) {
-            usage.follow(now, rule);
-        }
-    }
-
-    /// What callers may decide by themselves from the latest instant on, where one quota is all
-    /// there is.
-    pub(super) fn offer(&self) -> Option<(Timeline, Offer)> {
-        if !self.rest.is_empty() {
-            return None;
-        }
-        let offer = self.first.offer(self.timeline.latest)?;
-        Some((self.timeline, offer))
-    }
-
-    /// What a quota held of which `run` is all that was used, as `timeline` has it.
-    pub(super) fn of_run(run: Run, rule: Rule, timeline: Timeline) -> Self {
-        Self {
-            timeline,
-            first: Usage::of_run(run, rule, timeline.latest),
-            rest: Box::default(),
-            tier: Tier::None,
-        }
-    }
-
-    /// The run that is all that was used, where it is.
-    pub(super) fn run(&self) -> Option<Run> {
-        let alone = self.rest.is_empty() && self.tier == Tier::None;
-        alone.then(|| self.first.run(self.timeline.latest))?
-    }
-
-    /// Goes by `timeline` from now on, which is ahead of its own.
-    pub(super) const fn keep_time(&mut self, timeline: Timeline) {
-        self.timeline = timeline;
-    }
-
-    /// The rule of the only quota that can be [offered](Self::offer).
-    pub(super) const fn rule(&self) -> &Rule {
-        &self.first.rule
-    }
-
-    /// Hears of what callers have taken by themselves since the latest instant, and until which
-    /// one they came.
-    pub(super) fn redeem(&mut self, taken: Option<Taken>, latest: u64) {
-        if let Some(taken) = taken {
-            self.first.redeem(self.timeline.latest, taken);
-        }
-        self.timeline.latest = self.timeline.latest.max(latest);
-        self.forget();
-    }
-
-    /// Time has gone on, as far as the clock says.
-    pub(super) fn move_to(&mut self, now: Timestamp) {
-        self.timeline.move_to(now);
-        self.forget();
-    }
-
-    /// How much would be lost with it now.
-    pub(super) fn retention(&mut self) -> Retention {
-        self.forget();
-        let usages = self.usages().map(|At(now, usage)| usage.retention(now));
-        usages.max().unwrap_or(Retention::Idle)
-    }
-
-    fn forget(&mut self) {
-        for (now, usage) in self.usages_mut() {
-            usage.forget(now);
-        }
-    }
-
-    fn usages(&self) -> impl Iterator<Item = At<'_>> {
-        let now = self.timeline.latest;
-        let usages = std::iter::once(&self.first).chain(&self.rest);
-        usages.map(move |usage| At(now, usage))
-    }
-
-    fn usages_mut(&mut self) -> impl Iterator<Item = (u64, &mut Usage)> {
-        let now = self.timeline.latest;
-        let usages = std::iter::once(&mut self.first).chain(&mut self.rest);
-        usages.map(move |usage| (now, usage))
     }
 }

@@ -9,11 +9,13 @@ use crate::{
     Timestamp,
     keyed::Retention,
     rate_limit::{
+        booking::Booking,
+        cell::Cell,
         keys::{Keys, Verdict},
         plan::Plan,
         policy::{Rules, Tier},
         quota::Rule,
-        state::{self, Booking, Cell},
+        state,
     },
 };
 

@@ -8,10 +8,12 @@ use super::{Step, rule, steps};
 use crate::{
     Timestamp,
     rate_limit::{
+        booking::Booking,
+        cell::Cell,
         front::ClockSeen,
         keyless::{Keyless, Lending},
         policy::Tier,
-        state::{self, Booking, Cell},
+        state,
     },
 };
 

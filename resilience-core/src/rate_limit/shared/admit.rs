@@ -6,11 +6,12 @@ use super::{Shared, Whose, whose::has_keys};
 use crate::{
     Event, QuotaStatus, Reason, Rejected, Timestamp,
     rate_limit::{
+        booking::Booking,
         front::{ClockSeen, Pass},
         keyless::Lending,
         keys::Verdict,
         policy::MissingKey,
-        state::{self, Booking, Cells, Refusal},
+        state::{self, Cells, Refusal},
         tally::Decision,
     },
 };

@@ -5,10 +5,7 @@ use std::{borrow::Borrow, hash::Hash};
 use super::{Shared, Whose, whose::has_keys};
 use crate::{
     Timestamp,
-    rate_limit::{
-        policy::Tier,
-        state::{Cell, Cells},
-    },
+    rate_limit::{cell::Cell, policy::Tier, state::Cells},
     sync::lock,
 };
 

@@ -16,11 +16,13 @@ use std::{
 
 pub(super) use self::{admit::Admission, whose::Whose};
 use super::{
+    booking::Booking,
+    cell::Cell,
     keyless::{Keyless, Lending},
     keys::Keys,
     plan::Plan,
     policy::{Charge, Checked, MissingKey, Mode, Rules, Tier},
-    state::{self, Booking, Cell, Standing},
+    state::{self, Standing},
     tally::{Decision, Tally},
 };
 use crate::{

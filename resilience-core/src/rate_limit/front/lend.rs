@@ -1,0 +1,112 @@
+//! The holder of the machine's lock, who lends and takes back.
+
+use super::{Front, LINE, Lent, NOTHING, Offer, REFUSAL, Taken, UNITS};
+use crate::{
+    rate_limit::{
+        line::{LineWord, Scale, parts_between},
+        quota::Rule,
+        timeline::Timeline,
+    },
+    sync::{AtomicU64, Ordering, fence},
+};
+
+impl Front {
+    /// Lends `offer`, as far as words can; the round is another one each time.
+    pub(in crate::rate_limit) fn lend(
+        &self,
+        offer: Offer,
+        now: Timeline,
+        rule: &Rule,
+        round: u64,
+    ) -> Lent {
+        let (words, terms) = (&self.words, &self.terms);
+        let Timeline { latest, lag } = now;
+        let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
+        set(&words.latest, latest);
+        set(&terms.lag, lag);
+        set(&terms.since, latest);
+        set(&terms.limit, rule.limit);
+        set(&terms.per, rule.per);
+        let (kind, lent) = match offer {
+            Offer::Units {
+                units,
+                until,
+                next_back,
+            } => {
+                let is_earlier = until < terms.until.load(Ordering::Relaxed);
+                if is_earlier || i64::try_from(units).is_err() {
+                    return Lent::Nothing;
+                }
+                set(&terms.until, until);
+                set(&terms.next_back, next_back);
+                // Not a store: loom would let a caller who took from nothing come after it.
+                words.units.swap(units, Ordering::AcqRel);
+                (UNITS, Lent::Units(units))
+            }
+            Offer::Nothing { until, next_back } => {
+                set(&terms.next_back, next_back);
+                set(&terms.refused_until, until);
+                (REFUSAL, Lent::Nothing)
+            }
+            Offer::Line { level, place } => {
+                let Some(scale) = Scale::of(rule, level) else {
+                    return Lent::Nothing;
+                };
+                let end = latest.wrapping_mul(scale.pace).wrapping_add(level);
+                set(&terms.line_until, scale.until(latest));
+                set(&terms.pace, scale.pace);
+                set(&terms.unit, scale.unit);
+                set(&terms.room, scale.room);
+                set(&terms.end, end);
+                set(&terms.place, place);
+                let line = LineWord::new(round, end);
+                words.line.store(line.0, Ordering::Release);
+                let since = latest;
+                (
+                    LINE,
+                    Lent::Line {
+                        scale,
+                        since,
+                        level,
+                    },
+                )
+            }
+        };
+        terms.kind.store(kind, Ordering::Release);
+        lent
+    }
+
+    /// Takes back what was lent: says what was taken of it, by how many calls, and the latest
+    /// instant at which that was done.
+    pub(in crate::rate_limit) fn take_back(&self, lent: Lent) -> (Option<Taken>, u64, u64) {
+        let words = &self.words;
+        self.terms.kind.store(NOTHING, Ordering::Relaxed);
+        let (taken, calls) = match lent {
+            Lent::Nothing => (None, 0),
+            Lent::Units(units) => {
+                let left = words.units.swap(0, Ordering::AcqRel).cast_signed();
+                let gone = units - left.max(0).unsigned_abs();
+                ((gone > 0).then_some(Taken::Units(gone)), gone)
+            }
+            Lent::Line {
+                scale,
+                since,
+                level,
+            } => {
+                let line = LineWord(words.line.swap(LineWord::CLOSED.0, Ordering::AcqRel));
+                let start = since.wrapping_mul(scale.pace);
+                let after = parts_between(start, line.end());
+                let places = after.saturating_sub(level) / scale.unit;
+                let level = after;
+                let some = line.calls() > 0;
+                (
+                    some.then_some(Taken::Places { places, level }),
+                    line.calls(),
+                )
+            }
+        };
+        // Nobody may find what is lent next beside the words of before.
+        fence(Ordering::Release);
+        (taken, calls, words.latest.load(Ordering::Relaxed))
+    }
+}

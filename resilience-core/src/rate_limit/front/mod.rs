@@ -1,0 +1,209 @@
+//! The words in front of a machine.
+//!
+//! A limit that all callers share is asked by all threads at once. Its machine stands behind a
+//! lock, and lends callers what they can decide without it: units that count alike until a certain
+//! instant, the end of a line that whoever joins moves on, or the certainty that nothing is free
+//! before a certain instant. To take is one atomic operation, and to be refused is none. Whoever
+//! asks for more takes the lock, and before anything else takes back what was lent: the machine
+//! hears of all that was taken at once, and stands where it would stand had it been asked each
+//! time.
+
+mod lend;
+#[cfg(feature = "http")]
+mod look;
+mod take;
+
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use super::{booking::Booking, line::Scale, timeline::DISORDER};
+use crate::{
+    QuotaStatus, Timestamp,
+    sync::{AtomicU64, Ordering},
+};
+
+/// What callers decide by themselves.
+#[derive(Debug, Default)]
+pub(in crate::rate_limit) struct Front {
+    words: CachePadded<Words>,
+    terms: CachePadded<Terms>,
+}
+
+/// What callers write. Threads take turns at it, and to look before writing is to wait twice.
+#[derive(Debug, Default)]
+struct Words {
+    /// Units that may be taken, a signed number: where there are none it may be less.
+    units: AtomicU64,
+    /// Where a line ends: a [`LineWord`].
+    line: AtomicU64,
+    /// The latest instant at which anybody took something, on the machine's timeline.
+    latest: AtomicU64,
+}
+
+/// What callers read, on a cache line that all threads can have at once. Written by the holder of
+/// the machine's lock, while nothing is lent.
+#[derive(Debug, Default)]
+struct Terms {
+    /// What is lent: one of the kinds below.
+    kind: AtomicU64,
+    /// What the machine's timeline adds to the clock.
+    lag: AtomicU64,
+    /// From when on what is lent is good.
+    since: AtomicU64,
+    /// Until when units are. Never goes back, so that whoever has read an earlier one knows
+    /// enough.
+    until: AtomicU64,
+    /// Until when a line is good, and its [`Scale`].
+    line_until: AtomicU64,
+    pace: AtomicU64,
+    unit: AtomicU64,
+    room: AtomicU64,
+    /// The end of a line when it was lent, and the place of its last unit then.
+    end: AtomicU64,
+    place: AtomicU64,
+    /// Until when no unit is free.
+    refused_until: AtomicU64,
+    /// When units come back.
+    next_back: AtomicU64,
+    /// The rule's.
+    limit: AtomicU64,
+    per: AtomicU64,
+}
+
+/// Kinds of what is lent: nothing, units, a line, or only that no unit is free.
+const NOTHING: u64 = 0;
+const UNITS: u64 = 1;
+const LINE: u64 = 2;
+const REFUSAL: u64 = 3;
+
+/// What a machine can lend.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) enum Offer {
+    /// Units that count alike until an instant.
+    Units {
+        units: u64,
+        until: u64,
+        next_back: u64,
+    },
+    /// No unit is free until an instant.
+    Nothing { until: u64, next_back: u64 },
+    /// A line: how much of it is left, and the place of its last unit.
+    Line { level: u64, place: u64 },
+}
+
+/// What was lent, as the lender remembers it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::rate_limit) enum Lent {
+    #[default]
+    Nothing,
+    Units(u64),
+    Line {
+        scale: Scale,
+        since: u64,
+        level: u64,
+    },
+}
+
+/// What callers have taken by themselves.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) enum Taken {
+    Units(u64),
+    /// Places in a line, and the level it would have had when it was lent had all come then.
+    Places {
+        places: u64,
+        level: u64,
+    },
+}
+
+/// Units that a caller has taken.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Pass {
+    pub(in crate::rate_limit) booking: Booking,
+    pub(in crate::rate_limit) status: QuotaStatus,
+    /// As how many calls the machine will hear of this one.
+    pub(in crate::rate_limit) heard_as: u64,
+    pub(in crate::rate_limit) clock: ClockSeen,
+}
+
+/// What a caller's clock says of the machine's timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::rate_limit) enum ClockSeen {
+    InOrder,
+    /// The clock has fallen back: the machine must be told, since its timeline changes.
+    FallenBack,
+}
+
+/// A unit that a caller cannot have.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Refused {
+    pub(in crate::rate_limit) wait: Duration,
+    pub(in crate::rate_limit) status: QuotaStatus,
+}
+
+impl Front {
+    #[inline]
+    fn kind(&self) -> u64 {
+        self.terms.kind.load(Ordering::Acquire)
+    }
+
+    /// The instant at which a caller comes to a line, and how that is counted.
+    #[inline]
+    fn at_line(&self, clock: Timestamp) -> Option<(u64, Scale)> {
+        let now = self.present(clock, &self.terms.line_until)?;
+        let scale = Scale {
+            pace: self.terms.pace.load(Ordering::Relaxed),
+            unit: self.terms.unit.load(Ordering::Relaxed),
+            room: self.terms.room.load(Ordering::Relaxed),
+        };
+        Some((self.in_order(now)?, scale))
+    }
+
+    /// The instant of a caller on the machine's timeline.
+    #[inline]
+    fn moment(&self, clock: Timestamp) -> u64 {
+        let lag = self.terms.lag.load(Ordering::Relaxed);
+        clock.as_nanos().saturating_add(lag)
+    }
+
+    /// The instant at which a caller comes, where what is lent is good then.
+    #[inline]
+    fn present(&self, clock: Timestamp, until: &AtomicU64) -> Option<u64> {
+        let now = self.moment(clock);
+        let since = self.terms.since.load(Ordering::Relaxed);
+        let early = since.saturating_sub(now);
+        let good = early <= DISORDER && now < until.load(Ordering::Relaxed);
+        good.then_some(now.max(since))
+    }
+
+    /// The instant at which a caller comes, or the latest one, where others came from a little
+    /// later; `None` where the clock has fallen back further.
+    #[inline]
+    fn in_order(&self, now: u64) -> Option<u64> {
+        let latest = self.words.latest.load(Ordering::Relaxed);
+        let behind = latest.saturating_sub(now);
+        (behind <= DISORDER).then_some(now.max(latest))
+    }
+
+    /// Somebody came at `now` and took something.
+    #[inline]
+    fn come_at(&self, now: u64) -> ClockSeen {
+        let latest = self.words.latest.load(Ordering::Relaxed);
+        if now > latest {
+            // Of two at once either may stay: they came so close together.
+            self.words.latest.store(now, Ordering::Relaxed);
+        } else if latest - now > DISORDER {
+            return ClockSeen::FallenBack;
+        }
+        ClockSeen::InOrder
+    }
+
+    #[inline]
+    fn status(&self, remaining: u64) -> QuotaStatus {
+        QuotaStatus {
+            limit: self.terms.limit.load(Ordering::Relaxed),
+            window: Duration::from_nanos(self.terms.per.load(Ordering::Relaxed)),
+            remaining,
+        }
+    }
+}
