@@ -150,13 +150,13 @@ impl Front {
     /// The instant at which a caller comes to a line, and how that is counted.
     #[inline]
     fn at_line(&self, clock: Timestamp) -> Option<(u64, Scale)> {
-        let now = self.present(clock, &self.terms.line_until)?;
+        self.present(clock, &self.terms.line_until)?;
         let scale = Scale {
             pace: self.terms.pace.load(Ordering::Relaxed),
             unit: self.terms.unit.load(Ordering::Relaxed),
             room: self.terms.room.load(Ordering::Relaxed),
         };
-        Some((self.in_order(now)?, scale))
+        Some((self.in_order(self.moment(clock))?, scale))
     }
 
     /// The instant of a caller on the machine's timeline.

@@ -40,7 +40,7 @@ impl Front {
             booking: Booking::at(now, units),
             status: self.status(remaining),
             heard_as: units,
-            clock: self.come_at(now),
+            clock: self.come_at(self.moment(clock)),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::{
         front::ClockSeen,
         keyless::{Keyless, Lending},
         policy::Tier,
+        quota::{Algorithm, Quota, Rule},
         state,
     },
 };
@@ -27,6 +28,17 @@ struct Both {
 }
 
 impl Both {
+    fn new(rule: Rule) -> Self {
+        let cell = || Cell::new([rule], Tier::None);
+        Self {
+            keyless: Keyless::new(cell(), Lending::Alone),
+            machine: cell(),
+            now: Timestamp::from_nanos(10_000_000_000),
+            taken: Vec::new(),
+            by_words: 0,
+        }
+    }
+
     fn take(&mut self, units: u64) {
         let (now, zero) = (self.now, Duration::ZERO);
         if let Some(pass) = self.keyless.take(now, units) {
@@ -112,17 +124,32 @@ proptest! {
 
     #[test]
     fn words_decide_as_the_machine_behind_them_would(rule in rule(), steps in steps()) {
-        let cell = || Cell::new([rule], Tier::None);
-        let mut both = Both {
-            keyless: Keyless::new(cell(), Lending::Alone),
-            machine: cell(),
-            now: Timestamp::from_nanos(10_000_000_000),
-            taken: Vec::new(),
-            by_words: 0,
-        };
+        let mut both = Both::new(rule);
         for step in steps {
             both.step(step);
         }
         both.step(Step::Peek);
+    }
+}
+
+#[test]
+fn words_see_a_clock_fall_back_from_the_latest_call_and_not_from_when_they_were_lent() {
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::Gcra] {
+        let quota = Quota::new(4, Duration::from_secs(10)).algorithm(algorithm);
+        let mut both = Both::new(quota.rule("test").unwrap());
+        let tenth = 100_000_000;
+        for step in [
+            Step::Peek,
+            Step::Pass(tenth),
+            Step::Take(1),
+            // Less than a second before the words were lent, and more than one before the call.
+            Step::FallBack(11 * tenth),
+            Step::Take(1),
+            Step::Pass(1),
+            Step::Peek,
+        ] {
+            both.step(step);
+        }
+        assert!(both.by_words > 0);
     }
 }
