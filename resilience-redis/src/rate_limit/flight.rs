@@ -7,11 +7,7 @@ use resilience_core::Timestamp;
 use tokio::task::yield_now;
 
 use super::{
-    batch::{Batch, Reply},
-    lane::Lane,
-    line::Aftermath,
-    refund::Refund,
-    table::Entry,
+    batch::Batch, lane::Lane, question::Aftermath, refund::Refund, reply::Reply, table::Entry,
 };
 use crate::StoreError;
 
@@ -151,16 +147,16 @@ impl Flight {
         let rules = &lane.rules;
         batch.hear(
             rules,
-            sent,
+            (sent, lane.now()),
             reply,
             &mut aftermath,
             |entry, goes_on, after| {
                 let orphans = after.orphans.drain(..);
                 let orphan = |(units, taken)| Refund::exact(&entry, units, rules, taken);
                 refunds.extend(orphans.map(orphan));
-                let unused = after.leases.unused.drain(..);
+                let unused = after.ahead.unused.drain(..);
                 refunds.extend(unused.map(|unused| Refund::unused(&entry, unused, rules)));
-                if std::mem::take(&mut after.leases.begun) {
+                if std::mem::take(&mut after.ahead.begun) {
                     begun.push(Arc::clone(&entry));
                 }
                 if goes_on {
@@ -168,7 +164,7 @@ impl Flight {
                 }
             },
         );
-        lane.leases.grant(aftermath.leases.granted);
+        lane.leases.grant(aftermath.ahead.granted);
         aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
         lane.give_back(refunds);
@@ -184,7 +180,7 @@ impl Flight {
                 again.push(entry);
             }
         });
-        let lost = aftermath.leases.lost;
+        let lost = aftermath.ahead.lost;
         lane.leases.grant(lost);
         lane.leases.settle(lost, false);
         aftermath.wake();
@@ -208,14 +204,6 @@ impl Drop for Flight {
                 .abandon(&StoreError::Unavailable, &mut aftermath);
         }
         aftermath.wake();
-    }
-}
-
-impl Aftermath {
-    fn wake(self) {
-        for waker in self.wakers {
-            waker.wake();
-        }
     }
 }
 

@@ -45,6 +45,12 @@ pub(super) struct Verdict {
     pub(super) next_back: Duration,
 }
 
+impl Verdict {
+    pub(super) const fn is_grant(&self) -> bool {
+        self.wait.is_zero()
+    }
+}
+
 /// The verdicts on `runs`, one caller after the other, and how many units they took of `now`.
 pub(super) fn verdicts(
     rules: &[Rule],

@@ -9,8 +9,11 @@ use std::{collections::VecDeque, task::Waker};
 use resilience_core::Timestamp;
 
 use super::{
+    denial::Denial,
     grant::{Before, Run, Verdict, room, tightest, verdicts},
     lease::{Lease, Spent, Term, Unused},
+    places::{Answer, Places},
+    question::{Aftermath, Ahead, Leasing, Question, Told},
     rules::{Kind, Rule},
     window::{PAST, Window},
 };
@@ -19,8 +22,7 @@ use crate::StoreError;
 /// The callers of one key.
 #[derive(Debug)]
 pub(super) struct Line {
-    places: Vec<Place>,
-    free: Vec<usize>,
+    places: Places,
     /// Places of those who were not asked for yet.
     waiting: VecDeque<usize>,
     /// Places of those who are being asked for, in this order.
@@ -31,46 +33,11 @@ pub(super) struct Line {
     windows: Box<[Window]>,
     /// Whether what is known of the past became doubtful while somebody asks.
     doubtful: bool,
-    denied: Option<Denied>,
+    denial: Denial,
     /// Where units may be taken ahead, what was.
     lease: Option<Box<Lease>>,
     /// The outage in which the server's last word was taken over.
     outage: u64,
-}
-
-#[derive(Debug)]
-struct Place {
-    cost: u64,
-    since: Timestamp,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Free,
-    Waiting(Option<Waker>),
-    /// Went away; freed by whoever comes across the place.
-    Gone,
-    Answered(Answer),
-}
-
-/// What a caller hears.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
-    /// The server decided, at this time by its clock.
-    Decided(Verdict, u64),
-    /// It did not.
-    Failed(StoreError),
-}
-
-/// A refusal that holds until a time that the server named.
-#[derive(Clone, Copy, Debug)]
-struct Denied {
-    /// The smallest cost that was refused.
-    cost: u64,
-    since: Timestamp,
-    until: Timestamp,
-    verdict: Verdict,
 }
 
 /// How a caller found the line.
@@ -86,93 +53,16 @@ pub(super) enum Entered {
     First(usize),
 }
 
-/// What to ask the server about one line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
-    pub(super) runs: &'a [Run],
-    /// For each rule how many counts of the past are asked for, and the sum of the others.
-    pub(super) past: &'a [(usize, u64)],
-}
-
-/// What the server tells of one quota of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told<'a> {
-    /// The count of the present step, and then those of the past that were asked for.
-    Window(&'a [u64]),
-    /// As in [`Before::Log`].
-    Log {
-        used: u64,
-        oldest: u64,
-        short: &'a [u64],
-    },
-    /// The level.
-    Cells(u64),
-}
-
-impl<'a> Told<'a> {
-    /// The same, with what was known of a window that is now at `step`.
-    fn learned(self, mut window: Window, step: u64) -> Before<'a> {
-        match self {
-            Self::Window(counts) => {
-                if let [present, missing @ ..] = counts {
-                    window.learn(step, *present, missing);
-                }
-                Before::Window(window)
-            }
-            Self::Log {
-                used,
-                oldest,
-                short,
-            } => Before::Log {
-                used,
-                oldest,
-                short,
-            },
-            Self::Cells(level) => Before::Cells { level },
-        }
-    }
-}
-
-/// What must happen after an answer.
-#[derive(Debug, Default)]
-pub(super) struct Aftermath {
-    pub(super) wakers: Vec<Waker>,
-    /// Units of those who were granted what they wanted and are gone, and when they were taken.
-    pub(super) orphans: Vec<(u64, u64)>,
-    pub(super) leases: Leases,
-}
-
-/// What an answer means for units that were taken ahead.
-#[derive(Debug, Default)]
-pub(super) struct Leases {
-    pub(super) granted: u64,
-    /// Asked for by a question whose answer nobody heard.
-    pub(super) lost: u64,
-    pub(super) unused: Vec<Unused>,
-    /// Somebody must look after what is held.
-    pub(super) begun: bool,
-}
-
-/// How many units a question may ask for ahead.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Leasing {
-    /// Of the limit, all processes together.
-    pub(super) percent: u64,
-    pub(super) nodes: u64,
-    pub(super) now: Timestamp,
-}
-
 impl Line {
     pub(super) fn new(rules: &[Rule], leases: bool) -> Self {
         Self {
-            places: Vec::new(),
-            free: Vec::new(),
+            places: Places::default(),
             waiting: VecDeque::new(),
             asked: Vec::new(),
             scheduled: false,
             windows: rules.iter().map(|_| Window::default()).collect(),
             doubtful: false,
-            denied: None,
+            denial: Denial::default(),
             lease: leases.then(Box::default),
             outage: 0,
         }
@@ -194,24 +84,10 @@ impl Line {
         {
             return Entered::Leased(spent);
         }
-        if let Some(verdict) = self.denial(cost, now) {
+        if let Some(verdict) = self.denial.verdict(cost, now) {
             return Entered::Denied(verdict);
         }
-        let place = Place {
-            cost,
-            since: now,
-            state: State::Waiting(None),
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.places[index] = place;
-                index
-            }
-            None => {
-                self.places.push(place);
-                self.places.len() - 1
-            }
-        };
+        let index = self.places.enter(cost, now);
         self.waiting.push_back(index);
         if std::mem::replace(&mut self.scheduled, true) {
             Entered::Waits(index)
@@ -222,43 +98,13 @@ impl Line {
 
     /// The caller at `index` asks for the answer; `waker` is woken when it is there.
     pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
-        match &mut self.places[index].state {
-            State::Answered(answer) => {
-                let answer = answer.clone();
-                self.release(index);
-                Some(answer)
-            }
-            State::Waiting(known) => {
-                match known {
-                    Some(known) => known.clone_from(waker),
-                    None => *known = Some(waker.clone()),
-                }
-                None
-            }
-            State::Free | State::Gone => None,
-        }
+        self.places.poll(index, waker)
     }
 
     /// The caller at `index` goes away. What was granted to him meanwhile must be given back: the
     /// cost, and when it was taken.
     pub(super) fn leave(&mut self, index: usize) -> Option<(u64, u64)> {
-        let place = &mut self.places[index];
-        match &place.state {
-            State::Answered(answer) => {
-                let cost = place.cost;
-                let back = match answer {
-                    Answer::Decided(verdict, time) if verdict.is_grant() => Some((cost, *time)),
-                    Answer::Decided(..) | Answer::Failed(_) => None,
-                };
-                self.release(index);
-                back.filter(|(cost, _)| *cost > 0)
-            }
-            State::Waiting(_) => {
-                place.state = State::Gone;
-                None
-            }
-            State::Free | State::Gone => None,
-        }
+        self.places.leave(index)
     }
 
     /// Adds to `runs` and `past` what to ask about at `steps`, the present ones of `rules`, and says
@@ -273,13 +119,10 @@ impl Line {
         let first = runs.len();
         let mut oldest = None;
         while let Some(&index) = self.waiting.front() {
-            let place = &self.places[index];
-            if matches!(place.state, State::Gone) {
+            let Some((cost, since)) = self.places.wanted(index) else {
                 self.waiting.pop_front();
-                self.release(index);
                 continue;
-            }
-            let (cost, since) = (place.cost, place.since);
+            };
             let is_full = runs.len() - first == MOST_RUNS;
             match runs[first..].last_mut() {
                 Some(run) if run.cost == cost => run.callers += 1,
@@ -338,10 +181,11 @@ impl Line {
     pub(super) fn fail(&mut self, error: &StoreError, aftermath: &mut Aftermath) -> bool {
         if let Some(lease) = &mut self.lease {
             let ahead = lease.fail();
-            aftermath.leases.lost += if error.may_have_run() { ahead } else { 0 };
+            aftermath.ahead.lost += if error.may_have_run() { ahead } else { 0 };
         }
         for index in std::mem::take(&mut self.asked) {
-            self.answer(index, Answer::Failed(error.clone()), aftermath);
+            let answer = Answer::Failed(error.clone());
+            self.places.answer(index, answer, aftermath);
         }
         self.goes_on()
     }
@@ -353,13 +197,13 @@ impl Line {
     }
 
     /// The server answered `question`, which was sent at `sent`, at the time `now` by its clock, and
-    /// `told` what stood in each quota. Says whether there is more to ask.
+    /// `told` what stood in each quota; it is heard at `heard`. Says whether there is more to ask.
     pub(super) fn hear(
         &mut self,
         rules: &[Rule],
         question: Question<'_>,
         told: &[Told<'_>],
-        (sent, now): (Timestamp, u64),
+        (sent, heard, now): (Timestamp, Timestamp, u64),
         aftermath: &mut Aftermath,
     ) -> bool {
         // Nearly all policies have one quota, and need no list.
@@ -394,30 +238,18 @@ impl Line {
                 if from_memory {
                     return again.push(index);
                 }
-                self.deny(cost, verdict, sent);
+                self.denial.note(cost, verdict, sent);
             }
-            self.answer(index, Answer::Decided(verdict, now), aftermath);
+            let answer = Answer::Decided(verdict, now);
+            self.places.answer(index, answer, aftermath);
         });
         self.asked = asked;
         self.asked.clear();
-        if let Some(lease) = self.lease.as_mut().filter(|_| ahead > 0) {
-            let granted = ahead.min(room(rules, before, taken));
-            taken += granted;
-            let term = Term {
-                taken: now,
-                sent,
-                end: rules.iter().map(|rule| rule.end(now)).min().unwrap_or(0),
-            };
-            let verdict = tightest(rules, before, taken, now);
-            let unused = lease.hold(granted, term, verdict);
-            let leases = &mut aftermath.leases;
-            leases.unused.extend(unused);
-            leases.granted += granted;
-            leases.begun = granted > 0 && lease.watch(true);
+        if ahead > 0 {
+            taken += self.hear_ahead(rules, (before, taken), (sent, now), &mut aftermath.ahead);
         }
-        // Who was refused for more than was left has to wait longer, since somebody took of that.
-        if taken > 0 && self.denied.is_some_and(|denied| denied.cost > 1) {
-            self.denied = None;
+        if taken > 0 {
+            self.denial.took();
         }
         for (known, before) in self.windows.iter_mut().zip(before) {
             if let Before::Window(window) = before {
@@ -426,7 +258,7 @@ impl Line {
         }
         let doubtful = std::mem::take(&mut self.doubtful);
         if doubtful {
-            self.denied = None;
+            self.denial.forget();
         }
         if doubtful || !again.is_empty() {
             self.windows.iter_mut().for_each(Window::doubt);
@@ -434,14 +266,52 @@ impl Line {
         for index in again.into_iter().rev() {
             self.waiting.push_front(index);
         }
+        self.serve_ahead(heard, aftermath);
         self.goes_on()
+    }
+
+    /// Those who came meanwhile get what was taken ahead, as far as it goes.
+    fn serve_ahead(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
+        let Some(lease) = &mut self.lease else { return };
+        while let Some(&index) = self.waiting.front() {
+            if let Some((cost, _)) = self.places.wanted(index) {
+                let Some(spent) = lease.spend(cost, now) else {
+                    return;
+                };
+                self.places.answer(index, Answer::Leased(spent), aftermath);
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// What was granted beyond what callers wanted, who `took` of what stood `before`.
+    fn hear_ahead(
+        &mut self,
+        rules: &[Rule],
+        (before, took): (&[Before<'_>], u64),
+        (sent, now): (Timestamp, u64),
+        ahead: &mut Ahead,
+    ) -> u64 {
+        let Some(lease) = &mut self.lease else {
+            return 0;
+        };
+        let granted = lease.asked().min(room(rules, before, took));
+        let term = Term {
+            taken: now,
+            sent,
+            end: rules.iter().map(|rule| rule.end(now)).min().unwrap_or(0),
+        };
+        let verdict = tightest(rules, before, took + granted, now);
+        ahead.unused.extend(lease.hold(granted, term, verdict));
+        ahead.granted += granted;
+        ahead.begun = granted > 0 && lease.watch(true);
+        granted
     }
 
     /// Whether somebody waits who must be asked for; where nobody does, nobody is to ask.
     fn goes_on(&mut self) -> bool {
         self.scheduled = !self.waiting.is_empty();
-        if self.places.len() > IDLE_PLACES && self.free.len() == self.places.len() {
-            (self.places, self.free) = (Vec::new(), Vec::new());
+        if self.places.shrink(IDLE_PLACES) {
             self.asked.shrink_to(IDLE_PLACES);
             self.waiting.shrink_to(IDLE_PLACES);
         }
@@ -473,7 +343,7 @@ impl Line {
 
     /// Something changed that the server said: units came back, or a limit is another.
     pub(super) fn doubt(&mut self) {
-        self.denied = None;
+        self.denial.forget();
         if self.asked.is_empty() {
             self.windows.iter_mut().for_each(Window::doubt);
         } else {
@@ -483,57 +353,7 @@ impl Line {
 
     /// Whether somebody is served here, or held back by `now`.
     pub(super) fn is_busy(&self, now: Timestamp) -> bool {
-        self.scheduled
-            || self.free.len() < self.places.len()
-            || self.denied.is_some_and(|denied| now < denied.until)
-    }
-
-    fn denial(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
-        let denied = self.denied?;
-        // A clock that was set back would prolong it.
-        if now >= denied.until || now < denied.since {
-            self.denied = None;
-            return None;
-        }
-        // What a larger call would have to wait is for the server to say.
-        (cost == denied.cost).then(|| Verdict {
-            wait: denied.until.saturating_since(now),
-            ..denied.verdict
-        })
-    }
-
-    fn deny(&mut self, cost: u64, verdict: Verdict, sent: Timestamp) {
-        if cost > 0 && self.denied.is_none_or(|denied| cost <= denied.cost) {
-            // The server read its clock after `sent`: its time comes no later than this.
-            let until = sent.saturating_add(verdict.wait);
-            self.denied = Some(Denied {
-                cost,
-                since: sent,
-                until,
-                verdict,
-            });
-        }
-    }
-
-    fn answer(&mut self, index: usize, answer: Answer, aftermath: &mut Aftermath) {
-        let place = &mut self.places[index];
-        match std::mem::replace(&mut place.state, State::Answered(answer)) {
-            State::Waiting(waker) => aftermath.wakers.extend(waker),
-            State::Gone | State::Free | State::Answered(_) => {
-                aftermath.orphans.extend(self.leave(index));
-            }
-        }
-    }
-
-    fn release(&mut self, index: usize) {
-        self.places[index].state = State::Free;
-        self.free.push(index);
-    }
-}
-
-impl Verdict {
-    pub(super) const fn is_grant(&self) -> bool {
-        self.wait.is_zero()
+        self.scheduled || !self.places.are_free() || self.denial.holds(now)
     }
 }
 

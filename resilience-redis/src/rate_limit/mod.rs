@@ -57,9 +57,11 @@
 //! A call that is dropped takes nothing: what it was granted meanwhile goes back. Where the server
 //! cannot be heard, units may stay taken that nobody was granted; they come back with the window.
 
+mod arguments;
 mod ask;
 mod batch;
 mod decision;
+mod denial;
 mod departures;
 mod fallback;
 mod flight;
@@ -71,14 +73,18 @@ mod leases;
 mod limiter;
 mod line;
 mod options;
+mod places;
+mod question;
 mod refund;
 mod refunds;
 mod register;
+mod reply;
 mod rules;
 mod server_clock;
 mod shared;
 mod snapshot;
 mod table;
+mod told;
 mod window;
 
 pub use resilience_core::rate_limit::{Algorithm, Policy, Quota};

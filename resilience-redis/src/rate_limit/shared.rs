@@ -6,26 +6,23 @@ use std::{
 };
 
 use resilience_core::{
-    Event, InvalidPolicy, Reason, Rejected,
+    InvalidPolicy,
     rate_limit::{Charge, MissingKey, Mode, Policy},
 };
 
 use super::{
-    ask::{Ask, Place, Receipt, Standing, Told},
-    decision::{Decision, Source},
+    ask::{Ask, Place, Receipt},
+    decision::Source,
     fallback::{Fallback, Share},
-    grant::Verdict,
     lane::Lane,
-    lease::Spent,
-    line::{Answer, Entered, Line},
+    line::{Entered, Line},
     options::Options,
     refund::Refund,
     register,
     rules::{Kind, Rule, rules},
-    server_clock::since_1970,
     table::{Entry, Table},
 };
-use crate::{RedisStore, StoreError, StoreKey, key};
+use crate::{RedisStore, StoreKey, key};
 
 pub(super) struct Shared {
     pub(super) name: &'static str,
@@ -35,7 +32,7 @@ pub(super) struct Shared {
     pub(super) table: Table,
     pub(super) charge: Charge,
     pub(super) missing_key: MissingKey,
-    fallback: Fallback,
+    pub(super) fallback: Fallback,
     /// Whether units may be taken ahead.
     leases: bool,
     pub(super) lane: Arc<Lane>,
@@ -120,136 +117,6 @@ impl Shared {
         Ask::Waits(Place::new(Arc::clone(self), entry, cost, place))
     }
 
-    /// What a caller hears who has its units out of those that were taken ahead.
-    fn leased(&self, entry: Arc<Entry>, cost: u64, spent: Spent) -> Told {
-        let Spent {
-            verdict,
-            term,
-            time,
-        } = spent;
-        let receipt = Receipt {
-            entry,
-            units: cost,
-            taken: term.taken,
-            lease: Some(term.end),
-        };
-        Told {
-            decision: self.decision(&verdict, Source::Lease, Some(time)),
-            standing: Some(self.standing(&verdict)),
-            receipt: Some(receipt),
-        }
-    }
-
-    fn standing(&self, verdict: &Verdict) -> Standing {
-        let rule = &self.lane.rules()[verdict.rule];
-        Standing {
-            name: rule.name,
-            status: rule.status(verdict.remaining),
-            next_back: verdict.next_back,
-        }
-    }
-
-    fn never_fits(&self, cost: u64) -> Option<Decision> {
-        let rules = self.lane.rules();
-        let rule = rules.iter().find(|rule| cost > rule.burst())?;
-        let rejected = Rejected::new(Reason::CostExceedsQuota, rule.name);
-        Some(self.refused(rejected, Source::DeniedLocally))
-    }
-
-    fn refused(&self, rejected: Rejected, source: Source) -> Decision {
-        self.lane.environment().emit(&Event::Rejected(&rejected));
-        Decision {
-            outcome: Err(rejected),
-            source,
-            time: None,
-            error: None,
-        }
-    }
-
-    fn decision(&self, verdict: &Verdict, source: Source, micros: Option<u64>) -> Decision {
-        let rule = &self.lane.rules()[verdict.rule];
-        let status = rule.status(verdict.remaining);
-        let decision = if verdict.is_grant() {
-            Decision {
-                outcome: Ok(status),
-                source,
-                time: None,
-                error: None,
-            }
-        } else {
-            let rejected = Rejected::new(Reason::RateLimited, rule.name);
-            let rejected = rejected.with_retry_after(verdict.wait).with_quota(status);
-            self.refused(rejected, source)
-        };
-        Decision {
-            time: micros.map(since_1970),
-            ..decision
-        }
-    }
-
-    pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
-        let share = &self.share;
-        let (verdict, taken) = match answer {
-            Answer::Decided(verdict, taken) => (verdict, taken),
-            Answer::Failed(error) => {
-                // One spoilt key is no outage.
-                if error != StoreError::ForeignValue {
-                    share.lost();
-                }
-                return self.undecided(entry, cost, error).into();
-            }
-        };
-        let now = self.lane.now();
-        share.found(now, self.longest_window());
-        let decision = self.decision(&verdict, Source::Redis, Some(taken));
-        if decision.outcome.is_err() {
-            return decision.into();
-        }
-        let receipt = Receipt {
-            entry: Arc::clone(entry),
-            units: cost,
-            taken,
-            lease: None,
-        };
-        // What this process allowed on its own is not in the server's counts: no burst on return.
-        if cost > 0
-            && self.fallback == Fallback::LocalShare
-            && self.share.holds(now)
-            && let Err(rejected) = self.share.take(entry.name(), cost, None)
-        {
-            self.give_back(&receipt);
-            return self.refused(rejected, Source::Degraded).into();
-        }
-        Told {
-            decision,
-            standing: Some(self.standing(&verdict)),
-            receipt: (cost > 0).then_some(receipt),
-        }
-    }
-
-    /// The decision of this process, where the server gives none.
-    fn undecided(&self, entry: &Entry, cost: u64, error: StoreError) -> Decision {
-        let rule = &self.lane.rules()[0];
-        let outcome = match self.fallback {
-            Fallback::Allow => Ok(rule.status(rule.limit())),
-            Fallback::Deny => Err(Rejected::new(Reason::StoreUnavailable, self.name)),
-            Fallback::LocalShare => {
-                let share = &self.share;
-                let known = entry.line().last_word(share.outages());
-                share.take(entry.name(), cost, known)
-            }
-        };
-        if let Err(rejected) = &outcome {
-            self.lane.environment().emit(&Event::Rejected(rejected));
-        }
-        Decision {
-            outcome,
-            source: Source::Degraded,
-            time: None,
-            error: Some(error),
-        }
-    }
-
     /// Gives back what was taken.
     pub(super) fn give_back(&self, receipt: &Receipt) {
         if receipt.unspend() {
@@ -258,20 +125,6 @@ impl Shared {
         let rules = self.lane.rules();
         let refund = Refund::exact(&receipt.entry, receipt.units, rules, receipt.taken);
         self.lane.give_back([refund]);
-    }
-
-    pub(super) fn refuse(&self, reason: Reason) -> Rejected {
-        let rejected = Rejected::new(reason, self.name);
-        self.lane.environment().emit(&Event::Rejected(&rejected));
-        rejected
-    }
-
-    /// How long what was taken counts at most, in nanoseconds.
-    fn longest_window(&self) -> u64 {
-        let rules = self.lane.rules().iter();
-        let longest = rules.map(|rule| rule.status(0).window).max();
-        let longest = longest.unwrap_or_default().as_nanos() / 10 * 11;
-        u64::try_from(longest).unwrap_or(u64::MAX - 1)
     }
 
     /// What all keys of `key` on the server begin with, the hash tag included.

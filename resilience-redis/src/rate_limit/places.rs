@@ -1,0 +1,145 @@
+//! Those who stand in line for one key, each at a place of its own.
+
+use std::task::Waker;
+
+use resilience_core::Timestamp;
+
+use super::{grant::Verdict, lease::Spent, question::Aftermath};
+use crate::StoreError;
+
+/// Places, some of them free.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    places: Vec<Place>,
+    free: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Place {
+    cost: u64,
+    since: Timestamp,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Free,
+    Waiting(Option<Waker>),
+    /// Went away; freed by whoever comes across the place.
+    Gone,
+    Answered(Answer),
+}
+
+/// What a caller hears.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// The server decided, at this time by its clock.
+    Decided(Verdict, u64),
+    /// What the caller wants was taken ahead.
+    Leased(Spent),
+    /// It did not.
+    Failed(StoreError),
+}
+
+impl Places {
+    /// A caller comes who wants `cost`, and gets this place.
+    pub(super) fn enter(&mut self, cost: u64, now: Timestamp) -> usize {
+        let place = Place {
+            cost,
+            since: now,
+            state: State::Waiting(None),
+        };
+        match self.free.pop() {
+            Some(index) => {
+                self.places[index] = place;
+                index
+            }
+            None => {
+                self.places.push(place);
+                self.places.len() - 1
+            }
+        }
+    }
+
+    /// The caller at `index` asks for the answer; `waker` is woken when it is there.
+    pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
+        match &mut self.places[index].state {
+            State::Answered(answer) => {
+                let answer = answer.clone();
+                self.release(index);
+                Some(answer)
+            }
+            State::Waiting(known) => {
+                match known {
+                    Some(known) => known.clone_from(waker),
+                    None => *known = Some(waker.clone()),
+                }
+                None
+            }
+            State::Free | State::Gone => None,
+        }
+    }
+
+    /// The caller at `index` goes away. What was granted to him meanwhile must be given back: the
+    /// cost, and when it was taken.
+    pub(super) fn leave(&mut self, index: usize) -> Option<(u64, u64)> {
+        let place = &mut self.places[index];
+        match &place.state {
+            State::Answered(answer) => {
+                let cost = place.cost;
+                let back = match answer {
+                    Answer::Decided(verdict, time) if verdict.is_grant() => Some((cost, *time)),
+                    Answer::Leased(spent) => Some((cost, spent.term.taken)),
+                    Answer::Decided(..) | Answer::Failed(_) => None,
+                };
+                self.release(index);
+                back.filter(|(cost, _)| *cost > 0)
+            }
+            State::Waiting(_) => {
+                place.state = State::Gone;
+                None
+            }
+            State::Free | State::Gone => None,
+        }
+    }
+
+    /// What the caller at `index` wants, and since when; `None` where he went away, and the place is
+    /// free from now on.
+    pub(super) fn wanted(&mut self, index: usize) -> Option<(u64, Timestamp)> {
+        let place = &self.places[index];
+        if matches!(place.state, State::Gone) {
+            self.release(index);
+            return None;
+        }
+        Some((place.cost, place.since))
+    }
+
+    /// The caller at `index` has an answer.
+    pub(super) fn answer(&mut self, index: usize, answer: Answer, aftermath: &mut Aftermath) {
+        let place = &mut self.places[index];
+        match std::mem::replace(&mut place.state, State::Answered(answer)) {
+            State::Waiting(waker) => aftermath.wakers.extend(waker),
+            State::Gone | State::Free | State::Answered(_) => {
+                aftermath.orphans.extend(self.leave(index));
+            }
+        }
+    }
+
+    fn release(&mut self, index: usize) {
+        self.places[index].state = State::Free;
+        self.free.push(index);
+    }
+
+    pub(super) const fn are_free(&self) -> bool {
+        self.free.len() == self.places.len()
+    }
+
+    /// Forgets free places, where none is taken and there are more than `kept`. Says whether it did.
+    pub(super) fn shrink(&mut self, kept: usize) -> bool {
+        let shrinks = self.places.len() > kept && self.are_free();
+        if shrinks {
+            *self = Self::default();
+        }
+        shrinks
+    }
+}

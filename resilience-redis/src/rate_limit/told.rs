@@ -1,0 +1,170 @@
+//! What callers are told, by whoever decides.
+
+use std::sync::Arc;
+
+use resilience_core::{Event, Reason, Rejected};
+
+use super::{
+    ask::{Receipt, Standing, Told},
+    decision::{Decision, Source},
+    fallback::Fallback,
+    grant::Verdict,
+    lease::Spent,
+    places::Answer,
+    server_clock::since_1970,
+    shared::Shared,
+    table::Entry,
+};
+use crate::StoreError;
+
+impl Shared {
+    pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
+        let share = &self.share;
+        let (verdict, taken) = match answer {
+            Answer::Decided(verdict, taken) => (verdict, taken),
+            Answer::Leased(spent) => return self.leased(Arc::clone(entry), cost, spent),
+            Answer::Failed(error) => {
+                // One spoilt key is no outage.
+                if error != StoreError::ForeignValue {
+                    share.lost();
+                }
+                return self.undecided(entry, cost, error).into();
+            }
+        };
+        let now = self.lane.now();
+        share.found(now, self.longest_window());
+        let decision = self.decision(&verdict, Source::Redis, Some(taken));
+        if decision.outcome.is_err() {
+            return decision.into();
+        }
+        let receipt = Receipt {
+            entry: Arc::clone(entry),
+            units: cost,
+            taken,
+            lease: None,
+        };
+        // What this process allowed on its own is not in the server's counts: no burst on return.
+        if cost > 0
+            && self.fallback == Fallback::LocalShare
+            && self.share.holds(now)
+            && let Err(rejected) = self.share.take(entry.name(), cost, None)
+        {
+            self.give_back(&receipt);
+            return self.refused(rejected, Source::Degraded).into();
+        }
+        Told {
+            decision,
+            standing: Some(self.standing(&verdict)),
+            receipt: (cost > 0).then_some(receipt),
+        }
+    }
+
+    /// What a caller hears who has its units out of those that were taken ahead.
+    pub(super) fn leased(&self, entry: Arc<Entry>, cost: u64, spent: Spent) -> Told {
+        let Spent {
+            verdict,
+            term,
+            time,
+        } = spent;
+        let receipt = Receipt {
+            entry,
+            units: cost,
+            taken: term.taken,
+            lease: Some(term.end),
+        };
+        Told {
+            decision: self.decision(&verdict, Source::Lease, Some(time)),
+            standing: Some(self.standing(&verdict)),
+            receipt: Some(receipt),
+        }
+    }
+
+    /// The decision of this process, where the server gives none.
+    fn undecided(&self, entry: &Entry, cost: u64, error: StoreError) -> Decision {
+        let rule = &self.lane.rules()[0];
+        let outcome = match self.fallback {
+            Fallback::Allow => Ok(rule.status(rule.limit())),
+            Fallback::Deny => Err(Rejected::new(Reason::StoreUnavailable, self.name)),
+            Fallback::LocalShare => {
+                let share = &self.share;
+                let known = entry.line().last_word(share.outages());
+                share.take(entry.name(), cost, known)
+            }
+        };
+        if let Err(rejected) = &outcome {
+            self.lane.environment().emit(&Event::Rejected(rejected));
+        }
+        Decision {
+            outcome,
+            source: Source::Degraded,
+            time: None,
+            error: Some(error),
+        }
+    }
+
+    pub(super) fn never_fits(&self, cost: u64) -> Option<Decision> {
+        let rules = self.lane.rules();
+        let rule = rules.iter().find(|rule| cost > rule.burst())?;
+        let rejected = Rejected::new(Reason::CostExceedsQuota, rule.name);
+        Some(self.refused(rejected, Source::DeniedLocally))
+    }
+
+    fn refused(&self, rejected: Rejected, source: Source) -> Decision {
+        self.lane.environment().emit(&Event::Rejected(&rejected));
+        Decision {
+            outcome: Err(rejected),
+            source,
+            time: None,
+            error: None,
+        }
+    }
+
+    pub(super) fn refuse(&self, reason: Reason) -> Rejected {
+        let rejected = Rejected::new(reason, self.name);
+        self.lane.environment().emit(&Event::Rejected(&rejected));
+        rejected
+    }
+
+    pub(super) fn decision(
+        &self,
+        verdict: &Verdict,
+        source: Source,
+        micros: Option<u64>,
+    ) -> Decision {
+        let rule = &self.lane.rules()[verdict.rule];
+        let status = rule.status(verdict.remaining);
+        let decision = if verdict.is_grant() {
+            Decision {
+                outcome: Ok(status),
+                source,
+                time: None,
+                error: None,
+            }
+        } else {
+            let rejected = Rejected::new(Reason::RateLimited, rule.name);
+            let rejected = rejected.with_retry_after(verdict.wait).with_quota(status);
+            self.refused(rejected, source)
+        };
+        Decision {
+            time: micros.map(since_1970),
+            ..decision
+        }
+    }
+
+    fn standing(&self, verdict: &Verdict) -> Standing {
+        let rule = &self.lane.rules()[verdict.rule];
+        Standing {
+            name: rule.name,
+            status: rule.status(verdict.remaining),
+            next_back: verdict.next_back,
+        }
+    }
+
+    /// How long what was taken counts at most, in nanoseconds.
+    fn longest_window(&self) -> u64 {
+        let rules = self.lane.rules().iter();
+        let longest = rules.map(|rule| rule.status(0).window).max();
+        let longest = longest.unwrap_or_default().as_nanos() / 10 * 11;
+        u64::try_from(longest).unwrap_or(u64::MAX - 1)
+    }
+}
