@@ -57,6 +57,12 @@ pub(crate) const ALL: &[Group] = &[
         feature: Some("load"),
         time: Time::Own,
     },
+    Group {
+        name: "redis",
+        target: "redis",
+        feature: Some("redis"),
+        time: Time::Own,
+    },
 ];
 
 /// Whatever a filter of the user's picks.

@@ -81,6 +81,10 @@ pub(crate) const BARS: &[Bar] = &[
     ),
     throughput("redis_lease", "redis_limiter_lease/ours/1", INCR, 10.0),
     throughput("redis_denied", "redis_limiter_denied/ours/1", INCR, 10.0),
+    (
+        Above("redis_limiter_alone/ours/1", "redis_incr_alone/redis/1"),
+        AtMost(5_000.0),
+    ),
 ];
 
 /// The time of the row `row` over that of `base`, which is `most` at most.
