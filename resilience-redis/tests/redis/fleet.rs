@@ -5,19 +5,19 @@ use std::{
     io::Read as _,
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use resilience_core::{Clock, Environment, ManualClock, Timestamp};
+use resilience_core::{Clock, Environment, ManualClock};
 use resilience_redis::{
     RedisStore,
     rate_limit::{Options, Policy, Quota, RateLimiter, Source},
 };
 use tokio::{
-    sync::Mutex,
+    sync::Semaphore,
     task::JoinSet,
     time::{interval, sleep},
 };
@@ -60,8 +60,8 @@ async fn four_processes_that_take_units_ahead_never_pass_the_limit() {
 /// a lease.
 async fn four_processes(seconds: u64, clocks: [&str; 4], percent: u64) -> usize {
     // A machine has room for one crowd at a time.
-    static ALONE: Mutex<()> = Mutex::const_new(());
-    let _alone = ALONE.lock().await;
+    static ROOM: Semaphore = Semaphore::const_new(1);
+    let _place = ROOM.acquire().await.expect("never closed");
     let server = RedisServer::start().await;
     let nodes = clocks.map(|clock| Node::start(clock, &server.url(), seconds, percent));
     let mut admitted: Vec<Admission> = Vec::new();
@@ -161,7 +161,7 @@ async fn ask(limiter: &RateLimiter, seconds: u64, stepped: &Arc<AtomicU64>) -> V
     const ROUND: Duration = Duration::from_millis(8);
     let rounds = (seconds * 1000 + 500) / 8;
     let per_round = CALLS_PER_SECOND * 8 / 1000;
-    let admitted = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let admitted = Arc::new(Mutex::new(Vec::new()));
     let (mut calls, mut beat) = (JoinSet::new(), interval(ROUND));
     for _ in 0..rounds {
         beat.tick().await;
