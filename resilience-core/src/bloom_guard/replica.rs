@@ -1,14 +1,11 @@
-use std::{fmt, hash::Hash};
+use std::{fmt, hash::Hash, sync::Arc};
 
 use super::{
     Bloom, BloomGuard, Filter as _, Fingerprint, Geometry, Hashed, Policy,
     shared::Shared,
     state::{Source, Standing},
 };
-use crate::{
-    Environment, InvalidPolicy, Timestamp,
-    sync::{Arc, lock},
-};
+use crate::{Environment, InvalidPolicy, Timestamp, sync::lock};
 
 /// The door to a guard whose keys a whole fleet knows, for whoever keeps them in one place: it
 /// tells the guard what other processes insert, and until when that is known.
