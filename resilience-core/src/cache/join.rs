@@ -32,11 +32,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Shared<K, V> {
             return Joined::Follow(follow);
         }
         // A load that ended since the key was looked at has left its outcome here: it is stored
-        // under the same lock.
+        // under the same lock. What is stale and waits for a load was there before.
         let now = self.environment.now();
         let landed = self.storage.peek(key.of(), |entry| self.judge(entry, now));
-        if let Some(Lookup::Serve(entry, freshness) | Lookup::Refresh(entry, freshness)) = landed {
-            return Joined::Landed(entry, freshness);
+        match landed {
+            Some(Lookup::Serve(entry, freshness)) => return Joined::Landed(entry, freshness),
+            Some(Lookup::Refresh(entry, Freshness::Fresh)) => {
+                return Joined::Landed(entry, Freshness::Fresh);
+            }
+            Some(Lookup::Refresh(_, Freshness::Stale) | Lookup::Stale(_) | Lookup::Miss) | None => {
+            }
         }
         shard.insert(ByKey(flight.clone()));
         drop(shard);

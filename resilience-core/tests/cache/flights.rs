@@ -5,6 +5,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use resilience_core::ManualClock;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -236,6 +238,23 @@ fn without_a_runtime_a_load_runs_where_it_is_asked_for() {
     let mut context = Context::from_waker(Waker::noop());
     let mut future = Box::pin(cache.get_or_load(&7, load));
     assert_eq!(future.as_mut().poll(&mut context), Poll::Ready(Ok(5)));
+}
+
+#[test]
+fn without_a_runtime_a_stale_value_is_loaded_again_where_it_is_asked_for() {
+    let clock = ManualClock::new();
+    let environment = Environment::new().clock(clock.clone());
+    let cache: Cache<u32, u64> = Cache::new_in(policy().never_expire(), &environment).unwrap();
+    cache.insert(7, 0);
+    clock.advance(11 * SECOND);
+    let mut context = Context::from_waker(Waker::noop());
+    let load = || async { Ok::<_, Infallible>(5) };
+    let mut asked = Box::pin(cache.get_or_load(&7, load));
+    assert_eq!(asked.as_mut().poll(&mut context), Poll::Ready(Ok(5)));
+    clock.advance(11 * SECOND);
+    let fails = || async { Err::<u64, _>("down") };
+    let mut asked = Box::pin(cache.get_or_load(&7, fails));
+    assert_eq!(asked.as_mut().poll(&mut context), Poll::Ready(Ok(5)));
 }
 
 #[tokio::test(start_paused = true)]
