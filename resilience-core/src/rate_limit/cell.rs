@@ -4,7 +4,7 @@ use super::{
     front::{Offer, Taken},
     policy::Tier,
     quota::Rule,
-    slot::Run,
+    run::Run,
     timeline::Timeline,
     usage::Usage,
 };

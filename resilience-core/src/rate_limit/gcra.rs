@@ -1,6 +1,6 @@
 //! The generic cell rate algorithm, without rounding.
 
-use super::{front::Offer, quota::Rule, slot::Run};
+use super::{front::Offer, quota::Rule, run::Run};
 
 /// How many units are out, drained at the rule's rate.
 ///

@@ -8,7 +8,8 @@ use super::{
     keyless::Lending,
     plan::Plan,
     policy::Rules,
-    slot::{Answer, Slot},
+    run::Answer,
+    slot::Slot,
     state::{self, Refusal, Standing},
     timeline::Timeline,
 };

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{
     front::Offer,
     quota::{Algorithm, Rule},
-    slot::Run,
+    run::Run,
 };
 
 /// Remembers when units were taken, and for when they are booked.

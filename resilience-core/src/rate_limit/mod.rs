@@ -74,6 +74,7 @@ mod plan;
 mod policy;
 mod quota;
 mod reservation;
+mod run;
 mod shared;
 mod slot;
 mod state;

@@ -16,7 +16,7 @@ pub(super) struct Plan {
     pub(super) lending: Lending,
 }
 
-/// What the [`Run`](super::slot::Run) of a key counts.
+/// What the [`Run`](super::run::Run) of a key counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
     /// Units of one bucket.

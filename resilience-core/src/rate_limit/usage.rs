@@ -5,7 +5,7 @@ use super::{
     gcra::Gcra,
     log::{Log, Search},
     quota::{Algorithm, Rule},
-    slot::Run,
+    run::Run,
 };
 use crate::keyed::Retention;
 
