@@ -212,7 +212,9 @@ impl<F: Filter> Shared<F> {
     /// Refuses a call for a key that is not there.
     pub(super) fn refuse(&self) -> Rejected {
         let rejected = Rejected::new(Reason::Absent, self.name);
-        self.environment.emit(&Event::Rejected(&rejected));
+        if self.environment.hears_refusals() {
+            self.environment.emit(&Event::Rejected(&rejected));
+        }
         rejected
     }
 

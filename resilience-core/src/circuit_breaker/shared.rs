@@ -157,7 +157,9 @@ impl Shared {
             Refusal::Probing => Rejected::new(Reason::CircuitOpen, self.name),
             Refusal::ForcedOpen => Rejected::new(Reason::CircuitForcedOpen, self.name),
         };
-        self.environment.emit(&Event::Rejected(&rejected));
+        if self.environment.hears_refusals() {
+            self.environment.emit(&Event::Rejected(&rejected));
+        }
         rejected
     }
 

@@ -203,7 +203,9 @@ impl Common {
             &tally.refused
         };
         counter.fetch_add(1, Relaxed);
-        self.environment.emit(&Event::Rejected(&rejected));
+        if self.environment.hears_refusals() {
+            self.environment.emit(&Event::Rejected(&rejected));
+        }
         rejected
     }
 }
