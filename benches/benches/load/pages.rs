@@ -20,10 +20,12 @@ use tokio::net::TcpListener;
 
 use super::Problem;
 
-/// The whole service, as its users have it; only that all clients here have one address.
+/// The whole service, as its users have it; only that all clients here have one address, and ask
+/// for as much as there is.
 pub(crate) async fn service(folder: Folder) -> Result<(SocketAddr, Running), Problem> {
     let mut config = Config::new(ANY_PORT, folder.database("service"));
     config.requests_per_client = u32::MAX;
+    config.requests_per_second = u32::MAX;
     let running = ordering::start(config).await?;
     Ok((running.address(), running))
 }
