@@ -109,13 +109,19 @@ pub(crate) fn push_parts(name: &mut String, key: &(impl StoreKey + ?Sized)) {
 
 /// Appends `part` with every byte that means something in a key, a hash tag or a pattern as `%XX`.
 pub(crate) fn push_encoded(name: &mut String, part: &[u8]) {
-    for &byte in part {
-        if is_plain(byte) {
-            name.push(char::from(byte));
-        } else {
-            let _ = write!(name, "%{byte:02X}");
+    // Runs of plain bytes go over as they are: each decision about a limit begins with this.
+    for run in part.chunk_by(|one, other| is_plain(*one) == is_plain(*other)) {
+        match str::from_utf8(run) {
+            Ok(text) if is_plain(run[0]) => name.push_str(text),
+            _ => run.iter().for_each(|byte| push_escaped(name, *byte)),
         }
     }
+}
+
+fn push_escaped(name: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    name.extend(['%', digit(byte >> 4), digit(byte & 15)]);
 }
 
 /// How many bytes [`push_encoded`] appends.
