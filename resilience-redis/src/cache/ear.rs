@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     frame::ServerTime,
     names::{Meant, Part},
-    tier::Shared,
+    shared::Shared,
 };
 use crate::{StoreError, connection::Node};
 

@@ -60,8 +60,12 @@
 
 mod codec;
 mod ear;
+mod entries;
 mod frame;
+mod hearing;
+mod leases;
 mod names;
+mod shared;
 mod tier;
 mod unsent;
 mod waiters;

@@ -1,0 +1,133 @@
+//! What stands in Redis under the keys of a cache.
+
+use std::time::Duration;
+
+use redis::Pipeline;
+use resilience_core::cache::Remembered;
+
+use super::{
+    ear::{How, Message},
+    frame,
+    names::{Meant, Part},
+    shared::Shared,
+    unsent::Ticket,
+};
+use crate::StoreError;
+
+impl Shared {
+    pub(super) async fn get(&self, part: &Part) -> Result<Option<Remembered>, StoreError> {
+        if !self.believes(part) {
+            return Err(StoreError::Unavailable);
+        }
+        let name = self.names.value(part);
+        let mut get = redis::cmd("GET");
+        get.arg(&name);
+        let connection = self.store.connection();
+        let found: Option<Vec<u8>> = connection
+            .run(&name, self.deadline(), async |mut wire| {
+                get.query_async(&mut wire).await
+            })
+            .await?;
+        let Some(framed) = found else {
+            return Ok(None);
+        };
+        let Some((entry, end)) = frame::unwrap(&framed) else {
+            // The cache finds that it cannot read this, and has it removed.
+            return Ok(Some(Remembered {
+                entry: framed,
+                left: None,
+            }));
+        };
+        let left = end.since(self.server_now());
+        Ok((!left.is_zero()).then(|| Remembered {
+            entry: entry.to_vec(),
+            left: Some(left),
+        }))
+    }
+
+    pub(super) async fn put(
+        &self,
+        part: &Part,
+        entry: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        // Where it cannot be put, what is there is not to be believed any more.
+        let ticket = self.unsent().void(part);
+        let end = self.server_now().after(ttl);
+        let [value, ..] = self.names.keys(part);
+        let mut set = redis::cmd("SET");
+        set.arg(value).arg(frame::wrap(entry, end));
+        set.arg("PX").arg(frame::millis(ttl));
+        self.change(part, ticket, Some(&set)).await
+    }
+
+    pub(super) async fn remove(&self, part: &Part, ticket: Ticket) -> Result<(), StoreError> {
+        self.change(part, ticket, None).await
+    }
+
+    /// Puts another entry or none in the place of what there is, ends the lease, and lets the
+    /// others hear of it.
+    async fn change(
+        &self,
+        part: &Part,
+        ticket: Ticket,
+        set: Option<&redis::Cmd>,
+    ) -> Result<(), StoreError> {
+        let [value, lease, void] = self.names.keys(part);
+        let ear = self.ear_of(&value)?;
+        let meant = Meant::Key(part.clone());
+        let with = |set: Option<&redis::Cmd>, how| {
+            let mut change = redis::pipe();
+            if set.is_some() {
+                // Nobody is to find nothing in between. A removal does without: a server that has
+                // no memory left takes no transaction.
+                change.atomic();
+            }
+            change.cmd("UNLINK").arg(&value).arg(&lease);
+            set.map(|set| change.add_command(set.clone()));
+            self.void(&mut change, how, &void, &meant);
+            change
+        };
+        let mut outcome = ear.run(self.deadline(), &with(set, ear.how)).await;
+        if outcome.as_ref().is_err_and(|error| !error.may_have_run()) {
+            // A server without memory can still forget, and tell.
+            let remove = with(None, How::Publishing);
+            outcome = ear.run(self.deadline(), &remove).await;
+        }
+        outcome?;
+        self.unsent().done(part, ticket, self.clock.now());
+        Ok(())
+    }
+
+    /// Forgets everything; leases first, so that no load from before fills what is cleared after.
+    pub(super) async fn clear(&self, ticket: Ticket) -> Result<(), StoreError> {
+        for pattern in self.names.patterns() {
+            self.store.blocking().delete_all(&pattern).await?;
+        }
+        let name = self.names.void_all();
+        let ear = self.ear_of(&name)?;
+        let mut tell = redis::pipe();
+        self.void(&mut tell, ear.how, &name, &Meant::All);
+        ear.run(self.patience(), &tell).await?;
+        self.unsent().done_all(ticket);
+        Ok(())
+    }
+
+    /// Adds what lets the others hear that `meant` is void.
+    fn void(&self, commands: &mut Pipeline, how: How, name: &str, meant: &Meant) {
+        match how {
+            // That it was touched is what tells; nothing of it stays.
+            How::Tracking => {
+                commands.cmd("SET").arg(name).arg("");
+                commands.cmd("UNLINK").arg(name);
+            }
+            How::Publishing => {
+                let message = Message::Void(meant).write(&self.origin);
+                commands
+                    .cmd("PUBLISH")
+                    .arg(&self.names.channel)
+                    .arg(message);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The right to load a key for the whole fleet.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use resilience_core::cache::{Claim, Lease, Unfilled};
+use tokio::time::timeout;
+
+use super::{ear::Message, frame, names::Part, shared::Shared};
+use crate::StoreError;
+
+impl Shared {
+    pub(super) async fn claim(
+        &self,
+        part: &Part,
+        lease: Duration,
+        patience: Duration,
+    ) -> Result<Claim, StoreError> {
+        let name = [self.names.lease(part)];
+        if !self.believes(part) {
+            return Err(StoreError::Unavailable);
+        }
+        // From here on no end is missed.
+        let mut waiter = self.waiters.wait(part.mark());
+        let number = self.claims.fetch_add(1, Ordering::Relaxed);
+        let token = self.token(Lease::new(number));
+        let connection = self.store.connection();
+        let arguments = (&token, frame::millis(lease));
+        let left: i64 = self
+            .claim
+            .call(connection, self.deadline(), &name, arguments)
+            .await?;
+        let left = match u64::try_from(left) {
+            Ok(0) => return Ok(Claim::Granted(Lease::new(number))),
+            Ok(left) => Duration::from_millis(left),
+            Err(_) => return Ok(Claim::Refused),
+        };
+        match timeout(patience.min(left), waiter.over()).await {
+            Ok(()) => Ok(Claim::Over),
+            // Its holder is gone: the lease has ended by itself.
+            Err(_) if left < patience => Ok(Claim::Over),
+            Err(_) => Ok(Claim::Refused),
+        }
+    }
+
+    pub(super) async fn fill(
+        &self,
+        part: &Part,
+        lease: Lease,
+        entry: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let [value, lease_name, _] = self.names.keys(part);
+        let framed = frame::wrap(entry, self.server_now().after(ttl));
+        let over = Message::Over(part).write(&self.origin);
+        let token = self.token(lease);
+        let arguments = (
+            &token,
+            &framed[..],
+            frame::millis(ttl),
+            &self.names.channel,
+            &over,
+        );
+        let connection = self.store.connection();
+        let _stored: u8 = self
+            .fill
+            .call(connection, self.deadline(), &[value, lease_name], arguments)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn release(
+        &self,
+        part: &Part,
+        lease: Lease,
+        why: Unfilled,
+    ) -> Result<(), StoreError> {
+        let alone = match why {
+            Unfilled::Failed => Duration::ZERO,
+            Unfilled::Private => ALONE,
+        };
+        let over = Message::Over(part).write(&self.origin);
+        let token = self.token(lease);
+        let arguments = (&token, frame::millis(alone), &self.names.channel, &over);
+        let connection = self.store.connection();
+        let name = [self.names.lease(part)];
+        let _ended: u8 = self
+            .release
+            .call(connection, self.deadline(), &name, arguments)
+            .await?;
+        Ok(())
+    }
+}
+
+/// For how long nobody waits for loads of what is not for all.
+const ALONE: Duration = Duration::from_secs(1);

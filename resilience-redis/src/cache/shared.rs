@@ -1,0 +1,107 @@
+use std::{
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use resilience_core::{
+    Clock, InvalidPolicy,
+    cache::{Lease, Listener, Notice},
+};
+
+use super::{
+    ear::Ear,
+    frame::ServerTime,
+    hearing::Ears,
+    names::{Names, Part},
+    unsent::Unsent,
+    waiters::Waiters,
+};
+use crate::{RedisStore, StoreError, identity, script::Script};
+
+/// What the parts of a tier have in common: its [entries](super::entries), its
+/// [leases](super::leases), and what it [hears](super::hearing).
+pub(super) struct Shared {
+    pub(super) store: RedisStore,
+    pub(super) names: Names,
+    /// Who we are in messages.
+    pub(super) origin: String,
+    pub(super) clock: Clock,
+    pub(super) claims: AtomicU64,
+    pub(super) claim: Script,
+    pub(super) fill: Script,
+    pub(super) release: Script,
+    pub(super) listener: OnceLock<Listener>,
+    pub(super) waiters: Waiters,
+    pub(super) unsent: Mutex<Unsent>,
+    pub(super) ears: Mutex<Ears>,
+    /// How far the server's clock is ahead of ours, in milliseconds.
+    pub(super) ahead: AtomicI64,
+}
+
+impl Shared {
+    pub(super) fn new(store: &RedisStore, name: &str) -> Result<Self, InvalidPolicy> {
+        let prefix = store.connection().settings().key_prefix();
+        Ok(Self {
+            names: Names::new(prefix, name)?,
+            store: store.clone(),
+            origin: identity::unique(),
+            clock: Clock::system(),
+            claims: AtomicU64::new(0),
+            claim: Script::new(include_str!("../lua/cache_claim.lua")),
+            fill: Script::new(include_str!("../lua/cache_fill.lua")),
+            release: Script::new(include_str!("../lua/cache_release.lua")),
+            listener: OnceLock::new(),
+            waiters: Waiters::default(),
+            unsent: Mutex::new(Unsent::new()),
+            ears: Mutex::default(),
+            ahead: AtomicI64::new(0),
+        })
+    }
+
+    pub(super) fn tell(&self, notice: Notice) {
+        if let Some(listener) = self.listener.get() {
+            listener.tell(notice);
+        }
+    }
+
+    /// Whether what Redis has of this key may be given to anybody.
+    pub(super) fn believes(&self, part: &Part) -> bool {
+        self.ears().in_touch && self.unsent().believes(part)
+    }
+
+    pub(super) fn ear_of(&self, name: &str) -> Result<Ear, StoreError> {
+        let node = self.store.connection().node_of(name)?;
+        let ears = self.ears();
+        let ear = ears.at.get(&node).cloned().flatten();
+        ear.ok_or(StoreError::Unavailable)
+    }
+
+    pub(super) fn token(&self, lease: Lease) -> String {
+        format!("{}-{:x}", self.origin, lease.number())
+    }
+
+    pub(super) fn server_now(&self) -> ServerTime {
+        let local = self.clock.now().as_nanos() / 1_000_000;
+        ServerTime(local.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        self.store.connection().settings().time_to_decide()
+    }
+
+    /// How long a server may be silent until it is given up.
+    pub(super) fn patience(&self) -> Duration {
+        self.store.connection().settings().longest_silence()
+    }
+
+    pub(super) fn unsent(&self) -> MutexGuard<'_, Unsent> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ears(&self) -> MutexGuard<'_, Ears> {
+        self.ears.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
