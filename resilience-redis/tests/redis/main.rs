@@ -4,6 +4,7 @@ mod bloom_guard;
 mod cache;
 mod differential;
 mod edges;
+mod engines;
 mod failover;
 mod fallback;
 mod fleet;
