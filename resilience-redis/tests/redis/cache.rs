@@ -31,7 +31,8 @@ struct Process {
 impl Process {
     /// One that hears the others.
     async fn at(url: &str) -> Self {
-        Self::with(url, patient(), policy()).await
+        // No silence of a loaded machine is taken for the end of a connection.
+        Self::with(url, patient().dead_after(PATIENCE), policy()).await
     }
 
     async fn with(url: &str, settings: Settings, policy: Policy) -> Self {
@@ -139,6 +140,22 @@ async fn keys(server: &RedisServer, pattern: &str) -> Vec<String> {
     keys.arg(pattern).query_async(&mut raw).await.unwrap()
 }
 
+async fn fleet_of_two() -> (RedisServer, Process, Process) {
+    let server = RedisServer::start().await;
+    let (one, other) = (
+        Process::at(&server.url()).await,
+        Process::at(&server.url()).await,
+    );
+    (server, one, other)
+}
+
+/// One process loads the value of 7, and the other takes it over.
+async fn both_hold(server: &RedisServer, one: &Process, other: &Process, source: &Source) {
+    one.load(7, source).await;
+    stored(server).await;
+    other.load(7, source).await;
+}
+
 /// Waits until there is an entry in Redis: it is put there in the background.
 async fn stored(server: &RedisServer) {
     eventually(async || {
@@ -150,11 +167,7 @@ async fn stored(server: &RedisServer) {
 
 #[tokio::test]
 async fn what_one_process_has_loaded_no_other_need_load() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (server, one, other) = fleet_of_two().await;
     let source = Source::default();
     assert_eq!(one.load(7, &source).await, "load 1");
     stored(&server).await;
@@ -192,11 +205,7 @@ async fn every_entry_ends_moved_by_the_jitter_of_the_policy() {
 
 #[tokio::test]
 async fn an_entry_lives_no_longer_in_a_process_than_in_redis() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (server, one, other) = fleet_of_two().await;
     let short = Loaded::new("soup".to_owned()).ttl(Duration::from_millis(300));
     one.cache.insert(7, short);
     stored(&server).await;
@@ -231,15 +240,9 @@ async fn a_fleet_loads_a_key_once() {
 
 #[tokio::test]
 async fn what_one_process_forgets_or_inserts_no_other_serves_any_more() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (server, one, other) = fleet_of_two().await;
     let source = Source::default();
-    one.load(7, &source).await;
-    stored(&server).await;
-    other.load(7, &source).await;
+    both_hold(&server, &one, &other, &source).await;
     one.cache.forget(&7).await.unwrap();
     other.eventually_without(7).await;
     assert_eq!(other.load(7, &source).await, "load 2");
@@ -261,11 +264,7 @@ async fn what_one_process_forgets_or_inserts_no_other_serves_any_more() {
 
 #[tokio::test]
 async fn what_is_in_no_tier_is_forgotten_by_all_who_hold_it() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (server, one, other) = fleet_of_two().await;
     let tagged = Loaded::new("soup".to_owned()).tag("menu");
     other.cache.insert(7, tagged);
     assert!(keys(&server, "*").await.is_empty());
@@ -275,11 +274,7 @@ async fn what_is_in_no_tier_is_forgotten_by_all_who_hold_it() {
 
 #[tokio::test]
 async fn nothing_is_stored_that_another_process_changed_while_it_was_loaded() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (server, one, other) = fleet_of_two().await;
     let (one, (source, gate)) = (Arc::new(one), Source::held());
     for (key, after) in [(7, "load 2"), (8, "stew")] {
         let loading = tokio::spawn({
@@ -309,11 +304,7 @@ async fn nothing_is_stored_that_another_process_changed_while_it_was_loaded() {
 
 #[tokio::test]
 async fn whoever_waits_for_a_load_that_is_lost_with_its_process_goes_on_when_the_lease_ends() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (_server, one, other) = fleet_of_two().await;
     let claim = one.tier.claim(b"7", Duration::from_millis(300), PATIENCE);
     assert!(matches!(claim.await, Ok(Claim::Granted(_))));
     drop(one);
@@ -322,11 +313,7 @@ async fn whoever_waits_for_a_load_that_is_lost_with_its_process_goes_on_when_the
 
 #[tokio::test]
 async fn that_a_key_has_no_value_is_known_to_all() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (server, one, other) = fleet_of_two().await;
     let absent = async || Ok::<Option<String>, &str>(None);
     assert_eq!(one.cache.get_or_find(&7, absent).await, Ok(None));
     stored(&server).await;
@@ -411,9 +398,7 @@ async fn without_client_tracking_processes_hear_one_another_all_the_same() {
     let url = server.user(rules).await;
     let (one, other) = (Process::at(&url).await, Process::at(&url).await);
     let source = Source::default();
-    one.load(7, &source).await;
-    stored(&server).await;
-    other.load(7, &source).await;
+    both_hold(&server, &one, &other, &source).await;
     one.cache.forget(&7).await.unwrap();
     other.eventually_without(7).await;
     one.cache.insert(7, "stew".to_owned());
@@ -444,9 +429,7 @@ async fn while_redis_is_away_caches_go_on_alone_and_what_was_invalidated_is_not_
     let one = Process::with(&server.url(), hasty.clone(), stale).await;
     let other = Process::with(&server.url(), hasty, stale).await;
     let source = Source::default();
-    one.load(7, &source).await;
-    stored(&server).await;
-    other.load(7, &source).await;
+    both_hold(&server, &one, &other, &source).await;
 
     server.kill();
     eventually(async || (!other.tier.is_in_touch()).then_some(())).await;
@@ -545,15 +528,9 @@ async fn a_connection_whose_packets_vanish_is_found_out_without_any_call() {
 
 #[tokio::test]
 async fn a_redis_without_memory_still_forgets_and_tells() {
-    let server = RedisServer::start().await;
-    let (one, other) = (
-        Process::at(&server.url()).await,
-        Process::at(&server.url()).await,
-    );
+    let (server, one, other) = fleet_of_two().await;
     let source = Source::default();
-    one.load(7, &source).await;
-    stored(&server).await;
-    other.load(7, &source).await;
+    both_hold(&server, &one, &other, &source).await;
     let mut raw = server.raw().await;
     let mut full = redis::cmd("CONFIG");
     full.arg("SET").arg("maxmemory").arg("1");
