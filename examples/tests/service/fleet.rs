@@ -1,107 +1,17 @@
 //! Several gateways that share a database and a Redis server.
 
-use std::{
-    collections::HashMap,
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, StatusCode};
 use ordering::FleetSettings;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{net::TcpSocket, task::JoinSet, time::timeout};
+use tokio::{net::TcpSocket, time::timeout};
 
 use crate::{
-    client::{Answer, Connection, Shop, eventually, get, one, send_on},
-    process::Process,
+    client::{Answer, Shop, eventually, one, send_on},
+    redis::Redis,
 };
-
-/// A server on a free port, which forgets everything when it is killed.
-struct Redis {
-    child: Child,
-    port: u16,
-    folder: TempDir,
-}
-
-impl Redis {
-    async fn start() -> Self {
-        // One that somebody else takes meanwhile is seen by `answers`, and another is tried.
-        loop {
-            let port = free_port();
-            let folder = tempfile::tempdir().unwrap();
-            let mut redis = Self {
-                child: serve(port, &folder),
-                port,
-                folder,
-            };
-            if redis.answers().await {
-                return redis;
-            }
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    async fn start_again(&mut self) {
-        self.child = serve(self.port, &self.folder);
-        assert!(self.answers().await);
-    }
-
-    /// Whether this very server is up, and not another on its port.
-    async fn answers(&mut self) -> bool {
-        let settings = resilience_redis::Settings::new();
-        loop {
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            let url = self.url();
-            if resilience_redis::RedisStore::connect(url, settings.clone())
-                .await
-                .is_ok()
-            {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn serve(port: u16, folder: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server on the PATH (Debian: apt-get install redis-server)")
-}
 
 /// A shop for which a loaded machine is no outage, and in which only orders come to the database.
 async fn shop_on(redis: &Redis) -> Shop {
@@ -351,84 +261,4 @@ async fn a_full_kitchen_takes_no_more_orders_and_forgets_none_that_was_paid() {
         eventually(async || kitchen.get(&path).await.json()["cooked_at_ms"].is_number()).await;
     }
     eventually(async || kitchen.order(&one("ada", 1)).await.status == StatusCode::CREATED).await;
-}
-
-/// What buyers were told, by dish.
-#[derive(Debug, Default)]
-struct Sales {
-    sold: HashMap<i64, i64>,
-    refused: u64,
-    other: Vec<String>,
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn with_redis_killed_under_load_orders_go_on_and_nothing_is_sold_twice() {
-    const DISHES: [i64; 5] = [1, 2, 3, 4, 5];
-    let mut redis = Redis::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let options = ["--redis", &redis.url(), "--requests-per-client", "1000000"];
-    let gateways = [
-        Process::start_with(&folder, &options),
-        Process::start_with(&folder, &options),
-    ];
-    let mut there = HashMap::new();
-    for dish in DISHES {
-        let page = get(gateways[0].address, &format!("/dishes/{dish}"))
-            .await
-            .json();
-        there.insert(dish, page["stock"].as_i64().unwrap());
-    }
-    let total: i64 = there.values().sum();
-    let sold = Arc::new(AtomicU64::new(0));
-    let over = Arc::new(AtomicBool::new(false));
-    let mut buyers = JoinSet::new();
-    for buyer in 0..16_usize {
-        let address = gateways[buyer % 2].address;
-        let (sold, over) = (sold.clone(), over.clone());
-        buyers.spawn(async move {
-            let mut sales = Sales::default();
-            let mut connection = Connection::open(address).await;
-            for turn in 0.. {
-                if over.load(Ordering::SeqCst) {
-                    break;
-                }
-                let dish = DISHES[(buyer + turn) % DISHES.len()];
-                let answer = connection.post("/orders", &one("ada", dish)).await;
-                match answer.status {
-                    StatusCode::CREATED => {
-                        *sales.sold.entry(dish).or_default() += 1;
-                        sold.fetch_add(1, Ordering::SeqCst);
-                    }
-                    StatusCode::CONFLICT => sales.refused += 1,
-                    _ => sales.other.push(answer.text().to_owned()),
-                }
-            }
-            sales
-        });
-    }
-    let total = u64::try_from(total).unwrap();
-    let sold_more_than = async |portions: u64| {
-        eventually(async || sold.load(Ordering::SeqCst) > portions).await;
-    };
-    sold_more_than(total / 6).await;
-    redis.kill();
-    // Nobody answers, and orders go on.
-    sold_more_than(total / 2).await;
-    redis.start_again().await;
-    sold_more_than(total * 4 / 6).await;
-    redis.kill();
-    sold_more_than(total - 1).await;
-    over.store(true, Ordering::SeqCst);
-
-    let mut all = Sales::default();
-    for sales in buyers.join_all().await {
-        for (dish, portions) in sales.sold {
-            *all.sold.entry(dish).or_default() += portions;
-        }
-        all.refused += sales.refused;
-        all.other.extend(sales.other);
-    }
-    assert_eq!(all.sold, there, "each portion once, and all of them");
-    assert_eq!(all.other, [""; 0], "nobody was told anything else");
-    println!("{total} portions sold, {} buyers refused", all.refused);
 }

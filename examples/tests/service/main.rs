@@ -8,8 +8,10 @@ mod dishes;
 mod fleet;
 mod input;
 mod operating;
+mod outage;
 mod paying;
 #[cfg(unix)]
 mod postgres;
 mod process;
+mod redis;
 mod serving;
