@@ -88,6 +88,29 @@ pub(crate) fn start(prefix: &str, kind: &str, name: &str) -> Result<String, Inva
     Ok(start)
 }
 
+/// The keys of an engine that keeps something for each key of its users.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// What all of them begin with, the engine's name included.
+    start: String,
+}
+
+impl Names {
+    /// Those of the engine `name`.
+    pub(crate) fn new(prefix: &str, kind: &str, name: &str) -> Result<Self, InvalidPolicy> {
+        let start = start(prefix, kind, name)?;
+        Ok(Self { start })
+    }
+
+    /// The name of `key`, all that tells it from others within the hash tag.
+    pub(crate) fn of(&self, key: &(impl StoreKey + ?Sized)) -> String {
+        let mut name = self.start.clone();
+        push_parts(&mut name, key);
+        name.push('}');
+        name
+    }
+}
+
 /// Appends `:` and the encoded part, for every part of `key`; past [`LONGEST_KEY`] bytes the
 /// SHA-256 of them all stands in their place, behind a mark that no encoded part contains.
 pub(crate) fn push_parts(name: &mut String, key: &(impl StoreKey + ?Sized)) {

@@ -10,7 +10,7 @@ use super::{
     Guard, Policy,
     claim::{Acquired, Attempt},
 };
-use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
+use crate::{RedisStore, StoreError, StoreKey, key::Names, script::Script};
 
 /// Locks in a [`RedisStore`], one for each key. Clones share them.
 #[derive(Clone)]
@@ -24,8 +24,7 @@ pub(super) struct Shared {
     pub(super) renew: Script,
     pub(super) release: Script,
     random: Random,
-    /// What all keys of this policy begin with, the name included.
-    key_start: String,
+    names: Names,
 }
 
 /// A number that grows with every holder of a lock: microseconds since 1970, or more.
@@ -77,7 +76,7 @@ impl Locks {
             acquire: Script::new(include_str!("../lua/lock_acquire.lua")),
             renew: Script::new(include_str!("../lua/lock_renew.lua")),
             release: Script::new(include_str!("../lua/lock_release.lua")),
-            key_start: key::start(prefix, "lock", policy.name)?,
+            names: Names::new(prefix, "lock", policy.name)?,
         })))
     }
 
@@ -184,9 +183,7 @@ impl fmt::Debug for Locks {
 impl Shared {
     /// The lock and its fence.
     fn keys<K: StoreKey + ?Sized>(&self, key: &K) -> [String; 2] {
-        let mut lock = self.key_start.clone();
-        key::push_parts(&mut lock, key);
-        lock.push('}');
+        let lock = self.names.of(key);
         let fence = format!("{lock}:fence");
         [lock, fence]
     }

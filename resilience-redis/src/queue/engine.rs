@@ -1,12 +1,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use redis::{FromRedisValue, ParsingError, ToRedisArgs, Value, from_redis_value};
+use redis::{FromRedisValue, ToRedisArgs};
 use resilience_core::{Error, InvalidPolicy, Reason, Rejected};
 
 use super::{
-    Consumer, DeadLetter, MessageId, Policy, Snapshot,
+    Consumer, DeadLetter, Depth, MessageId, Policy, Pushed, Revived, Snapshot,
     measure::{Tally, add},
-    message::{Entry, unexpected},
+    message::Entry,
+    reply::Appended,
+    scripts::Scripts,
 };
 use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
 
@@ -21,73 +23,6 @@ pub(super) struct Shared {
     pub(super) tally: Tally,
     /// Messages, and dead letters.
     pub(super) keys: [String; 2],
-}
-
-pub(super) struct Scripts {
-    pub(super) acknowledge: Script,
-    pub(super) bury: Script,
-    pub(super) claim: Script,
-    pub(super) open: Script,
-    push: Script,
-    revive: Script,
-    depth: Script,
-}
-
-/// Whether a message was appended, or was there before; with its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pushed {
-    /// It was appended.
-    Now(MessageId),
-    /// It is known by its id, and was appended then. It may be done by now.
-    Before(MessageId),
-}
-
-/// Whether a message became a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Buried {
-    /// It did.
-    Now,
-    /// The group was done with it before.
-    Before,
-    /// There is no room for dead letters: the message stays, and is given out again.
-    Full,
-}
-
-/// Whether a dead letter was appended to the queue again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Revived {
-    /// It was, and has this place now.
-    Now(MessageId),
-    /// There is no such dead letter.
-    Gone,
-}
-
-/// What waits in a queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Depth {
-    /// Messages in the queue: what some group still needs, what lies behind that, and what is not
-    /// cleared away yet.
-    pub messages: u64,
-    /// Dead letters.
-    pub dead_letters: u64,
-    /// What waits for each group that was ever opened.
-    pub groups: Vec<GroupDepth>,
-}
-
-/// What waits for one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GroupDepth {
-    /// The group.
-    pub name: String,
-    /// Its consumers that are known to the server.
-    pub consumers: u64,
-    /// Messages that were given out and not acknowledged.
-    pub pending: u64,
-    /// Messages that were not given out yet; `None` where the server cannot tell (before 7.0, or
-    /// after somebody deleted messages).
-    pub lag: Option<u64>,
 }
 
 impl Queue {
@@ -285,92 +220,12 @@ impl Shared {
     }
 }
 
-impl Scripts {
-    fn new() -> Self {
-        Self {
-            acknowledge: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_acknowledge.lua")
-            )),
-            bury: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_bury.lua")
-            )),
-            claim: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_claim.lua")
-            )),
-            open: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_open.lua")
-            )),
-            push: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_push.lua")
-            )),
-            revive: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_revive.lua")
-            )),
-            depth: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_depth.lua")
-            )),
-        }
-    }
-}
-
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue")
             .field("policy", &self.0.policy)
             .field("store", &self.0.store)
             .finish_non_exhaustive()
-    }
-}
-
-/// A reply to `queue_push.lua` or `queue_revive.lua`.
-enum Appended {
-    Now(MessageId),
-    Before(MessageId),
-    Full,
-    Gone,
-}
-
-impl FromRedisValue for Appended {
-    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let (word, id): (String, String) = from_redis_value(reply)?;
-        let id = id.parse().map_err(|_| unexpected());
-        match word.as_str() {
-            "now" => Ok(Self::Now(id?)),
-            "before" => Ok(Self::Before(id?)),
-            "full" => Ok(Self::Full),
-            "gone" => Ok(Self::Gone),
-            _ => Err(unexpected()),
-        }
-    }
-}
-
-impl FromRedisValue for Depth {
-    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let (messages, dead_letters, groups) = from_redis_value(reply)?;
-        Ok(Self {
-            messages,
-            dead_letters,
-            groups,
-        })
-    }
-}
-
-impl FromRedisValue for GroupDepth {
-    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let (name, consumers, pending, lag): (_, _, _, i64) = from_redis_value(reply)?;
-        Ok(Self {
-            name,
-            consumers,
-            pending,
-            lag: u64::try_from(lag).ok(),
-        })
     }
 }
 

@@ -73,11 +73,14 @@ mod engine;
 mod measure;
 mod message;
 mod policy;
+mod reply;
+mod scripts;
 
 pub use self::{
     consumer::Consumer,
-    engine::{Buried, Depth, GroupDepth, Pushed, Queue, Revived},
+    engine::Queue,
     measure::Snapshot,
     message::{DeadLetter, Message, MessageId, NoMessageId},
     policy::Policy,
+    reply::{Buried, Depth, GroupDepth, Pushed, Revived},
 };

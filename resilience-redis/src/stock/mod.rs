@@ -64,8 +64,10 @@
 //! Stocks of one name and key are the same where server, database and prefix are.
 
 mod error;
+mod items;
 mod policy;
 mod reply;
+mod scripts;
 mod stocks;
 
 pub use self::{

@@ -5,9 +5,11 @@ use resilience_core::InvalidPolicy;
 
 use super::{
     Confirmed, Error, Filled, Once, Policy, Reaped,
+    items::{Items, bounded, encoded_key},
     reply::{Finished, Reserved},
+    scripts::Scripts,
 };
-use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
+use crate::{RedisStore, StoreError, StoreKey, key::Names, script::Script};
 
 /// Stocks in a [`RedisStore`], one for each key. Clones share them.
 #[derive(Clone)]
@@ -17,17 +19,7 @@ struct Shared {
     policy: Policy,
     store: RedisStore,
     scripts: Scripts,
-    /// What all keys of this policy begin with, the name included.
-    key_start: String,
-}
-
-struct Scripts {
-    reserve: Script,
-    confirm: Script,
-    release: Script,
-    reap: Script,
-    fill: Script,
-    count: Script,
+    names: Names,
 }
 
 /// The units of some items that are sold together, and the orders they are reserved for.
@@ -48,16 +40,14 @@ impl Stocks {
             policy: *policy,
             store: store.clone(),
             scripts: Scripts::new(),
-            key_start: key::start(prefix, "stock", policy.name)?,
+            names: Names::new(prefix, "stock", policy.name)?,
         })))
     }
 
     /// The stock of `key`: of a kitchen, or of whatever sells its items together.
     #[must_use]
     pub fn stock<K: StoreKey + ?Sized>(&self, key: &K) -> Stock {
-        let mut counts = self.0.key_start.clone();
-        key::push_parts(&mut counts, key);
-        counts.push('}');
+        let counts = self.0.names.of(key);
         let (orders, due) = (format!("{counts}:orders"), format!("{counts}:due"));
         Stock {
             shared: self.0.clone(),
@@ -309,98 +299,10 @@ impl fmt::Debug for Stock {
     }
 }
 
-impl Scripts {
-    fn new() -> Self {
-        Self {
-            reserve: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_reserve.lua")
-            )),
-            confirm: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_confirm.lua")
-            )),
-            release: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_release.lua")
-            )),
-            reap: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_reap.lua")
-            )),
-            fill: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_fill.lua")
-            )),
-            count: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_count.lua")
-            )),
-        }
-    }
-}
-
-/// The items of an order as the script wants them: two orders for the same are written alike.
-struct Items {
-    /// In ascending order of their names.
-    encoded: Vec<(String, u64)>,
-    /// The place of each of them in the order.
-    order_of: Vec<usize>,
-}
-
-impl Items {
-    fn of_order<I: StoreKey>(items: &[(I, u64)]) -> Result<Self, Error> {
-        if !(1..=MOST_ITEMS).contains(&items.len()) {
-            return Err(Error::Invalid("an order has 1 to 100 items"));
-        }
-        let mut sorted = Vec::with_capacity(items.len());
-        for (place, (item, units)) in items.iter().enumerate() {
-            if *units == 0 {
-                return Err(Error::Invalid(
-                    "an order has at least one unit of each item",
-                ));
-            }
-            sorted.push((encoded_key(item), bounded(*units)?, place));
-        }
-        sorted.sort_unstable();
-        if sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(Error::Invalid("an order names each item once"));
-        }
-        Ok(Self {
-            order_of: sorted.iter().map(|(.., place)| *place).collect(),
-            encoded: sorted
-                .into_iter()
-                .map(|(item, units, _)| (item, units))
-                .collect(),
-        })
-    }
-}
-
-fn encoded_key<K: StoreKey + ?Sized>(key: &K) -> String {
-    let mut encoded = String::new();
-    key::push_parts(&mut encoded, key);
-    if encoded.is_empty() {
-        // The key without parts has a name as well, and no other key has this one.
-        encoded.push_str("()");
-    }
-    encoded
-}
-
-fn bounded(units: u64) -> Result<u64, Error> {
-    if units > MOST_UNITS {
-        return Err(Error::Invalid("units are counted up to 2^53 - 1"));
-    }
-    Ok(units)
-}
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Lua counts in doubles, which are exact to here.
-const MOST_UNITS: u64 = (1 << 53) - 1;
-/// About 0.2 ms of the server's time.
-const MOST_ITEMS: usize = 100;
 /// About 0.5 ms of the server's time.
 const ITEMS_A_STEP: usize = 500;
 /// About 3 ms of the server's time.
