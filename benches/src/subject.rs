@@ -212,7 +212,10 @@ pub fn call<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response
 }
 
 /// Polls `future` to its end.
-#[inline]
+///
+/// Inlined, so that the future is polled where it was made, as one that is awaited: to move it once
+/// more would be counted as the layer's.
+#[inline(always)]
 pub fn now<F: Future>(future: F) -> F::Output {
     let mut context = Context::from_waker(Waker::noop());
     let mut future = pin!(future);
