@@ -1,4 +1,4 @@
-use std::{borrow::Borrow, future::Future, hash::Hash, sync::Arc, time::Duration};
+use std::{borrow::Borrow, future::Future, hash::Hash, pin::pin, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
@@ -54,11 +54,17 @@ pub(super) enum AtOnce<K, V, P, F, E> {
 /// A load to be made, or to be waited for: all that one who waits has to carry.
 #[derive(Debug)]
 pub(super) struct Load<K, V, F, E> {
+    wanted: Wanted<K, V, E>,
+    /// Taken when it is known who needs it.
+    loader: Option<F>,
+}
+
+/// What is to be loaded.
+#[derive(Debug)]
+struct Wanted<K, V, E> {
     shared: Arc<Shared<K, V>>,
     key: Hashed<K>,
     fallback: Fallback,
-    /// Taken when it is known who needs it.
-    loader: Option<F>,
     explain: Explain<E>,
 }
 
@@ -67,6 +73,15 @@ pub(super) struct Load<K, V, F, E> {
 enum Fallback {
     Stale,
     None,
+}
+
+/// How long one who waits has waited already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Not at all.
+    First,
+    /// As long as one who has something stale to fall back on.
+    Rest,
 }
 
 /// Where an entry comes from.
@@ -156,13 +171,14 @@ where
             Lookup::Stale(_) => Fallback::Stale,
             Lookup::Miss => Fallback::None,
         };
-        AtOnce::Load(Load {
+        let wanted = Wanted {
             shared: self.clone(),
             key: key(),
             fallback,
-            loader: Some(loader),
             explain,
-        })
+        };
+        let loader = Some(loader);
+        AtOnce::Load(Load { wanted, loader })
     }
 
     fn serve<P, F>(&self, entry: Entry<V>, freshness: Freshness, loader: F) -> Fetched<V, P, F> {
@@ -197,43 +213,74 @@ where
         P: Send + 'static,
     {
         async move {
-            let error = match within(self.patience(), self.fetch()).await {
+            let mut fetch = pin!(self.wanted.fetch(&mut self.loader));
+            let mut patience = Patience::First;
+            let fetched = loop {
+                let fetched = within(self.wanted.patience(patience), fetch.as_mut()).await;
+                // What there was to be had instead may have been invalidated meanwhile.
+                let waits_on = fetched.is_none()
+                    && patience == Patience::First
+                    && self.wanted.fallback == Fallback::Stale
+                    && self.wanted.stale().is_none();
+                if !waits_on {
+                    break fetched;
+                }
+                patience = Patience::Rest;
+            };
+            let error = match fetched {
                 Some(Ok(fetched)) => return Ok(fetched),
                 Some(Err(error)) => error,
-                None => Error::Rejected(self.shared.refuse(Reason::LoadTimeout)),
+                None => Error::Rejected(self.wanted.shared.refuse(Reason::LoadTimeout)),
             };
-            if self.fallback == Fallback::Stale
-                && let Some(entry) = self.shared.stale(self.key.of())
-            {
-                self.shared.count(&entry, Freshness::Stale);
+            if let Some(entry) = self.wanted.stale() {
+                self.wanted.shared.count(&entry, Freshness::Stale);
                 return Ok(Fetched::Entry(entry, Source::Fallback));
             }
             if let Error::Rejected(rejected) = &error {
-                self.shared.tell(rejected);
+                self.wanted.shared.tell(rejected);
             }
             Err(error)
         }
     }
+}
 
-    fn patience(&self) -> Duration {
-        match self.fallback {
+impl<K, V, E> Wanted<K, V, E>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + 'static,
+{
+    fn patience(&self, patience: Patience) -> Duration {
+        let longest = self.shared.policy.hard_timeout;
+        let first = match self.fallback {
             Fallback::Stale => self.shared.policy.patience(),
-            Fallback::None => self.shared.policy.hard_timeout,
+            Fallback::None => longest,
+        };
+        match patience {
+            Patience::First => first,
+            Patience::Rest => longest.saturating_sub(first),
+        }
+    }
+
+    /// What is still there of the stale value that there was.
+    fn stale(&self) -> Option<Entry<V>> {
+        match self.fallback {
+            Fallback::Stale => self.shared.stale(self.key.of()),
+            Fallback::None => None,
         }
     }
 
     /// Loads, or waits for another's load.
-    async fn fetch<Fut, P>(&mut self) -> Result<Fetched<V, P, F>, Error<E>>
+    async fn fetch<F, Fut, P>(&self, loader: &mut Option<F>) -> Result<Fetched<V, P, F>, Error<E>>
     where
-        F: FnOnce() -> Fut,
+        F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
         P: Send + 'static,
     {
         let lead = loop {
             let mut follow = match self.shared.join(&self.key) {
                 Joined::Landed(entry, freshness) => {
-                    let loader = self.loader();
-                    return Ok(self.shared.serve(entry, freshness, loader));
+                    return Ok(self.shared.serve(entry, freshness, take(loader)));
                 }
                 Joined::Lead(lead) => {
                     self.shared.tally.count(Count::Miss);
@@ -248,7 +295,7 @@ where
             match follow.news().await {
                 News::Landed(entry) => {
                     return Ok(match entry.found {
-                        Found::Private => Fetched::Alone(self.loader()),
+                        Found::Private => Fetched::Alone(take(loader)),
                         Found::Value(_) | Found::Absent | Found::Failed(_) => {
                             Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Coalesced)
                         }
@@ -259,18 +306,22 @@ where
                 News::Outdated => {}
             }
         };
-        self.lead(lead).await
+        self.lead(lead, take(loader)).await
     }
 
     /// Makes the load, in a task of its own where it is to go on whatever becomes of the caller.
     /// Boxed, so that those who only wait do not carry the room for it.
-    fn lead<Fut, P>(&mut self, lead: Lead<K, V>) -> Boxed<Result<Fetched<V, P, F>, Error<E>>>
+    fn lead<F, Fut, P>(
+        &self,
+        lead: Lead<K, V>,
+        loader: F,
+    ) -> Boxed<Result<Fetched<V, P, F>, Error<E>>>
     where
-        F: FnOnce() -> Fut,
+        F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
         P: Send + 'static,
     {
-        let (loader, here, explain) = (self.loader(), Ancestry::here(), self.explain);
+        let (here, explain) = (Ancestry::here(), self.explain);
         let policy = &self.shared.policy;
         let keeps =
             self.fallback == Fallback::Stale || policy.on_leader_gone == OnLeaderGone::KeepLoading;
@@ -290,8 +341,8 @@ where
             Ok(_) | Err(_) => Box::pin(lead.run(First::Look, loader, here, explain)),
         }
     }
+}
 
-    fn loader(&mut self) -> F {
-        self.loader.take().expect("whoever takes it waits no more")
-    }
+fn take<F>(loader: &mut Option<F>) -> F {
+    loader.take().expect("whoever takes it waits no more")
 }

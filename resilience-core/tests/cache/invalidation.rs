@@ -65,6 +65,33 @@ async fn what_is_invalidated_is_not_served_in_place_of_a_load_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_when_a_stale_value_is_invalidated_gets_what_it_waits_for() {
+    let policy = policy()
+        .stale_if_error(60 * SECOND)
+        .hard_timeout(5 * SECOND);
+    for takes in [SECOND, 60 * SECOND] {
+        let (cache, source) = (
+            cache(policy.soft_timeout(100 * MILLISECOND)),
+            Source::default(),
+        );
+        cache.insert(7, 99);
+        advance(11 * SECOND).await;
+        let waiting = crowd(3, &cache, || source.takes(takes));
+        settle().await;
+        cache.invalidate(&7);
+        for caller in waiting {
+            let answer = caller.await.unwrap();
+            if takes == SECOND {
+                assert_eq!(answer, Ok(1));
+            } else {
+                assert_eq!(reason(answer), Some(Reason::LoadTimeout));
+            }
+        }
+        assert_eq!(source.loads(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tag_of_a_million_entries_is_removed_at_the_cost_of_one() {
     let clock = resilience_core::ManualClock::new();
     let environment = Environment::new().clock(clock);
