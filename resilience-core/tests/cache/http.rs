@@ -556,6 +556,22 @@ async fn a_stale_answer_is_served_while_the_service_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stale_answer_is_served_where_the_next_is_cut_short() {
+    let site = site();
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=5, stale-if-error=60")];
+    site.send(get("/menu"), fields).await;
+    advance(6 * SECOND).await;
+    let cut = |_, _| {
+        let frames = vec![Ok(http_body::Frame::data(Bytes::from("2"))), Err("broken")];
+        Response::new(Body::new(Frames(frames.into_iter())))
+    };
+    assert_eq!(site.send_to(get("/menu"), cut).await.body(), "1");
+    advance(2 * SECOND).await;
+    assert_eq!(site.send(get("/menu"), fields).await.body(), "3");
+    assert_eq!(site.send(get("/menu"), fields).await.body(), "3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn must_revalidate_goes_before_whatever_lets_a_stale_answer_be_served() {
     let policy = policy()
         .stale_if_error(60 * SECOND)

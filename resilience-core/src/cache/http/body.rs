@@ -44,6 +44,11 @@ impl<B: Body> CacheBody<B> {
         let kind = Kind::Stored(Some(bytes));
         Self { kind }
     }
+
+    /// Whether it is known to end in an error.
+    pub(super) const fn is_cut_short(&self) -> bool {
+        matches!(self.kind, Kind::Begun(_, Some(Tail::Failed(_))))
+    }
 }
 
 /// An empty body, whatever `B` is.

@@ -24,7 +24,7 @@ const ALONE_FOR: Duration = Duration::from_secs(10);
 /// Why a load brought nothing for the cache.
 #[derive(Debug)]
 pub(super) enum Failure<R, E> {
-    /// The service answered that it failed.
+    /// The service answered that it failed, or failed within its answer.
     Answered(R),
     /// The service failed.
     Inner(E),
@@ -135,6 +135,10 @@ where
         Ok(body) => {
             let own = Response::from_parts(head, CacheBody::stored(body));
             return Ok(Brought::Private(own, ALONE_FOR));
+        }
+        Err(body) if body.is_cut_short() => {
+            let own = Response::from_parts(head, body);
+            return Err(Failure::Answered(own));
         }
         Err(body) => {
             let own = Response::from_parts(head, body);
