@@ -118,9 +118,9 @@ fn expected(
 
 /// Whether the service's failure may be hidden by what it said before.
 fn may_be_stale(terms: &Terms, answer: &Answer, asked: &Asked, wait: Duration) -> bool {
-    let usual = match answer.seconds("s-maxage") {
-        Some(_) => 0,
-        None => STALE_IF_ERROR,
+    let usual = match (answer.seconds("s-maxage"), answer.status.as_u16()) {
+        (Some(_), _) | (None, 404 | 410) => 0,
+        (None, _) => STALE_IF_ERROR,
     };
     let after = answer.seconds("stale-if-error").unwrap_or(usual);
     let after = after.max(answer.seconds("stale-while-revalidate").unwrap_or(0));
@@ -399,6 +399,7 @@ impl Site {
             .stale_if_error(Duration::from_secs(STALE_IF_ERROR))
             .early_refresh(EarlyRefresh::Never)
             .jitter(jitter)
+            .negative_jitter(jitter)
             .capacity(1 << 20)
             .expected_entries(16);
         let pages = HttpCache::new_in(policy, &environment).expect("can work");

@@ -29,6 +29,7 @@ pub(super) struct Terms {
     ttl: Option<Duration>,
     stale_while_revalidate: Option<Duration>,
     stale_if_error: Option<Duration>,
+    jitter: Option<f64>,
     pub(super) weight: u64,
     tags: Vec<Cow<'static, str>>,
 }
@@ -78,6 +79,13 @@ impl<V> Loaded<V> {
         self
     }
 
+    /// Sets by which share of it its time to live is moved.
+    #[cfg(feature = "http")]
+    pub(super) const fn jitter(mut self, share: f64) -> Self {
+        self.terms.jitter = Some(share);
+        self
+    }
+
     /// Sets how much of the policy's capacity it takes. Zero is not to be stored. Default 1.
     #[must_use]
     pub const fn weight(mut self, weight: u64) -> Self {
@@ -105,6 +113,7 @@ impl Terms {
             ttl: None,
             stale_while_revalidate: None,
             stale_if_error: None,
+            jitter: None,
             weight: 1,
             tags: Vec::new(),
         }
@@ -125,6 +134,7 @@ impl Terms {
             ttl: Some(ttl),
             stale_while_revalidate: Some(Duration::ZERO),
             stale_if_error: Some(Duration::ZERO),
+            jitter: None,
             weight,
             tags: Vec::new(),
         }
@@ -189,6 +199,7 @@ impl<V> Entry<V> {
     ) -> Self {
         let (usual, jitter) = policy.life(&found);
         let ttl = terms.ttl.unwrap_or(usual);
+        let jitter = terms.jitter.unwrap_or(jitter);
         let stale = |own: Option<Duration>, usual| match &found {
             Found::Value(_) => own.unwrap_or(usual),
             Found::Absent | Found::Failed(_) | Found::Private => Duration::ZERO,

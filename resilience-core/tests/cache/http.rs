@@ -572,6 +572,54 @@ async fn a_stale_answer_is_served_where_the_next_is_cut_short() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_that_is_not_there_is_served_stale_only_where_it_says_so() {
+    let policy = policy().stale_while_revalidate(60 * SECOND);
+    for (fields, stale) in [
+        (&[] as Fields, false),
+        (
+            &[(CACHE_CONTROL, "max-age=5, stale-while-revalidate=60")],
+            true,
+        ),
+    ] {
+        let site = Site::new(policy);
+        let missing = move |_, number| {
+            let mut response = ok(fields, number);
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        };
+        site.send_to(get("/menu"), missing).await;
+        advance(6 * SECOND).await;
+        let created = site.send(get("/menu"), &[]).await;
+        assert_eq!(created.status() == StatusCode::NOT_FOUND, stale);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_not_there_has_the_jitter_of_what_is_not_there() {
+    let fresh_for = async |jitter| {
+        let environment = Environment::new()
+            .clock(Clock::tokio())
+            .random(Random::seeded(1));
+        let policy = policy().negative_jitter(jitter);
+        let pages = HttpCache::new_in(policy, &environment).unwrap();
+        let missing = async |_: Request<Body>| {
+            let mut response = ok(&[], 1);
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            Ok::<_, Rejected>(response)
+        };
+        let mut ends = std::collections::BTreeSet::new();
+        for number in 0..50 {
+            let site = pages.layer().layer(service_fn(missing));
+            let answer = site.oneshot(get(&format!("/{number}"))).await.unwrap();
+            ends.insert(status(&answer.map(|_| Bytes::new())).to_owned());
+        }
+        ends.len()
+    };
+    assert_eq!(fresh_for(0.0).await, 1);
+    assert!(fresh_for(0.5).await > 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn must_revalidate_goes_before_whatever_lets_a_stale_answer_be_served() {
     let policy = policy()
         .stale_if_error(60 * SECOND)

@@ -152,10 +152,11 @@ where
     let weight = page.weight(asked.key);
     let loaded = Loaded::new(page)
         .life(
-            Some(terms.ttl(age, policy)),
+            Some(terms.ttl(age)),
             terms.stale_while_revalidate,
             terms.stale_if_error,
         )
+        .jitter(terms.jitter)
         .weight(weight)
         .tag(asked.address);
     Ok(Brought::Value(tags.0.into_iter().fold(loaded, Loaded::tag)))

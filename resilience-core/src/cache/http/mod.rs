@@ -37,7 +37,7 @@
 //!
 //! Answers of status 200, 203, 300, 301, 404 and 410, up to [`max_body`](Layer::max_body), for as
 //! long as `s-maxage`, `max-age` or `Expires` say, or else the policy; 404 and 410 for its
-//! negative time to live at most. Never: `no-store`, `no-cache`, `private` (but for its own
+//! negative time to live at most, and stale only where they say so. Never: `no-store`, `no-cache`, `private` (but for its own
 //! identity), `Set-Cookie`, a `Vary` with a field that is not declared, a part, trailers, gRPC,
 //! event streams, a body of another length than its `Content-Length`. What an answer says of its
 //! life counts from the moment the service was asked. `stale-while-revalidate` and

@@ -17,7 +17,7 @@ use super::{
 use crate::{cache::Policy, classify::digits, protocol::Protocol};
 
 /// What is to be done with an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// The service failed: nobody else gets this.
     Failed,
@@ -28,12 +28,13 @@ pub(super) enum Verdict {
 }
 
 /// For how long an answer is good; what it does not say is as the policy has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Terms {
     /// Counted from when it was made.
     fresh_for: Option<Duration>,
     /// Counted from now.
     at_most: Duration,
+    pub(super) jitter: f64,
     pub(super) stale_while_revalidate: Option<Duration>,
     pub(super) stale_if_error: Option<Duration>,
     /// How old it was when it came.
@@ -62,7 +63,7 @@ pub(super) fn judge(head: &Parts, rules: &Rules, policy: &Policy, identified: bo
         return Verdict::Private;
     }
     let terms = terms(head, &directives, policy);
-    if terms.ttl(terms.age, policy).is_zero() {
+    if terms.ttl(terms.age).is_zero() {
         return Verdict::Private;
     }
     Verdict::Shared(terms)
@@ -72,14 +73,16 @@ fn terms(head: &Parts, directives: &Directives, policy: &Policy) -> Terms {
     let headers = &head.headers;
     let age = age(headers);
     let fresh_for = directives.fresh_for().or_else(|| expires(headers));
-    let usual = match head.status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => policy.negative_ttl,
-        _ => Duration::MAX,
+    let negative = matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    let (usual, jitter) = if negative {
+        (policy.negative_ttl, policy.negative_jitter)
+    } else {
+        (Duration::MAX, policy.jitter)
     };
     let stale = |said: Option<Duration>| match said {
         _ if directives.must_revalidate => Some(Duration::ZERO),
         // It implies the same (RFC 9111, 5.2.2.10), unless its own words are others.
-        None if directives.shared_max_age.is_some() => Some(Duration::ZERO),
+        None if directives.shared_max_age.is_some() || negative => Some(Duration::ZERO),
         said => said,
     };
     Terms {
@@ -89,6 +92,7 @@ fn terms(head: &Parts, directives: &Directives, policy: &Policy) -> Terms {
             // Some of the life that the policy gives it is over.
             None => usual.min(policy.ttl.saturating_sub(age)),
         },
+        jitter,
         stale_while_revalidate: stale(directives.stale_while_revalidate),
         stale_if_error: stale(directives.stale_if_error),
         age,
@@ -104,10 +108,10 @@ fn age(headers: &HeaderMap) -> Duration {
 
 impl Terms {
     /// For how long it is fresh from now on, at this age (RFC 9111, 4.2.3).
-    pub(super) fn ttl(&self, age: Duration, policy: &Policy) -> Duration {
+    pub(super) fn ttl(&self, age: Duration) -> Duration {
         let said = self.fresh_for.map(|fresh_for| {
-            // The policy moves it up by its share of jitter at most, and never past what was said.
-            fresh_for.saturating_sub(age).div_f64(1.0 + policy.jitter)
+            // It is moved up by its share of jitter at most, and never past what was said.
+            fresh_for.saturating_sub(age).div_f64(1.0 + self.jitter)
         });
         said.unwrap_or(Duration::MAX).min(self.at_most)
     }
