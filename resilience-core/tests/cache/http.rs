@@ -411,10 +411,24 @@ async fn one_who_wants_only_what_is_cached_never_reaches_the_service() {
     let site = site();
     let private: Fields = &[(CACHE_CONTROL, "private")];
     site.send(get("/me"), private).await;
-    let only = with("/me", &[(CACHE_CONTROL, "only-if-cached")]);
-    let refused = site.send(only, private).await;
+    let only: Fields = &[(CACHE_CONTROL, "only-if-cached")];
+    let refused = site.send(with("/me", only), private).await;
     assert_eq!(refused.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(site.calls(), 1);
+    site.send(get("/menu"), &[]).await;
+    advance(2 * SECOND).await;
+    for fields in [
+        &[(CACHE_CONTROL, "only-if-cached, max-age=1")] as Fields,
+        &[(CACHE_CONTROL, "only-if-cached, max-age=0")],
+        &[(CACHE_CONTROL, "no-cache, only-if-cached")],
+        &[(CACHE_CONTROL, "only-if-cached"), (COOKIE, "session=a")],
+        &[(CACHE_CONTROL, "only-if-cached"), (RANGE, "bytes=0-1")],
+    ] {
+        let refused = site.send(with("/menu", fields), &[]).await;
+        assert_eq!(refused.status(), StatusCode::GATEWAY_TIMEOUT, "{fields:?}");
+    }
+    assert_eq!(site.send(with("/menu", only), &[]).await.body(), "2");
+    assert_eq!(site.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,8 @@ use crate::protocol::Protocol;
 pub(super) enum Course {
     /// It passes, for the reason that `Cache-Status` gives.
     Pass(&'static str),
+    /// It is for the cache alone, and not served from there.
+    Nothing,
     /// It passes, and voids what is stored of its address where it succeeds.
     Write,
     /// It is served from the cache, as these say.
@@ -62,16 +64,20 @@ where
         Method::OPTIONS | Method::TRACE => return Course::Pass("fwd=method"),
         _ => return Course::Write,
     }
+    let directives = Directives::of(headers);
+    let pass = |why| match directives.only_if_cached {
+        true => Course::Nothing,
+        false => Course::Pass(why),
+    };
     let has_body = !request.body().is_end_stream() || carries_body(headers);
     if has_body
         || Protocol::of(headers) != Protocol::Http
         || BYPASSING.iter().any(|name| headers.contains_key(name))
     {
-        return Course::Pass("fwd=bypass");
+        return pass("fwd=bypass");
     }
-    let directives = Directives::of(headers);
     if directives.no_store {
-        return Course::Pass("fwd=request");
+        return pass("fwd=request");
     }
     let pragma = headers.get(PRAGMA).map(HeaderValue::as_bytes);
     let reload = directives.no_cache
@@ -79,16 +85,16 @@ where
         // From before there was `Cache-Control` (RFC 9111, 5.4).
         || (pragma == Some(b"no-cache") && !headers.contains_key(CACHE_CONTROL));
     if reload {
-        return Course::Pass("fwd=request");
+        return pass("fwd=request");
     }
     if names_two_hosts(request) {
-        return Course::Pass("fwd=bypass");
+        return pass("fwd=bypass");
     }
     write(request, &rules.vary, key);
     let identified = identity.write(request, key);
     let credentials = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
     if (credentials && !identified) || key.len() > LONGEST_KEY {
-        return Course::Pass("fwd=bypass");
+        return pass("fwd=bypass");
     }
     Course::Serve(Demand {
         identified,
@@ -115,7 +121,7 @@ fn write<B>(request: &Request<B>, vary: &[HeaderName], key: &mut Vec<u8>) {
     field(key, uri.scheme_str().unwrap_or_default().as_bytes());
     let start = key.len();
     field(key, authority(request));
-    key[start..].make_ascii_lowercase();
+    key[start + size_of::<u32>()..].make_ascii_lowercase();
     field(key, uri.path().as_bytes());
     field(key, uri.query().unwrap_or_default().as_bytes());
     // "/menu" and "/menu?" are two addresses.

@@ -112,9 +112,11 @@ where
         let state = match request::judge(&request, &self.rules, &self.identity, &mut key) {
             Course::Serve(demand) => match self.stored(&key, &demand) {
                 Stored::Answer(answer) => State::Done(Some(answer)),
+                Stored::TooOld if demand.only_if_cached => self.nothing(),
                 Stored::TooOld => self.pass(request, "fwd=request", None),
                 Stored::Other(lookup, looked) => self.load(request, lookup, looked, demand),
             },
+            Course::Nothing => self.nothing(),
             Course::Pass(why) => self.pass(request, why, None),
             Course::Write => {
                 let write = Write::new(self.cache.clone(), request::address(&request));
@@ -143,6 +145,14 @@ impl<S, I> Service<S, I> {
             why,
             write,
         }
+    }
+
+    fn nothing<A, B>(&self) -> State<S, A, B>
+    where
+        S: tower_service::Service<Request<A>>,
+        B: Body,
+    {
+        State::Done(Some(nothing_cached(self.cache.name())))
     }
 
     /// What is stored under `key`, as far as it meets `demand`.
