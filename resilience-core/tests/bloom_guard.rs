@@ -389,6 +389,18 @@ fn a_filter_that_is_full_says_so_once_and_the_next_is_sized_for_its_keys() {
 }
 
 #[test]
+fn a_filter_that_is_far_too_small_is_as_large_as_it_must_be_after_the_next_rebuild() {
+    for keys in [2100, 5000, 50_000, 500_000] {
+        let guard = guard(policy(), 0..keys);
+        assert_eq!(guard.snapshot().standing, Standing::Overloaded, "{keys}");
+        guard.rebuild_from(|| 0..keys).unwrap();
+        let after = guard.snapshot();
+        assert_eq!(after.standing, Standing::Answering, "{keys}");
+        assert!((keys..keys * 2).contains(&after.capacity), "{after:?}");
+    }
+}
+
+#[test]
 fn an_exact_set_is_never_wrong_and_removes() {
     let policy = Policy::new("small").expected_keys(10);
     let guard = BloomGuard::<str, _>::exact(policy).unwrap();

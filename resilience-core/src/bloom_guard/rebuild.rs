@@ -21,6 +21,7 @@ use crate::sync::{Ordering, lock};
 pub struct Rebuild<K: ?Sized, F: Filter = Bloom> {
     shared: Arc<Shared<F>>,
     keys: u64,
+    given: u64,
     finished: bool,
     key: PhantomData<fn(&K)>,
 }
@@ -33,6 +34,7 @@ impl<K: Hash + ?Sized, F: Filter> Rebuild<K, F> {
         let mut rebuild = Self {
             shared,
             keys: 0,
+            given: 0,
             finished: false,
             key: PhantomData,
         };
@@ -43,11 +45,13 @@ impl<K: Hash + ?Sized, F: Filter> Rebuild<K, F> {
     /// Adds a key.
     pub fn insert(&mut self, key: &K) {
         self.keys += u64::from(self.shared.stage_key(key));
+        self.given += 1;
     }
 
     /// The new filter takes over.
     pub fn finish(mut self) {
         self.finished = true;
+        lock(&self.shared.inner).state.given(self.given);
         self.shared.commit(self.keys);
     }
 }

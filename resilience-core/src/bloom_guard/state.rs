@@ -18,6 +18,8 @@ pub(super) struct State {
     capacity: u64,
     /// About how many keys it holds: those that changed it.
     keys: u64,
+    /// How many keys there are where this filter cannot tell: 0 where it can.
+    wanted: u64,
     told_full: bool,
     since: Option<Timestamp>,
     /// Keys inserted since a rebuild took over, whether they changed the filter or not.
@@ -39,6 +41,8 @@ pub(super) struct Terms {
 struct Rebuild {
     capacity: u64,
     keys: u64,
+    /// Keys that the source gave, some of them perhaps twice.
+    given: u64,
     source: Source,
 }
 
@@ -100,6 +104,7 @@ impl State {
             standing: Standing::Empty,
             capacity: terms.expected,
             keys: 0,
+            wanted: 0,
             told_full: false,
             since: None,
             inserted: 0,
@@ -175,6 +180,7 @@ impl State {
         let rebuild = Rebuild {
             capacity,
             keys: 0,
+            given: 0,
             source,
         };
         self.rebuild = Some(rebuild);
@@ -183,8 +189,9 @@ impl State {
 
     /// How many keys the next filter is to be sized for.
     pub(super) fn next_capacity(&self) -> u64 {
+        let wanted = self.keys.max(self.wanted);
         let mut capacity = self.terms.expected;
-        while capacity < self.keys && capacity < self.terms.most {
+        while capacity < wanted && capacity < self.terms.most {
             capacity = capacity.saturating_mul(2);
         }
         capacity
@@ -202,6 +209,13 @@ impl State {
         self.rebuild.map_or(0, |rebuild| rebuild.keys)
     }
 
+    /// The source of the rebuild gave so many keys.
+    pub(super) const fn given(&mut self, keys: u64) {
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.given = keys;
+        }
+    }
+
     /// The rebuild is given up.
     pub(super) const fn abandon(&mut self) {
         self.rebuild = None;
@@ -213,6 +227,9 @@ impl State {
         self.standing = Standing::Answering;
         self.capacity = rebuild.capacity;
         self.keys = rebuild.keys.saturating_add(keys);
+        // What is far too full takes most new keys for known: up to here no more than one in ten.
+        let can_tell = self.keys <= self.capacity.saturating_mul(2);
+        self.wanted = if can_tell { 0 } else { rebuild.given };
         self.told_full = false;
         self.since = Some(now);
         if rebuild.source == Source::Keys {
