@@ -8,6 +8,7 @@ pub mod cached_page;
 pub mod clock;
 mod config;
 pub mod fleet;
+pub mod known;
 pub mod limit;
 pub mod payment;
 pub mod payment_provider;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
-    BloomGuard, BoxError, Cache, Error, InvalidPolicy, Measured, Respond,
+    BoxError, Cache, Error, InvalidPolicy, Measured, Respond,
     backoff::{Backoff, Jitter},
     bloom_guard,
     cache::{self, EarlyRefresh, Origin},
@@ -34,6 +34,7 @@ use crate::{
     cached_page::Page,
     config::{Config, FleetSettings},
     fleet::Fleet,
+    known::Known,
     limit::Limit,
     settlement::Settlement,
     store::Store,
@@ -92,8 +93,8 @@ impl Inbound {
 /// What stands between the pages of dishes and the database.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    /// Knows which dishes there are.
-    pub known: BloomGuard<i64>,
+    /// Tells which dishes there are.
+    pub known: Known,
     /// Each page is made once for everybody.
     pub made: Cache<Page, Bytes>,
     /// So many are made at a time.
@@ -107,7 +108,7 @@ impl Pages {
     ///
     /// When a setting cannot work.
     pub fn new() -> Result<Self, InvalidPolicy> {
-        Self::over(Cache::new)
+        Self::over(None, Cache::new)
     }
 
     /// The engines of a gateway that shares what is made with the others of `fleet`.
@@ -116,10 +117,11 @@ impl Pages {
     ///
     /// When a setting cannot work.
     pub fn shared(fleet: &Fleet) -> Result<Self, InvalidPolicy> {
-        Self::over(|policy| fleet.cache(policy))
+        Self::over(Some(fleet), |policy| fleet.cache(policy))
     }
 
     fn over(
+        fleet: Option<&Fleet>,
         cache: impl FnOnce(cache::Policy) -> Result<Cache<Page, Bytes>, InvalidPolicy>,
     ) -> Result<Self, InvalidPolicy> {
         // 12 KiB, for fifty times the menu there is. A number that passes and is not there costs
@@ -141,7 +143,7 @@ impl Pages {
             .queue(1024)
             .max_wait(Duration::from_secs(5));
         Ok(Self {
-            known: BloomGuard::new(known)?,
+            known: Known::new(known, fleet)?,
             made: cache(made)?,
             making: Bulkhead::new(making)?,
         })
@@ -247,7 +249,7 @@ where
     let making = engines.making.clone();
     let make = async move || making.call(make).await; // those that are not there yet do not take all connections
     let find = || engines.made.get_or_find_with_origin(&page, make); // a crowd at a new page asks the database once
-    let found = engines.known.find(&id, find).await; // numbers that are no dish's cost nothing
+    let found = engines.known.find(id, find).await; // numbers that are no dish's cost nothing
     found.map_err(whoever_failed)
 }
 
@@ -319,9 +321,13 @@ pub(crate) fn background(
         cooks,
         ..
     } = *settings;
-    let (missing, kept) = (store.clone(), (store.clone(), turns.clone()));
+    let (listing, missing) = (store.clone(), store.clone());
+    let kept = (store.clone(), turns.clone());
     let reminding = kept.clone();
     tasks.extend([
+        supervise(task("list-dishes"), move || {
+            listing.clone().list_what_is_lost()
+        })?, // all numbers pass meanwhile
         supervise(task("count-missing"), move || {
             missing.clone().count_what_is_missing()
         })?, // whoever finds none does
@@ -354,7 +360,7 @@ pub(crate) fn engines(
         Arc::new(inbound.everybody.clone()),
         Arc::new(inbound.places.clone()),
         Arc::new(inbound.keys.clone()),
-        Arc::new(pages.known.clone()),
+        pages.known.engine(),
         Arc::new(pages.made.clone()),
         Arc::new(pages.making.clone()),
         Arc::new(outbound.circuit.clone()),

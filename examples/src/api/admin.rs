@@ -13,7 +13,7 @@ use http::{
     header::{HOST, ORIGIN},
     uri::Authority,
 };
-use resilience_core::{Measured as _, key::PeerAddr};
+use resilience_core::key::PeerAddr;
 use serde_json::{Value, json};
 
 use super::{Problem, body::JsonObject};
@@ -122,7 +122,7 @@ pub(super) async fn stats(State(service): State<Service>) -> Json<Value> {
         });
     }
     let guard = service.pages.known.snapshot();
-    stats["bloom_guard"][service.pages.known.policy()]["false_positive_rate"] = json!({
+    stats["bloom_guard"][service.pages.known.engine().policy()]["false_positive_rate"] = json!({
         "stated": guard.stated_false_positive_rate,
         "estimated": guard.estimated_false_positive_rate,
         "measured": guard.measured_false_positive_rate,

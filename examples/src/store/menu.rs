@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use serde::Serialize;
 use sqlx::{any::AnyRow, prelude::FromRow};
+use tokio::time::sleep;
 
-use super::{OpenError, Store, counted::Transaction};
+use super::{Store, counted::Transaction};
 
 /// A dish on the menu.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,16 +71,30 @@ impl Store {
         .fetch_one(transaction.then())
         .await?;
         // Ahead of the commit: once the dish is there, nobody is told that it is not.
-        self.pages.known.insert(&id);
+        self.pages.known.insert(id).await;
         self.commit(transaction, [id], None).await?;
         Ok(id)
     }
 
     /// Tells the guard which dishes there are.
-    pub(super) async fn list_dishes(&self) -> Result<(), OpenError> {
+    pub(super) async fn list_dishes(&self) -> sqlx::Result<()> {
         let dishes =
             || sqlx::query_scalar::<_, i64>("SELECT id FROM dishes").fetch(self.readers.any());
-        Ok(self.pages.known.rebuild_from_stream(dishes).await?)
+        self.pages.known.list(dishes).await
+    }
+
+    /// Tells it again, each time that the gateways have lost it.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn list_what_is_lost(self) -> sqlx::Result<()> {
+        loop {
+            self.pages.known.is_lost().await;
+            self.list_dishes().await?;
+            // Another gateway may be at it, or Redis be away.
+            sleep(BETWEEN_LISTS).await;
+        }
     }
 }
 
@@ -110,6 +127,8 @@ fn menu() -> impl Iterator<Item = Dish> {
     })
 }
 
+const BETWEEN_LISTS: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -133,7 +152,7 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("a.db").display());
         let pages = Pages::new().unwrap();
         let store = Store::open(&url, &pages).await.unwrap();
-        pages.known.insert(&201);
+        pages.known.insert(201).await;
         (store, pages)
     }
 

@@ -27,8 +27,6 @@ pub(crate) use self::{database::Use, kitchen::GROUP as KITCHEN_GROUP};
 
 use std::{fmt, io, path::PathBuf};
 
-use resilience_core::bloom_guard::RebuildError;
-
 use self::counted::{Connections, Statements, Transaction};
 use crate::stack::Pages;
 
@@ -64,7 +62,7 @@ pub enum OpenError {
     Version(i64),
     /// The guard of the dishes' pages could not be told which there are.
     #[error("cannot list the dishes: {0}")]
-    Dishes(#[from] RebuildError<sqlx::Error>),
+    Dishes(#[source] sqlx::Error),
     /// The database said no.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -94,7 +92,7 @@ impl Store {
             database,
         };
         store.migrate().await?;
-        store.list_dishes().await?;
+        store.list_dishes().await.map_err(OpenError::Dishes)?;
         Ok(store)
     }
 

@@ -3,13 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, StatusCode};
-use ordering::FleetSettings;
+use ordering::{Config, FleetSettings, fleet::Fleet, stack::Pages, store::Store};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::TcpSocket, time::timeout};
 
 use crate::{
-    client::{Answer, Shop, eventually, one, send_on},
+    client::{Answer, Shop, database_in, eventually, one, send_on},
     redis::Redis,
 };
 
@@ -124,6 +124,33 @@ async fn a_page_that_one_gateway_made_no_other_need_make() {
         other.statements().await == before
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_dish_that_one_gateway_adds_all_have() {
+    let redis = Redis::start().await;
+    let shop = shop_on(&redis).await;
+    let mut nobodys = 1000;
+    let costs_nothing = async || {
+        nobodys += 1;
+        let before = shop.statements().await;
+        let answer = shop.get(&format!("/dishes/{nobodys}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        shop.statements().await == before
+    };
+    eventually(costs_nothing).await;
+    assert_eq!(shop.get("/dishes/201").await.status, StatusCode::NOT_FOUND);
+
+    let mut config = Config::new("127.0.0.1:0", database_in(&shop.folder));
+    config.redis = Some(redis.url().parse().unwrap());
+    config.fleet.answer = HOUR / 60;
+    let fleet = Fleet::join(&config).await.unwrap().unwrap();
+    let pages = Pages::shared(&fleet).unwrap();
+    let store = Store::open(config.database_url.as_str(), &pages)
+        .await
+        .unwrap();
+    assert_eq!(store.add_dish("Soup", 900, 5).await.unwrap(), 201);
+    eventually(async || shop.get("/dishes/201").await.status == StatusCode::OK).await;
 }
 
 #[tokio::test]
