@@ -64,6 +64,9 @@ impl<K: Hash + ?Sized> BloomGuard<K> {
     /// inserted here since it was last rebuilt: where they are more than are remembered one by
     /// one (4096), by uniting the two filters, which must then be of one size.
     ///
+    /// Load before the first rebuild: a key that only a later rebuild knew is gone with the filter
+    /// that is replaced, unless it is one of the last 4096 inserted, and is then refused.
+    ///
     /// The format has no checksum: whoever sends it through a network that changes bytes needs
     /// one.
     ///

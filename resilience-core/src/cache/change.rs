@@ -75,6 +75,9 @@ where
     /// It wins over a load that is under way: what that brings is not stored, and whoever asks
     /// from now on loads anew. Those who asked before get what they waited for, and where that
     /// fails, no stale value in its place.
+    ///
+    /// A second tier keeps its value, which is read from there again by whoever asks next:
+    /// [`forget`](Self::forget) removes it there too.
     pub fn invalidate<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -86,11 +89,17 @@ where
     /// Forgets all values with this tag, as [`invalidate`](Self::invalidate) does one; the cost
     /// does not depend on their number. They are not served any more, and their memory is used
     /// again as they are met.
+    ///
+    /// Tagged values are not put into a second tier. What was put there without the tag stays, and
+    /// is read again: [`forget`](Self::forget) removes it there too.
     pub fn invalidate_tag(&self, tag: &str) {
         self.shared.tags.invalidate(tag);
     }
 
     /// Forgets everything, as [`invalidate`](Self::invalidate) does one.
+    ///
+    /// A second tier keeps what it has, and is read again: [`forget_all`](Self::forget_all)
+    /// removes it there too.
     pub fn invalidate_all(&self) {
         self.shared.tags.invalidate_all();
         self.shared.storage.clear();
