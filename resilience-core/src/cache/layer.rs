@@ -14,7 +14,7 @@ use super::{
     Cache, Loaded,
     entry::Found,
     hashed::HashedRef,
-    load::{AtOnce, Brought, Explain, Fetched},
+    load::{AtOnce, Brought, Cause, Explain, Fetched},
     measure::Count,
     once::{Boxed, Once},
     shared::{Lookup, Shared},
@@ -142,7 +142,7 @@ where
             )))
         }
     };
-    let explain = Explain::by(|error: &S::Error| error.as_rejected().cloned());
+    let explain = Explain::by(|error: &S::Error| Cause::of(error.as_rejected()));
     match shared.at_once(lookup, looked, loader, explain) {
         AtOnce::Done(fetched) => match answer(shared, fetched) {
             Ok(value) => State::Done(Some(value)),

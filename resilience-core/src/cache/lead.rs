@@ -192,7 +192,7 @@ where
             }
             Some(Err(Error::Rejected(panicked))) => self.failed(panicked, explain.weight),
             Some(Err(Error::Inner(error))) => {
-                let rejected = (explain.refusal)(&error);
+                let rejected = (explain.cause)(&error).refusal();
                 let rejected = rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed));
                 drop(self.failed(rejected, explain.weight));
                 return Err(Error::Inner(error));

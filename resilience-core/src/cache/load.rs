@@ -89,8 +89,9 @@ enum Patience {
 pub(super) enum Source {
     /// It was there.
     Stored(Freshness),
-    /// It was there, and is served since a load failed or takes too long.
-    Fallback,
+    /// It was there, and is served since a load failed, with this status where it had one, or
+    /// takes too long.
+    Fallback(Option<u16>),
     /// This caller loaded it.
     Loaded,
     /// Another caller loaded it at the same time.
@@ -100,16 +101,51 @@ pub(super) enum Source {
 /// What becomes of a load that brings nothing to store.
 #[derive(Debug)]
 pub(super) struct Explain<E> {
-    /// How a loader's error is told to those who only waited, where it is a refusal itself.
-    pub(super) refusal: fn(&E) -> Option<Rejected>,
+    /// What is to be known of a loader's error; all in one, since everybody who waits carries it.
+    pub(super) cause: fn(&E) -> Cause,
     /// What a note about its key weighs.
     pub(super) weight: u64,
 }
 
+/// Why a loader failed.
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "only HTTP has statuses")
+)]
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// It was refused, which those who only waited are told.
+    Refused(Rejected),
+    /// It was answered with this status.
+    Answered(u16),
+    /// It alone knows.
+    Other,
+}
+
+impl Cause {
+    pub(super) fn of(refusal: Option<&Rejected>) -> Self {
+        refusal.map_or(Self::Other, |rejected| Self::Refused(rejected.clone()))
+    }
+
+    pub(super) fn refusal(self) -> Option<Rejected> {
+        match self {
+            Self::Refused(rejected) => Some(rejected),
+            Self::Answered(_) | Self::Other => None,
+        }
+    }
+
+    const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered(status) => Some(*status),
+            Self::Refused(_) | Self::Other => None,
+        }
+    }
+}
+
 impl<E> Explain<E> {
     /// Where keys are small.
-    pub(super) const fn by(refusal: fn(&E) -> Option<Rejected>) -> Self {
-        Self { refusal, weight: 1 }
+    pub(super) const fn by(cause: fn(&E) -> Cause) -> Self {
+        Self { cause, weight: 1 }
     }
 }
 
@@ -234,7 +270,11 @@ where
             };
             if let Some(entry) = self.wanted.stale() {
                 self.wanted.shared.count(&entry, Freshness::Stale);
-                return Ok(Fetched::Entry(entry, Source::Fallback));
+                let status = match &error {
+                    Error::Inner(error) => (self.wanted.explain.cause)(error).status(),
+                    Error::Rejected(_) => None,
+                };
+                return Ok(Fetched::Entry(entry, Source::Fallback(status)));
             }
             if let Error::Rejected(rejected) = &error {
                 self.wanted.shared.tell(rejected);

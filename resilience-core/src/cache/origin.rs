@@ -31,7 +31,7 @@ impl From<Source> for Origin {
     fn from(source: Source) -> Self {
         match source {
             Source::Stored(Freshness::Fresh) => Self::Stored,
-            Source::Stored(Freshness::Stale) | Source::Fallback => Self::Stale,
+            Source::Stored(Freshness::Stale) | Source::Fallback(_) => Self::Stale,
             Source::Loaded => Self::Loaded,
             Source::Coalesced => Self::Coalesced,
         }

@@ -3,7 +3,7 @@ use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash};
 use super::{
     Cache, Loaded, Origin,
     entry::Found,
-    load::{AtOnce, Brought, Explain, Fetched, Load, Source},
+    load::{AtOnce, Brought, Cause, Explain, Fetched, Load, Source},
     measure::Count,
     shared::{Freshness, Lookup},
 };
@@ -205,7 +205,7 @@ where
             }
             Err(lookup) => lookup,
         };
-        let explain = Explain::by(|_: &E| None);
+        let explain = Explain::by(|_: &E| Cause::Other);
         match shared.at_once(lookup, looked, loader, explain) {
             AtOnce::Done(fetched) => Fetch::Done(self.told(fetched)),
             AtOnce::Load(load) => Fetch::Load(load),

@@ -561,12 +561,26 @@ async fn a_stale_answer_is_served_while_the_service_fails() {
     );
     assert_eq!(
         status(&stale),
-        r#""dishes"; hit; ttl=-1; detail=stale-if-error"#
+        r#""dishes"; fwd=stale; fwd-status=502; ttl=-1; detail=stale-if-error"#
     );
     advance(60 * SECOND).await;
     let failed = site.send_to(get("/menu"), fails).await;
     assert_eq!(failed.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(status(&failed), r#""dishes"; fwd=miss; fwd-status=502"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_gets_another_in_place_of_a_stale_answer_hears_that_it_was_stale() {
+    let site = site();
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=5, stale-if-error=60")];
+    site.send(get("/menu"), fields).await;
+    advance(6 * SECOND).await;
+    let next = site.send(get("/menu"), fields).await;
+    assert_eq!(next.body(), "2");
+    assert_eq!(status(&next), r#""dishes"; fwd=stale; stored; ttl=5"#);
+    advance(6 * SECOND).await;
+    let own = site.send(get("/menu"), &[(CACHE_CONTROL, "private")]).await;
+    assert_eq!(status(&own), r#""dishes"; fwd=stale; fwd-status=200"#);
 }
 
 #[tokio::test(start_paused = true)]

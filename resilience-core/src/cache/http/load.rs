@@ -7,15 +7,20 @@ use tower_service::Service;
 
 use super::{
     CacheBody, Page, Tags,
-    answer::tell_status,
+    answer::{Forward, tell_status},
     body::read,
     request::{address, strip},
     response::{Verdict, is_whole, judge},
     rules::Rules,
 };
 use crate::{
-    Rejectable, Rejected,
-    cache::{Loaded, Policy, load::Brought, once::Boxed, shared::Shared},
+    Rejectable,
+    cache::{
+        Loaded, Policy,
+        load::{Brought, Cause},
+        once::Boxed,
+        shared::Shared,
+    },
 };
 
 /// For how long nobody waits for the like of an answer that was for one alone.
@@ -30,22 +35,21 @@ pub(super) enum Failure<R, E> {
     Inner(E),
 }
 
-impl<R, E: Rejectable> Failure<R, E> {
-    /// The refusal inside, where it is one.
-    pub(super) fn explain(&self) -> Option<Rejected> {
+impl<B, E: Rejectable> Failure<Response<B>, E> {
+    pub(super) fn cause(&self) -> Cause {
         match self {
-            Self::Answered(_) => None,
-            Self::Inner(error) => error.as_rejected().cloned(),
+            Self::Answered(response) => Cause::Answered(response.status().as_u16()),
+            Self::Inner(error) => Cause::of(error.as_rejected()),
         }
     }
 }
 
 impl<B, E> Failure<Response<B>, E> {
     /// What the one who asked gets.
-    pub(super) fn answer(self, name: &'static str) -> Result<Response<B>, E> {
+    pub(super) fn answer(self, name: &'static str, why: Forward) -> Result<Response<B>, E> {
         match self {
             Self::Answered(mut response) => {
-                tell_status(&mut response, name);
+                tell_status(&mut response, name, why);
                 Ok(response)
             }
             Self::Inner(error) => Err(error),

@@ -8,7 +8,7 @@ use http::{
 };
 use http_body::Body;
 
-use super::{CacheBody, directives::split, request::Demand, response::strip};
+use super::{CacheBody, answer::Forward, directives::split, request::Demand, response::strip};
 use crate::{
     Timestamp,
     cache::{load::Source, shared::Freshness, state::Life},
@@ -151,7 +151,7 @@ pub(super) fn tell_source(
     life: &Life,
     now: Timestamp,
     source: Source,
-    stored: &'static str,
+    (why, stored): (Forward, bool),
 ) {
     let age = page.age(life, now).as_secs();
     if (source != Source::Loaded || age > 0)
@@ -163,17 +163,25 @@ pub(super) fn tell_source(
     let ttl = life.left(now).as_secs();
     let over = life.over(now).as_secs();
     tell_text(headers, name, |text| {
-        let mut push = |part: &str| text.extend_from_slice(part.as_bytes());
-        push(match source {
-            Source::Stored(_) | Source::Fallback => "hit",
-            Source::Loaded => stored,
-            Source::Coalesced => "fwd=miss; collapsed",
-        });
-        push(if over > 0 { "; ttl=-" } else { "; ttl=" });
+        let push = |text: &mut Vec<u8>, part: &str| text.extend_from_slice(part.as_bytes());
+        match source {
+            Source::Stored(_) => push(text, "hit"),
+            Source::Fallback(_) | Source::Loaded | Source::Coalesced => push(text, why.text()),
+        }
+        match source {
+            Source::Loaded if stored => push(text, "; stored"),
+            Source::Coalesced => push(text, "; collapsed"),
+            Source::Fallback(Some(status)) => {
+                push(text, "; fwd-status=");
+                push_number(text, status.into());
+            }
+            Source::Stored(_) | Source::Fallback(None) | Source::Loaded => {}
+        }
+        push(text, if over > 0 { "; ttl=-" } else { "; ttl=" });
         push_number(text, ttl.max(over));
         text.extend_from_slice(match source {
             Source::Stored(Freshness::Stale) => b"; detail=stale",
-            Source::Fallback => b"; detail=stale-if-error",
+            Source::Fallback(_) => b"; detail=stale-if-error",
             Source::Stored(Freshness::Fresh) | Source::Loaded | Source::Coalesced => b"",
         });
     });

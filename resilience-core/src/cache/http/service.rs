@@ -11,7 +11,7 @@ use http_body::Body;
 
 use super::{
     CacheBody, HttpCache, Identity, Page, ResponseFuture,
-    answer::{alone, answer, nothing_cached},
+    answer::{Forward, alone, answer, nothing_cached},
     future::{Answer, State},
     load::{self, Failure},
     page::{tell_source, weight_of_key},
@@ -166,7 +166,16 @@ impl<S, I> Service<S, I> {
                 let source = Source::Stored(Freshness::Fresh);
                 let mut answer = page.answer(demand.if_none_match.as_ref());
                 let headers = answer.headers_mut();
-                tell_source(headers, shared.policy.name, &page, &life, now, source, "");
+                let nothing = (Forward::Miss, false);
+                tell_source(
+                    headers,
+                    shared.policy.name,
+                    &page,
+                    &life,
+                    now,
+                    source,
+                    nothing,
+                );
                 return Stored::Answer(answer);
             }
             Ok(_) => return Stored::TooOld,
@@ -208,6 +217,7 @@ impl<S, I> Service<S, I> {
         B::Error: Send,
     {
         let shared = self.cache.shared();
+        let why = Forward::of(&lookup);
         let loader = load::loader(
             self.inner.clone(),
             request,
@@ -217,15 +227,15 @@ impl<S, I> Service<S, I> {
             looked.key.len(),
         );
         let explain = Explain {
-            refusal: Failure::explain,
+            cause: Failure::cause,
             weight: weight_of_key(looked.key.len()),
         };
         match shared.at_once(lookup, looked, loader, explain) {
             AtOnce::Done(Fetched::Alone(loader)) => {
                 let name = shared.policy.name;
-                State::Loading(Box::pin(alone(name, loader, demand)))
+                State::Loading(Box::pin(alone(name, loader, demand, why)))
             }
-            AtOnce::Done(fetched) => match answer(shared, fetched, &demand) {
+            AtOnce::Done(fetched) => match answer(shared, fetched, &demand, why) {
                 Ok(answer) => State::Done(Some(answer)),
                 Err(rejected) => State::Refused(Some(rejected)),
             },
@@ -236,12 +246,12 @@ impl<S, I> Service<S, I> {
                 State::Loading(Box::pin(async move {
                     match load.await {
                         Ok(Fetched::Alone(loader)) => {
-                            alone(shared.policy.name, loader, demand).await
+                            alone(shared.policy.name, loader, demand, why).await
                         }
                         Ok(fetched) => {
-                            answer(&shared, fetched, &demand).map_err(S::Error::from_rejected)
+                            answer(&shared, fetched, &demand, why).map_err(S::Error::from_rejected)
                         }
-                        Err(Error::Inner(failure)) => failure.answer(shared.policy.name),
+                        Err(Error::Inner(failure)) => failure.answer(shared.policy.name, why),
                         Err(Error::Rejected(rejected)) => Err(S::Error::from_rejected(rejected)),
                     }
                 }))
