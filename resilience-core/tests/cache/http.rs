@@ -5,8 +5,8 @@ use std::future::pending;
 use ::http::{
     HeaderName, Request, Response, StatusCode,
     header::{
-        ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, ETAG,
-        IF_NONE_MATCH, RANGE, SET_COOKIE, VARY,
+        ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, DATE, ETAG,
+        EXPIRES, IF_NONE_MATCH, RANGE, SET_COOKIE, VARY,
     },
 };
 use axum::body::Body;
@@ -545,6 +545,23 @@ async fn one_who_has_the_answer_already_is_told_so() {
     }
     let other = with("/menu", &[(IF_NONE_MATCH, "\"stew\"")]);
     assert_eq!(site.send(other, fields).await.body(), "1");
+    assert_eq!(site.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_has_the_answer_may_say_so_in_any_line() {
+    let site = site();
+    let fields: Fields = &[(ETAG, "\"soup\"")];
+    let lines: Fields = &[
+        (IF_NONE_MATCH, "\"stew\""),
+        (IF_NONE_MATCH, "\"bread\", W/\"soup\""),
+    ];
+    for _ in 0..2 {
+        let answer = site.send(with("/menu", lines), fields).await;
+        assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+    }
+    let others = with("/menu", &[(IF_NONE_MATCH, "\"so"), (IF_NONE_MATCH, "up\"")]);
+    assert_eq!(site.send(others, fields).await.status(), StatusCode::OK);
     assert_eq!(site.calls(), 1);
 }
 

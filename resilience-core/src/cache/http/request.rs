@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request,
@@ -98,7 +98,7 @@ where
     }
     Course::Serve(Demand {
         identified,
-        if_none_match: headers.get(IF_NONE_MATCH).cloned(),
+        if_none_match: if_none_match(headers),
         max_age: directives.max_age,
         only_if_cached: directives.only_if_cached,
     })
@@ -111,6 +111,22 @@ fn carries_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
     length.is_some_and(|length| length.as_bytes() != b"0")
         || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// All lines of it as one (RFC 9110, 5.3); the one that there mostly is costs nothing.
+fn if_none_match(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(IF_NONE_MATCH).iter();
+    let first = lines.next()?.clone();
+    let Some(second) = lines.next() else {
+        return Some(first);
+    };
+    let mut all = first.as_bytes().to_vec();
+    for line in iter::once(second).chain(lines) {
+        all.extend(b", ");
+        all.extend(line.as_bytes());
+    }
+    // Valid lines make a valid one.
+    HeaderValue::from_bytes(&all).ok()
 }
 
 /// Method, scheme, authority, path and query as they came, and the declared fields, each with its
