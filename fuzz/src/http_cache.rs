@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use ::bytes::Bytes as Data;
@@ -273,7 +273,8 @@ impl Answer {
 
     fn expires(&self, until: &HeaderValue) -> u64 {
         let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
-        let sent = self.fields.get(DATE).and_then(date);
+        let sent = self.fields.get(DATE);
+        let sent = sent.map_or_else(|| Some(SystemTime::now()), date);
         let left = date(until)
             .zip(sent)
             .map(|(until, sent)| until.duration_since(sent));
