@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use ::bytes::Bytes as Data;
@@ -273,8 +273,7 @@ impl Answer {
 
     fn expires(&self, until: &HeaderValue) -> u64 {
         let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
-        let sent = self.fields.get(DATE);
-        let sent = sent.map_or_else(|| Some(SystemTime::now()), date);
+        let sent = self.fields.get(DATE).and_then(date);
         let left = date(until)
             .zip(sent)
             .map(|(until, sent)| until.duration_since(sent));

@@ -1,12 +1,12 @@
 //! Whole answers: shared where they are everybody's, and nowhere else.
 
-use std::{future::pending, time::SystemTime};
+use std::future::pending;
 
 use ::http::{
     HeaderName, Request, Response, StatusCode,
     header::{
-        ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, DATE, ETAG,
-        EXPIRES, IF_NONE_MATCH, RANGE, SET_COOKIE, VARY,
+        ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, ETAG,
+        IF_NONE_MATCH, RANGE, SET_COOKIE, VARY,
     },
 };
 use axum::body::Body;
@@ -563,34 +563,6 @@ async fn one_who_has_the_answer_may_say_so_in_any_line() {
     let others = with("/menu", &[(IF_NONE_MATCH, "\"so"), (IF_NONE_MATCH, "up\"")]);
     assert_eq!(site.send(others, fields).await.status(), StatusCode::OK);
     assert_eq!(site.calls(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_end_without_a_date_counts_from_when_the_answer_came() {
-    let site = site();
-    let answer = |_, number: u64| {
-        let mut response = Response::new(Body::from(number.to_string()));
-        let end = httpdate::fmt_http_date(SystemTime::now() + 100 * SECOND);
-        let end = end.parse().unwrap();
-        response.headers_mut().insert(EXPIRES, end);
-        response
-    };
-    site.send_to(get("/menu"), answer).await;
-    advance(90 * SECOND).await;
-    assert_eq!(site.send_to(get("/menu"), answer).await.body(), "1");
-    advance(10 * SECOND).await;
-    assert_eq!(site.send_to(get("/menu"), answer).await.body(), "2");
-    let over: Fields = &[(EXPIRES, "Thu, 01 Jan 1970 00:00:00 GMT")];
-    for number in ["3", "4"] {
-        assert_eq!(site.send(get("/over"), over).await.body(), number);
-    }
-    let broken: Fields = &[
-        (EXPIRES, "Fri, 31 Dec 9999 23:59:59 GMT"),
-        (DATE, "yesterday"),
-    ];
-    for number in ["5", "6"] {
-        assert_eq!(site.send(get("/broken"), broken).await.body(), number);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
@@ -124,14 +124,12 @@ pub(super) fn is_whole(method: &Method, headers: &HeaderMap, body: &Bytes) -> bo
     *method == Method::HEAD || said.all(|said| digits(said.as_bytes()) == length)
 }
 
-/// `Expires` against the `Date` of the same answer, so that no wall clock of ours takes part unless
-/// there is none (RFC 9110, 6.6.1); what is no date has expired.
+/// `Expires` against the `Date` of the same answer, so that no wall clock of ours takes part;
+/// what is no date has expired.
 fn expires(headers: &HeaderMap) -> Option<Duration> {
     let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
     let until = date(headers.get(EXPIRES)?);
-    let sent = headers
-        .get(DATE)
-        .map_or_else(|| Some(SystemTime::now()), date);
+    let sent = headers.get(DATE).and_then(date);
     let left = until
         .zip(sent)
         .and_then(|(until, sent)| until.duration_since(sent).ok());
