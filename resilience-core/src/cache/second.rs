@@ -1,11 +1,4 @@
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
 
@@ -17,8 +10,8 @@ use super::{
     measure::{Count, Tally},
 };
 use crate::{
-    BoxError, CatchPanic, CircuitBreaker, Environment, Error, InvalidPolicy, Outcome,
-    catch_panic::Place, circuit_breaker::Permit, gate::not_ready,
+    BoxError, CatchPanic, CircuitBreaker, Environment, InvalidPolicy, Outcome, catch_panic::Place,
+    gate::not_ready,
 };
 
 /// A second tier behind its deadline and its circuit.
@@ -146,8 +139,8 @@ impl<K, V> Second<K, V> {
         drop(self.call(|| self.tier.fill(name, lease, sealed, ttl)).await);
     }
 
-    /// Forgets what there is. The tier is told whatever its circuit says, since it may keep that in
-    /// mind until it can do so; an open circuit is an error all the same, and costs no time.
+    /// Forgets what there is. The tier is told whatever its circuit says: it may keep that in mind
+    /// until it can do so.
     pub(super) async fn remove(&self, name: &[u8]) -> Result<(), BoxError> {
         self.tell(|| self.tier.remove(name)).await
     }
@@ -214,45 +207,6 @@ impl<K, V> Second<K, V> {
             return Err(not_ready().into());
         }
         let permit = self.breaker.try_acquire()?;
-        self.settle(permit, deadline, call).await
-    }
-
-    /// Calls the tier as [`call`](Self::call) does. Where its circuit lets nobody through, the tier
-    /// still hears of it, but nobody waits for more than it has to say at once.
-    async fn tell<'a>(&self, call: impl FnOnce() -> Reply<'a, ()>) -> Result<(), BoxError> {
-        if Handle::try_current().is_err() {
-            return Err(not_ready().into());
-        }
-        let permit = match self.breaker.try_acquire() {
-            Ok(permit) => permit,
-            Err(refused) => return self.mention(call).await.unwrap_or(Err(refused.into())),
-        };
-        self.settle(permit, self.policy.timeout, call).await
-    }
-
-    /// What the tier says at once.
-    async fn mention<'a>(
-        &self,
-        call: impl FnOnce() -> Reply<'a, ()>,
-    ) -> Option<Result<(), BoxError>> {
-        let mut reply = pin!(self.panics.call(call));
-        let said = poll_fn(|cx| match reply.as_mut().poll(cx) {
-            Poll::Ready(said) => Poll::Ready(Some(said)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        Some(said.await?.map_err(|error| match error {
-            Error::Inner(error) => error,
-            Error::Rejected(rejected) => rejected.into(),
-        }))
-    }
-
-    /// Calls the tier within `deadline`, and tells its circuit what came of it.
-    async fn settle<'a, T>(
-        &self,
-        permit: Permit,
-        deadline: Duration,
-        call: impl FnOnce() -> Reply<'a, T>,
-    ) -> Result<T, BoxError> {
         let reply = self.panics.call(|| timeout(deadline, call()));
         let (outcome, result) = match reply.await {
             Ok(Ok(value)) => (Outcome::Success, Ok(value)),
@@ -261,6 +215,17 @@ impl<K, V> Second<K, V> {
         };
         permit.settle(outcome);
         result
+    }
+
+    /// Calls the tier within its deadline.
+    async fn tell<'a>(&self, call: impl FnOnce() -> Reply<'a, ()>) -> Result<(), BoxError> {
+        if Handle::try_current().is_err() {
+            return Err(not_ready().into());
+        }
+        let reply = self.panics.call(|| timeout(self.policy.timeout, call()));
+        reply
+            .await
+            .unwrap_or_else(|error| Err(error.to_string().into()))
     }
 }
 

@@ -9,9 +9,6 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send 
 ///
 /// The cache gives every call a deadline and stops calling a tier that fails, so an
 /// implementation needs neither. A dropped reply is a call that nobody waits for.
-///
-/// Of what is to be forgotten a tier hears also while it is not called otherwise: such a reply is
-/// polled once and then dropped.
 pub trait Tier: Send + Sync + 'static {
     /// The entry of `key`, where there is one.
     fn get<'a>(&'a self, key: &'a [u8]) -> Reply<'a, Option<Remembered>>;

@@ -231,28 +231,6 @@ async fn a_tier_that_is_down_costs_a_decision_of_its_circuit_and_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_tier_that_is_down_is_to_forget_costs_no_time_and_is_told() {
-    let tier = Memory::default();
-    tier.mood(Mood::Slow);
-    let cache = over(&tier);
-    for key in 0..5 {
-        let forgotten = timed(cache.forget(&key)).await;
-        assert!(forgotten.0.is_err() && forgotten.1 >= 50 * MILLISECOND);
-    }
-    let told = tier.calls();
-    for key in 5..10 {
-        let forgotten = timed(cache.forget(&key)).await;
-        assert!(forgotten.0.is_err(), "it is still there");
-        assert!(forgotten.1 <= MILLISECOND, "{forgotten:?}");
-    }
-    assert!(timed(cache.forget_all()).await.1 <= MILLISECOND);
-    // It has no bytes, so that what was put before is to be forgotten.
-    cache.insert(7, 13);
-    settle().await;
-    assert_eq!(tier.calls(), told + 7, "it may keep them in mind");
-}
-
-#[tokio::test(start_paused = true)]
 async fn tagged_values_and_such_as_have_no_bytes_stay_in_their_process() {
     let tier = Memory::default();
     let cache = over(&tier);
