@@ -34,7 +34,10 @@ pub(crate) fn floods() -> Result<Verdict, Failure> {
         return Ok(no_signal());
     }
     // All of them come from one address, and not one is worth a line in the log.
-    let command = cargo("run --release --package ordering -- --requests-per-client 4294967295");
+    let command = cargo(
+        "run --release --package ordering -- --requests-per-client 4294967295 \
+         --requests-per-second 4294967295",
+    );
     let service = Service::start(command.environment("RUST_LOG", "warn"))?;
     floods::crowd(&service)?;
     floods::strangers(&service)?;
