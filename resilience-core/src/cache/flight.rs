@@ -66,8 +66,6 @@ pub(super) enum Landing<V> {
     Entry(Arc<Entry<V>>),
     /// With nothing.
     Refused(Rejected),
-    /// Before it was over: there is something newer in the cache.
-    Overtaken,
 }
 
 impl<V> From<Result<Arc<Entry<V>>, Rejected>> for Landing<V> {
@@ -82,7 +80,6 @@ impl<V> Clone for Landing<V> {
         match self {
             Self::Entry(entry) => Self::Entry(entry.clone()),
             Self::Refused(rejected) => Self::Refused(rejected.clone()),
-            Self::Overtaken => Self::Overtaken,
         }
     }
 }

@@ -28,8 +28,7 @@ pub(super) enum News<K: Eq, V> {
     Refused(Rejected),
     /// The leader is gone, and this one leads.
     Lead(Lead<K, V>),
-    /// What was loaded has been invalidated since, and before this one began to wait; or there is
-    /// something newer.
+    /// What was loaded has been invalidated since, and before this one began to wait.
     Outdated,
 }
 
@@ -61,13 +60,12 @@ impl<K: Eq, V> Follow<K, V> {
     fn hear(&mut self, news: flight::News<V>) -> News<K, V> {
         match news {
             flight::News::Landed(Landing::Entry(entry))
-                if self.epoch > entry.epoch() && !entry.is_valid(&self.shared.tags) =>
+                if self.shared.is_outdated(&entry, self.epoch) =>
             {
                 News::Outdated
             }
             flight::News::Landed(Landing::Entry(entry)) => News::Landed(entry),
             flight::News::Landed(Landing::Refused(rejected)) => News::Refused(rejected),
-            flight::News::Landed(Landing::Overtaken) => News::Outdated,
             flight::News::Lead => {
                 let lead = Lead::new(self.shared.clone(), self.flight.clone());
                 // The leader counts no more as one who waits.

@@ -72,22 +72,18 @@ impl<K: Hash + Eq + Clone, V: Clone> Shared<K, V> {
         Some(Lead::new(self.clone(), flight))
     }
 
-    /// Stores `entry`, and gives it to those who wait for a load of its key: that load is
-    /// overtaken.
+    /// Stores `entry`, and gives it to all who wait for a load of its key, also to the one who
+    /// makes it: that load is overtaken.
     pub(super) fn put(&self, key: Hashed<K>, entry: Entry<V>) {
         let mut shard = self.flights.shard(key.hash);
-        let overtaken = shard.swap_take(&key.of());
-        let (removed, landing) = if self.storage.admits(&entry) {
-            (self.storage.insert(key, entry), Landing::Overtaken)
-        } else {
-            let removed = self.storage.remove(key.of());
-            let landing = Landing::Entry(Arc::new(entry));
-            (removed.into_iter().collect(), landing)
-        };
+        // Cloned before anything is changed: that is foreign code, and may panic.
+        let overtaken = shard.get(&key.of()).map(|_| Arc::new(entry.clone()));
+        let overtaken = overtaken.zip(shard.swap_take(&key.of()));
+        let removed = self.storage.insert(key, entry);
         drop(shard);
         // Nobody waits for the drop of what had to go, which is foreign code and may panic.
-        if let Some(ByKey(flight)) = overtaken {
-            flight.land(landing);
+        if let Some((entry, ByKey(flight))) = overtaken {
+            flight.land(Landing::Entry(entry));
         }
         drop(removed);
     }

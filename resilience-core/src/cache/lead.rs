@@ -92,12 +92,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
         // Nobody waits for the drop of what had to go, which is foreign code and may panic.
         drop(removed);
         match ended {
+            // It was overtaken by what had been invalidated before it began.
+            Landing::Entry(entry) if shared.is_outdated(&entry, self.flight.stamp.epoch) => own,
             Landing::Entry(entry) => Ok(entry),
             Landing::Refused(rejected) => Err(rejected),
-            Landing::Overtaken => {
-                let newer = shared.storage.peek(self.flight.key.of(), Entry::clone);
-                newer.map_or(own, |entry| Ok(Arc::new(entry)))
-            }
         }
     }
 
@@ -194,8 +192,8 @@ where
             Some(Err(Error::Inner(error))) => {
                 let rejected = (explain.cause)(&error).refusal();
                 let rejected = rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed));
-                drop(self.failed(rejected, explain.weight));
-                return Err(Error::Inner(error));
+                let overtaken = self.failed(rejected, explain.weight);
+                return overtaken.map(fetched).map_err(|_| Error::Inner(error));
             }
             None => self.failed(shared.refuse(Reason::LoadTimeout), explain.weight),
         };

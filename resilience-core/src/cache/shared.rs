@@ -195,6 +195,14 @@ impl<K: Hash + Eq, V> Shared<K, V> {
     }
 }
 
+impl<K, V> Shared<K, V> {
+    /// Whether `entry` has been invalidated since its load began, and before one asked for whom
+    /// `epoch` was the last invalidation.
+    pub(super) fn is_outdated(&self, entry: &Entry<V>, epoch: u64) -> bool {
+        epoch > entry.epoch() && !entry.is_valid(&self.tags)
+    }
+}
+
 impl<K, V> fmt::Debug for Shared<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")

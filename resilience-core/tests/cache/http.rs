@@ -968,6 +968,31 @@ async fn one_who_asks_for_himself_hears_how_old_the_answer_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_that_is_put_by_hand_wins_over_the_one_that_is_fetched() {
+    let site = site();
+    let mut key = Vec::new();
+    for part in ["GET", "", "", "/menu", ""] {
+        key.extend(u32::try_from(part.len()).unwrap().to_le_bytes());
+        key.extend(part.as_bytes());
+    }
+    key.push(0);
+    site.send(get("/menu"), &[]).await;
+    let page = site.pages.get(&key).unwrap();
+    advance(10 * SECOND).await;
+    let fetching = tokio::spawn(slow_site(&site.pages).oneshot(get("/menu")));
+    settle().await;
+    site.pages.insert(key.clone(), page);
+    // What is there when the first one has its answer is for somebody alone.
+    site.pages.invalidate(&key);
+    let private: Fields = &[(CACHE_CONTROL, "private")];
+    assert_eq!(site.send(get("/menu"), private).await.body(), "2");
+    let answer = fetching.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_known_of_a_long_key_weighs_what_the_key_does() {
     let site = Site::new(policy().failure_ttl(60 * SECOND));
     let path = format!("/menu?{}", "x".repeat(5000));

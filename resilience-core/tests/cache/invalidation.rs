@@ -46,6 +46,28 @@ async fn a_value_that_is_put_during_a_load_wins_over_that_load() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_whose_load_is_overtaken_takes_what_overtook_it_and_nothing_later() {
+    let (cache, source) = (cache(policy()), Source::default());
+    let loading = ask(&cache, source.takes(SECOND));
+    settle().await;
+    cache.insert(7, 99);
+    cache.invalidate(&7);
+    let none = async || Ok::<Option<u64>, Infallible>(None);
+    assert_eq!(cache.get_or_find(&7, none).await, Ok(None));
+    assert_eq!(loading.await.unwrap(), Ok(99));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_load_fails_takes_what_was_put_meanwhile() {
+    let (cache, source) = (cache(policy()), Source::default());
+    let load = source.takes(SECOND);
+    let loading = ask(&cache, || async { load().await.and(Err::<u64, _>("down")) });
+    settle().await;
+    cache.insert(7, 99);
+    assert_eq!(loading.await.unwrap(), Ok(99));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_invalidated_is_not_served_in_place_of_a_load_that_fails() {
     let policy = policy().stale_if_error(60 * SECOND);
     for timeout in [policy, policy.soft_timeout(2 * SECOND)] {
