@@ -38,7 +38,8 @@ pub(super) type Shard<K, V> = IndexSet<ByKey<K, V>, Given>;
 pub(super) struct Flight<K, V> {
     pub(super) key: Hashed<K>,
     pub(super) stamp: Stamp,
-    /// When its present leader began: nanoseconds of a [`Timestamp`].
+    /// When its present leader began, and from then on when that one's loader did: nanoseconds of
+    /// a [`Timestamp`].
     began: AtomicU64,
     progress: Mutex<Progress<V>>,
     /// Wakes all who wait at the end, and one of them where the leader is gone.
@@ -135,9 +136,14 @@ impl<K, V> Flight<K, V> {
         }
     }
 
-    /// When its present leader began.
+    /// When its present leader began, or that one's loader.
     pub(super) fn began(&self) -> Timestamp {
         Timestamp::from_nanos(self.began.load(Ordering::Relaxed))
+    }
+
+    /// Its loader begins.
+    pub(super) fn begin(&self, now: Timestamp) {
+        self.began.store(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// One more waits.
@@ -202,7 +208,7 @@ impl<K, V> Flight<K, V> {
             Stage::Loading => None,
             Stage::Leaderless => {
                 progress.stage = Stage::Loading;
-                self.began.store(now().as_nanos(), Ordering::Relaxed);
+                self.begin(now());
                 Some(News::Lead)
             }
             Stage::Landed(landing) => Some(News::Landed(landing.clone())),

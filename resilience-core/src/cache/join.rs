@@ -117,7 +117,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Shared<K, V> {
     ) -> Option<&'a Arc<Flight<K, V>>> {
         let (index, ByKey(flight)) = shard.get_full(&key)?;
         let running = self.environment.now().saturating_since(flight.began());
-        if running >= self.policy.hard_timeout {
+        if running >= self.longest_load() {
             // Its leader is not polled any more, or would have ended it: those who wait have
             // their own deadlines, and who comes now begins anew.
             shard.swap_remove_index(index);

@@ -165,6 +165,8 @@ where
             }
         };
         shared.tally.count(Count::Load);
+        // What the tier took is no part of the load.
+        self.flight.begin(shared.environment.now());
         let load = inside.run(&self.flight, async { shared.panics.call(loader).await });
         let brought = within(shared.policy.hard_timeout, load).await;
         self.end(brought, held, explain)

@@ -68,8 +68,8 @@ where
         self.second = Some(second);
     }
 
-    /// Asks the second tier for `key`, and waits for others who load it; not for longer than the
-    /// tier's policy has patience.
+    /// Asks the second tier for `key`, and waits for others who load it, for as long as the tier's
+    /// policy has patience; not for longer than its [longest wait](Second::longest_wait).
     pub(super) async fn ask(&self, key: &K, first: First) -> Advice<V> {
         let Some(second) = &self.second else {
             return Advice::Load(None);
@@ -80,7 +80,7 @@ where
         let began = self.environment.now();
         let lease = self.policy.hard_timeout.min(LONGEST_LEASE);
         let mut next = first;
-        for _ in 0..MOST_ROUNDS {
+        for round in 0..MOST_ROUNDS {
             if next == First::Look {
                 match second.get(&name, &self.policy, &self.tally).await {
                     Answer::Found(found, terms, took) => return Advice::Take(found, terms, took),
@@ -90,6 +90,9 @@ where
             }
             let waited = self.environment.now().saturating_since(began);
             let patience = second.patience().saturating_sub(waited);
+            if round > 0 && patience.is_zero() {
+                break;
+            }
             match second.claim(&name, lease, patience).await {
                 Ok(Claim::Granted(lease)) => return Advice::Load(Some(second.hold(name, lease))),
                 Ok(Claim::Refused) | Err(_) => break,

@@ -291,10 +291,10 @@ where
     E: Send + 'static,
 {
     fn patience(&self, patience: Patience) -> Duration {
-        let longest = self.shared.policy.hard_timeout;
-        let first = match self.fallback {
-            Fallback::Stale => self.shared.policy.patience(),
-            Fallback::None => longest,
+        let longest = self.shared.longest_load();
+        let first = match (self.fallback, self.shared.policy.soft_timeout) {
+            (Fallback::Stale, Some(soft)) => soft.min(longest),
+            (Fallback::Stale, None) | (Fallback::None, _) => longest,
         };
         match patience {
             Patience::First => first,

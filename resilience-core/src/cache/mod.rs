@@ -44,7 +44,7 @@
 //!
 //! A load runs in a task of its own, unless the policy hands loads
 //! [over](OnLeaderGone::HandOver), and takes at most the [hard timeout](Policy::hard_timeout);
-//! nobody waits longer than that either. Whatever a loader does concerns those alone who wait for
+//! nobody waits longer than that and what a second tier may take by its own policy. Whatever a loader does concerns those alone who wait for
 //! it: the next caller begins again. Outside of a Tokio runtime there are no timers and no
 //! background, and each load runs where it is asked for.
 //!

@@ -132,7 +132,9 @@ impl Policy {
         self
     }
 
-    /// Sets how long a load may take, and how long a caller waits for one. Default 10 s.
+    /// Sets how long a load may take, and how long a caller waits for one. What a second tier takes
+    /// before it is not counted: that is limited by the [tier's policy](super::TierPolicy). Default
+    /// 10 s.
     #[must_use]
     pub const fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.hard_timeout = timeout;
@@ -195,12 +197,6 @@ impl Policy {
             Found::Value(_) => self.early_refresh,
             Found::Absent | Found::Failed(_) | Found::Private => EarlyRefresh::Never,
         }
-    }
-
-    /// How long a caller waits who has something stale to fall back on.
-    pub(super) fn patience(&self) -> Duration {
-        let soft = self.soft_timeout.unwrap_or(Duration::MAX);
-        soft.min(self.hard_timeout)
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidPolicy> {

@@ -172,6 +172,13 @@ impl<K, V> Second<K, V> {
         self.policy.longest_alone
     }
 
+    /// The longest that it keeps a load waiting: for the loads of others, and for its answers
+    /// before, meanwhile and after.
+    pub(super) fn longest_wait(&self) -> Duration {
+        let answers = self.policy.timeout.saturating_mul(3);
+        self.policy.patience.saturating_add(answers)
+    }
+
     /// How long to wait for loads of others.
     pub(super) const fn patience(&self) -> Duration {
         self.policy.patience

@@ -196,6 +196,14 @@ impl<K: Hash + Eq, V> Shared<K, V> {
 }
 
 impl<K, V> Shared<K, V> {
+    /// The longest that anybody waits for a load: what it may take itself, and the second tier
+    /// before it.
+    pub(super) fn longest_load(&self) -> Duration {
+        let tier = self.second.as_ref().map(Second::longest_wait);
+        let load = self.policy.hard_timeout;
+        load.saturating_add(tier.unwrap_or_default())
+    }
+
     /// Whether `entry` has been invalidated since its load began, and before one asked for whom
     /// `epoch` was the last invalidation.
     pub(super) fn is_outdated(&self, entry: &Entry<V>, epoch: u64) -> bool {

@@ -107,13 +107,17 @@ impl Codec<u32, u64> for Numbers {
 }
 
 fn over(tier: &Memory) -> Cache<u32, u64> {
+    over_by(policy(), tier)
+}
+
+fn over_by(policy: Policy, tier: &Memory) -> Cache<u32, u64> {
     let environment = Environment::new().clock(Clock::tokio());
     let tier = (
         TierPolicy::new("tier").max_entry(100),
         tier.clone(),
         Numbers,
     );
-    Cache::new_over(policy(), tier, &environment).unwrap()
+    Cache::new_over(policy, tier, &environment).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,6 +213,30 @@ async fn a_slow_tier_costs_its_timeout_and_single_flight_still_holds() {
         assert_eq!(took, SECOND + 50 * MILLISECOND);
     }
     assert_eq!(source.loads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hard_timeout_is_for_the_load_and_the_tier_has_its_own() {
+    let tier = Memory::default();
+    tier.mood(Mood::Slow);
+    let policy = policy().hard_timeout(100 * MILLISECOND);
+    for (takes, expected) in [(90, Ok(1)), (110, Err(Reason::LoadTimeout))] {
+        let (cache, source) = (over_by(policy, &tier), Source::default());
+        let takes = takes * MILLISECOND;
+        let asks = || {
+            let (cache, load) = (cache.clone(), source.takes(takes));
+            tokio::spawn(timed(async move { cache.get_or_load(&7, load).await }))
+        };
+        let first = asks();
+        sleep(120 * MILLISECOND).await;
+        // The load has run for longer than that, counted from when it was asked for.
+        let second = asks();
+        let (answer, took) = first.await.unwrap();
+        assert_eq!(took, 50 * MILLISECOND + takes.min(100 * MILLISECOND));
+        assert_eq!(answer.map_err(|error| reason::<u64, _>(Err(error)).unwrap()), expected);
+        assert_eq!(second.await.unwrap().0.is_ok(), expected.is_ok());
+        assert_eq!(source.loads(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
