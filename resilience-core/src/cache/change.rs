@@ -31,7 +31,14 @@ where
     ///
     /// # Errors
     ///
-    /// The second tier's; here it is forgotten all the same.
+    /// The second tier's; here it is forgotten all the same. Where it matters, ask again: what the
+    /// tier has not forgotten it goes on serving, unless it keeps in mind what it was told, as the
+    /// one in Redis does.
+    ///
+    /// While its circuit is open, a tier that is away costs one removal in twenty
+    /// [timeouts](super::TierPolicy::timeout) its timeout, and all others no time: they fail with
+    /// [`Reason::CircuitOpen`](crate::Reason::CircuitOpen). The first that works closes the circuit,
+    /// and so does a tier that says that it is [in touch](super::Notice::InTouch) again.
     ///
     /// # Cancellation
     ///

@@ -10,7 +10,7 @@ use std::{
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    Claim, Hears, Lease, Listener, Tier, Unfilled,
+    Claim, Hears, Lease, Listener, Notice, Tier, Unfilled,
     entry::{Entry, Found, Terms},
     hashed::Hashed,
     heard::Heard,
@@ -56,8 +56,12 @@ where
     pub(super) fn join_fleet(&mut self, mut second: Second<K, V>, shared_later: &Weak<Self>) {
         let shared = shared_later.clone();
         let hears = second.listen(Listener::new(move |notice| {
-            if let Some(shared) = shared.upgrade() {
-                shared.tags.hear(notice);
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            shared.tags.hear(notice);
+            if let (Notice::InTouch, Some(second)) = (notice, &shared.second) {
+                second.is_back();
             }
         }));
         self.tags = Tags::new(match hears {

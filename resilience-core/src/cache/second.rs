@@ -1,18 +1,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, time::timeout};
-
 use super::{
-    Claim, Codec, Hears, Lease, Listener, Policy, Reply, Tier, TierPolicy,
+    Claim, Codec, Hears, Lease, Listener, Policy, Tier, TierPolicy,
+    calls::Calls,
     entry::{Entry, Found, Terms},
     envelope::{self, Letter},
     lease::Held,
     measure::{Count, Tally},
 };
-use crate::{
-    BoxError, CatchPanic, CircuitBreaker, Environment, InvalidPolicy, Outcome, catch_panic::Place,
-    gate::not_ready,
-};
+use crate::{BoxError, CatchPanic, Environment, InvalidPolicy, catch_panic::Place};
 
 /// A second tier behind its deadline and its circuit.
 ///
@@ -22,7 +18,7 @@ pub(super) struct Second<K, V> {
     hears: Hears,
     tier: Arc<dyn Tier>,
     codec: Box<dyn Codec<K, V>>,
-    breaker: CircuitBreaker,
+    calls: Calls,
     panics: CatchPanic,
 }
 
@@ -45,7 +41,7 @@ impl<K, V> Second<K, V> {
         policy.check()?;
         Ok(Self {
             hears: Hears::Nothing,
-            breaker: CircuitBreaker::new_in(policy.breaker.clone(), environment)?,
+            calls: Calls::new(&policy, panics.clone(), environment)?,
             policy,
             tier: Arc::new(tier),
             codec: Box::new(codec),
@@ -79,7 +75,7 @@ impl<K, V> Second<K, V> {
     /// What there is under `name`, fresh for no longer than `policy` and the tier have it, and how
     /// long its load took. An entry that cannot be read is removed.
     pub(super) async fn get(&self, name: &[u8], policy: &Policy, tally: &Tally) -> Answer<V> {
-        let Ok(found) = self.call(|| self.tier.get(name)).await else {
+        let Ok(found) = self.calls.ask(|| self.tier.get(name)).await else {
             tally.count(Count::TierFailure);
             return Answer::Failure;
         };
@@ -131,23 +127,26 @@ impl<K, V> Second<K, V> {
 
     /// Remembers `sealed` whatever there is.
     pub(super) async fn put(&self, name: &[u8], sealed: Vec<u8>, ttl: Duration) {
-        drop(self.call(|| self.tier.put(name, sealed, ttl)).await);
+        drop(self.calls.ask(|| self.tier.put(name, sealed, ttl)).await);
     }
 
     /// Remembers `sealed`, which was loaded under `lease`.
     pub(super) async fn fill(&self, name: &[u8], lease: Lease, sealed: Vec<u8>, ttl: Duration) {
-        drop(self.call(|| self.tier.fill(name, lease, sealed, ttl)).await);
+        drop(
+            self.calls
+                .ask(|| self.tier.fill(name, lease, sealed, ttl))
+                .await,
+        );
     }
 
-    /// Forgets what there is. The tier is told whatever its circuit says: it may keep that in mind
-    /// until it can do so.
+    /// Forgets what there is; the tier hears of it [whatever its circuit says](Calls::tell).
     pub(super) async fn remove(&self, name: &[u8]) -> Result<(), BoxError> {
-        self.tell(|| self.tier.remove(name)).await
+        self.calls.tell(|| self.tier.remove(name)).await
     }
 
     /// Forgets everything, as [`remove`](Self::remove).
     pub(super) async fn clear(&self) -> Result<(), BoxError> {
-        self.tell(|| self.tier.clear()).await
+        self.calls.tell(|| self.tier.clear()).await
     }
 
     /// Asks to load for all.
@@ -157,14 +156,18 @@ impl<K, V> Second<K, V> {
         lease: Duration,
         patience: Duration,
     ) -> Result<Claim, BoxError> {
-        let deadline = self.policy.timeout.saturating_add(patience);
         let claim = || self.tier.claim(name, lease, patience);
-        self.call_within(deadline, claim).await
+        self.calls.ask_patiently(patience, claim).await
     }
 
     /// What was granted under `name`, to be given back where nothing comes of it.
     pub(super) fn hold(&self, name: Vec<u8>, lease: Lease) -> Held {
         Held::new(self.tier.clone(), self.policy.timeout, name, lease)
+    }
+
+    /// The tier says that it is well.
+    pub(super) fn is_back(&self) {
+        self.calls.resume();
     }
 
     /// For how long a value is fresh of whose change nobody would hear.
@@ -197,42 +200,6 @@ impl<K, V> Second<K, V> {
             None => Found::Absent,
         };
         Some((found, letter.took, letter.weight))
-    }
-
-    /// Calls the tier, where its circuit lets anybody through, within its deadline.
-    async fn call<'a, T>(&self, call: impl FnOnce() -> Reply<'a, T>) -> Result<T, BoxError> {
-        self.call_within(self.policy.timeout, call).await
-    }
-
-    async fn call_within<'a, T>(
-        &self,
-        deadline: Duration,
-        call: impl FnOnce() -> Reply<'a, T>,
-    ) -> Result<T, BoxError> {
-        if Handle::try_current().is_err() {
-            // Without timers there is no deadline, and without one no call.
-            return Err(not_ready().into());
-        }
-        let permit = self.breaker.try_acquire()?;
-        let reply = self.panics.call(|| timeout(deadline, call()));
-        let (outcome, result) = match reply.await {
-            Ok(Ok(value)) => (Outcome::Success, Ok(value)),
-            Ok(Err(error)) => (Outcome::Failure, Err(error)),
-            Err(error) => (Outcome::Failure, Err(error.to_string().into())),
-        };
-        permit.settle(outcome);
-        result
-    }
-
-    /// Calls the tier within its deadline.
-    async fn tell<'a>(&self, call: impl FnOnce() -> Reply<'a, ()>) -> Result<(), BoxError> {
-        if Handle::try_current().is_err() {
-            return Err(not_ready().into());
-        }
-        let reply = self.panics.call(|| timeout(self.policy.timeout, call()));
-        reply
-            .await
-            .unwrap_or_else(|error| Err(error.to_string().into()))
     }
 }
 

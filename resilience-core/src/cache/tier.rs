@@ -9,6 +9,9 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send 
 ///
 /// The cache gives every call a deadline and stops calling a tier that fails, so an
 /// implementation needs neither. A dropped reply is a call that nobody waits for.
+///
+/// Of what is to be forgotten a tier hears also while it is not called otherwise, so that it may
+/// keep that in mind: such a reply is polled once, and then mostly dropped.
 pub trait Tier: Send + Sync + 'static {
     /// The entry of `key`, where there is one.
     fn get<'a>(&'a self, key: &'a [u8]) -> Reply<'a, Option<Remembered>>;
@@ -127,7 +130,8 @@ pub enum Notice {
     AllChanged,
     /// From here on changes may be missed, so that nothing that is held is fresh any more.
     OutOfTouch,
-    /// From here on changes are heard again. What was loaded since is not fresh either.
+    /// From here on changes are heard again. What was loaded since is not fresh either. The tier is
+    /// called again at once, whatever its circuit had learned.
     InTouch,
 }
 

@@ -1,10 +1,13 @@
 //! A second tier that other processes share, and which may be slow, broken or full of rubbish.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, OnceLock},
+};
 
 use resilience_core::{
     BoxError,
-    cache::{Codec, Remembered, Reply, Tier, TierPolicy},
+    cache::{Codec, Hears, Listener, Notice, Remembered, Reply, Tier, TierPolicy},
 };
 
 use super::*;
@@ -19,12 +22,15 @@ struct Inner {
     mood: Mutex<Mood>,
     calls: AtomicU64,
     left: Mutex<Option<Duration>>,
+    listener: OnceLock<Listener>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 enum Mood {
     #[default]
     Well,
+    /// Never at once.
+    Late,
     Slow,
     Down,
     Panics,
@@ -56,6 +62,7 @@ impl Memory {
         Box::pin(async move {
             match mood {
                 Mood::Well => {}
+                Mood::Late => sleep(MILLISECOND).await,
                 Mood::Slow => sleep(3600 * SECOND).await,
                 Mood::Down => return Err(BoxError::from("down")),
                 Mood::Panics => panic!("the tier panics"),
@@ -84,6 +91,11 @@ impl Tier for Memory {
 
     fn clear(&self) -> Reply<'_, ()> {
         self.reply(HashMap::clear)
+    }
+
+    fn listen(&self, listener: Listener) -> Hears {
+        drop(self.0.listener.set(listener));
+        Hears::Nothing
     }
 }
 
@@ -233,7 +245,10 @@ async fn the_hard_timeout_is_for_the_load_and_the_tier_has_its_own() {
         let second = asks();
         let (answer, took) = first.await.unwrap();
         assert_eq!(took, 50 * MILLISECOND + takes.min(100 * MILLISECOND));
-        assert_eq!(answer.map_err(|error| reason::<u64, _>(Err(error)).unwrap()), expected);
+        assert_eq!(
+            answer.map_err(|error| reason::<u64, _>(Err(error)).unwrap()),
+            expected
+        );
         assert_eq!(second.await.unwrap().0.is_ok(), expected.is_ok());
         assert_eq!(source.loads(), 1);
     }
@@ -256,6 +271,87 @@ async fn a_tier_that_is_down_costs_a_decision_of_its_circuit_and_no_call() {
     }
     assert_eq!(tier.calls(), asked);
     assert_eq!(source.loads(), 100);
+}
+
+/// Makes the circuit of a tier open that does not answer.
+async fn open(tier: &Memory, cache: &Cache<u32, u64>) {
+    tier.mood(Mood::Slow);
+    let source = Source::default();
+    for key in 100..110 {
+        cache.get_or_load(&key, source.gives()).await.unwrap();
+        settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_tier_that_is_down_is_to_forget_costs_one_timeout_in_twenty_and_is_told() {
+    let tier = Memory::default();
+    let cache = over(&tier);
+    tier.mood(Mood::Slow);
+    for key in 0..5 {
+        let (forgotten, took) = timed(cache.forget(&key)).await;
+        assert!(forgotten.is_err() && took == 50 * MILLISECOND, "{took:?}");
+    }
+    // They have opened the circuit. Of what follows one is tried all the same.
+    for _ in 0..3 {
+        let (told, began) = (tier.calls(), Clock::tokio());
+        for key in 0..1000 {
+            assert!(cache.forget(&key).await.is_err(), "it is still there");
+        }
+        assert!(cache.forget_all().await.is_err());
+        assert_eq!(tier.calls(), told + 1001, "it may keep them in mind");
+        let took = began
+            .now()
+            .saturating_since(resilience_core::Timestamp::ZERO);
+        assert!(took <= 51 * MILLISECOND, "{took:?}");
+        advance(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_right_after_an_outage_works_and_ends_it() {
+    let (tier, source) = (Memory::default(), Source::default());
+    let cache = over(&tier);
+    cache.insert(7, 70);
+    settle().await;
+    open(&tier, &cache).await;
+    tier.mood(Mood::Well);
+    cache.forget(&7).await.unwrap();
+    assert_eq!(tier.len(), 0);
+    // The tier is asked again, and given what is loaded.
+    assert_eq!(cache.get_or_load(&7, source.gives()).await, Ok(1));
+    settle().await;
+    assert_eq!(tier.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_cannot_be_sure_that_something_is_forgotten_is_told_so() {
+    let tier = Memory::default();
+    let cache = over(&tier);
+    cache.insert(7, 70);
+    settle().await;
+    open(&tier, &cache).await;
+    assert!(cache.forget(&8).await.is_err());
+    tier.mood(Mood::Late);
+    assert!(cache.forget(&7).await.is_err());
+    assert_eq!(tier.len(), 1, "the one before was tried in vain");
+    advance(SECOND).await;
+    cache.forget(&7).await.unwrap();
+    assert_eq!(tier.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_is_in_touch_again_is_called_again() {
+    let tier = Memory::default();
+    let cache = over(&tier);
+    cache.insert(7, 70);
+    settle().await;
+    open(&tier, &cache).await;
+    assert!(cache.forget(&8).await.is_err());
+    tier.mood(Mood::Late);
+    tier.0.listener.get().unwrap().tell(Notice::InTouch);
+    cache.forget(&7).await.unwrap();
+    assert_eq!(tier.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
