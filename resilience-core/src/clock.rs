@@ -74,6 +74,9 @@ enum Source {
 struct SystemClock {
     counter: quanta::Clock,
     origin: u64,
+    /// How long a tick is, in parts of which a nanosecond has 2^64; zero where it is no shorter
+    /// than a nanosecond.
+    tick: u64,
 }
 
 static SYSTEM: OnceLock<SystemClock> = OnceLock::new();
@@ -88,7 +91,12 @@ impl Clock {
         let clock = SYSTEM.get_or_init(|| {
             let counter = quanta::Clock::new();
             let origin = counter.raw();
-            SystemClock { counter, origin }
+            let tick = tick(&counter);
+            SystemClock {
+                counter,
+                origin,
+                tick,
+            }
         });
         Self(Source::System(clock.clone()))
     }
@@ -115,9 +123,27 @@ impl Clock {
 impl SystemClock {
     #[inline]
     fn now(&self) -> Timestamp {
-        let now = self.counter.raw();
-        Timestamp(self.counter.delta_as_nanos(self.origin, now))
+        self.at(self.counter.raw())
     }
+
+    /// The time at which the counter stood so.
+    #[inline]
+    fn at(&self, counter: u64) -> Timestamp {
+        if self.tick == 0 {
+            return Timestamp(self.counter.delta_as_nanos(self.origin, counter));
+        }
+        // The same by one multiplication and a shift that is known: whoever goes on with the time
+        // waits some nanoseconds less for it.
+        let ticks = counter.saturating_sub(self.origin);
+        let nanos = (u128::from(ticks) * u128::from(self.tick)) >> u64::BITS;
+        Timestamp(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+fn tick(counter: &quanta::Clock) -> u64 {
+    let is_short = counter.delta_as_nanos(0, 1 << 32) < 1 << 32;
+    let half = is_short.then(|| counter.delta_as_nanos(0, 1 << 63));
+    half.unwrap_or(0) * 2
 }
 
 /// Not inlined, since it is for tests.
@@ -196,6 +222,18 @@ mod tests {
         let (a, b) = (first.now(), second.now());
         assert!(b.saturating_since(a) < Duration::from_secs(5));
         assert!(second.now() >= a);
+    }
+
+    #[test]
+    fn ticks_are_as_many_nanoseconds_as_the_counter_says() {
+        let _ = Clock::system();
+        let clock = SYSTEM.get().unwrap();
+        for ticks in [0, 1, 3_000_000_000, 1 << 45, 1 << 60] {
+            let counter = clock.origin + ticks;
+            let nanos = clock.counter.delta_as_nanos(clock.origin, counter);
+            assert!(clock.at(counter).as_nanos().abs_diff(nanos) <= 1);
+        }
+        assert_eq!(clock.at(clock.origin.saturating_sub(9)), Timestamp::ZERO);
     }
 
     #[test]
