@@ -1,4 +1,13 @@
 use super::state::MAX_QUOTAS;
+use crate::QuotaStatus;
+
+/// Units that a call takes and may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    pub(super) booking: Booking,
+    /// Where the tightest quota stands afterwards.
+    pub(super) status: QuotaStatus,
+}
 
 /// Units that were taken or booked: what it takes to give them back.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::{borrow::Borrow, hash::Hash, sync::Arc, time::Duration};
 
 use super::{
-    booking::Booking,
+    booking::{Booking, Passed},
     cell::Cell,
     keyless::Lending,
     plan::Plan,
@@ -39,9 +39,9 @@ pub(super) struct Ledger {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
     /// It goes on at once.
-    Passed(Booking, QuotaStatus),
+    Passed(Passed),
     /// It goes on after a wait.
-    Booked(Booking, Duration, QuotaStatus),
+    Booked(Passed, Duration),
     /// The quota of this name has no room for it.
     Refused(Refusal, &'static str, QuotaStatus),
 }
@@ -67,7 +67,7 @@ impl<K: Hash + Eq> Keys<K> {
     }
 
     /// Takes `units` from the only quota of `key`, which is all that its calls meet, and counts a
-    /// call that goes on at once.
+    /// call that goes on at once. What a machine must be asked for is in `Err`.
     #[inline(always)]
     pub(super) fn take<Q>(
         &self,
@@ -75,7 +75,7 @@ impl<K: Hash + Eq> Keys<K> {
         now: Timestamp,
         units: u64,
         max_wait: impl FnOnce() -> Duration,
-    ) -> Verdict
+    ) -> Result<Passed, Verdict>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -164,14 +164,17 @@ impl Ledger {
         now: Timestamp,
         units: u64,
         max_wait: impl FnOnce() -> Duration,
-    ) -> Verdict {
+    ) -> Result<Passed, Verdict> {
         self.timeline.move_to(now);
         let answer = slot.take(&self.plan, self.timeline.latest, units);
         if let Answer::Taken { mark, remaining } = answer {
             self.allowed = self.allowed.wrapping_add(1);
-            return Verdict::Passed(Booking::at(mark, units), self.plan.status(remaining));
+            return Ok(Passed {
+                booking: Booking::at(mark, units),
+                status: self.plan.status(remaining),
+            });
         }
-        self.take_or_wait(slot, answer, now, units, max_wait())
+        Err(self.take_or_wait(slot, answer, now, units, max_wait()))
     }
 
     #[inline(never)]
@@ -207,10 +210,11 @@ impl Verdict {
     pub(super) fn of(
         (decision, standing): (Result<(Booking, Duration), Refusal>, Standing),
     ) -> Self {
+        let Standing { name, status, .. } = standing;
         match decision {
-            Ok((booking, Duration::ZERO)) => Self::Passed(booking, standing.status),
-            Ok((booking, wait)) => Self::Booked(booking, wait, standing.status),
-            Err(refusal) => Self::Refused(refusal, standing.name, standing.status),
+            Ok((booking, Duration::ZERO)) => Self::Passed(Passed { booking, status }),
+            Ok((booking, wait)) => Self::Booked(Passed { booking, status }, wait),
+            Err(refusal) => Self::Refused(refusal, name, status),
         }
     }
 }

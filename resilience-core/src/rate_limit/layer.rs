@@ -167,7 +167,7 @@ where
     type Permit = Permit<K>;
     type Wait = Wait<K>;
 
-    #[inline]
+    #[inline(always)]
     fn enter(&self, request: &Req) -> Entry<Permit<K>, Wait<K>> {
         let shared = &*self.limiter.shared;
         let whose = match self.extractor.key(request) {
@@ -178,16 +178,21 @@ where
                 Err(rejected) => return Entry::Refused(rejected),
             },
         };
-        let cost = self.cost.cost(request);
-        let admission = match shared.admit(whose.as_ref(), cost, || shared.max_wait()) {
-            Ok(admission) => admission,
-            Err(rejected) => return Entry::Refused(rejected),
-        };
-        let held = Held::new(shared, whose, admission.booking);
-        if admission.wait.is_zero() {
-            return Entry::Admitted(Permit::new(held, shared.charge()));
+        let (now, cost) = (shared.now(), self.cost.cost(request));
+        match shared.admit(whose.as_ref(), now, cost, || shared.max_wait()) {
+            Ok(passed) => {
+                let held = Held::new(shared, whose, Some(passed.booking));
+                Entry::Admitted(Permit::new(held, shared.charge()))
+            }
+            Err(Ok(admission)) => {
+                let held = Held::new(shared, whose, admission.booking);
+                if admission.wait.is_zero() {
+                    return Entry::Admitted(Permit::new(held, shared.charge()));
+                }
+                Entry::Wait(Wait::new(held, shared.charge(), admission.wait))
+            }
+            Err(Err(rejected)) => Entry::Refused(rejected),
         }
-        Entry::Wait(Wait::new(held, shared.charge(), admission.wait))
     }
 }
 

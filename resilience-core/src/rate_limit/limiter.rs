@@ -127,9 +127,11 @@ impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let whose = Whose::Key(key);
-        let admission = self.shared.admit(whose, cost, || Duration::ZERO)?;
-        Ok(admission.status)
+        let (whose, now) = (Whose::Key(key), self.shared.now());
+        match self.shared.admit(whose, now, cost, || Duration::ZERO) {
+            Ok(passed) => Ok(passed.status),
+            Err(decided) => Ok(decided?.status),
+        }
     }
 
     /// Books `cost` units for the earliest time at which they may be used, at most the policy's
@@ -143,11 +145,12 @@ impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let whose = Whose::Key(key);
         let shared = &self.shared;
-        let admission = shared.admit(whose, cost, || shared.max_wait())?;
+        let now = shared.now();
+        let asked = shared.admit(Whose::Key(key), now, cost, || shared.max_wait());
+        let admission = asked.map_or_else(|decided| decided, |passed| Ok(passed.into()))?;
         let whose = Whose::Key(key.to_owned());
-        Ok(Reservation::new(self, whose, &admission))
+        Ok(Reservation::new(self, whose, now, &admission))
     }
 
     /// Takes one unit, and waits for it up to the policy's [`max_wait`](Policy::max_wait).

@@ -74,13 +74,18 @@ pub struct Reservation<K: Hash + Eq + Clone + Send + 'static = ()> {
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static> Reservation<K> {
-    pub(super) fn new(limiter: &RateLimiter<K>, whose: Whose<K>, admission: &Admission) -> Self {
+    pub(super) fn new(
+        limiter: &RateLimiter<K>,
+        whose: Whose<K>,
+        now: Timestamp,
+        admission: &Admission,
+    ) -> Self {
         Self {
             held: Held::new(&limiter.shared, whose, admission.booking),
             limiter: limiter.clone(),
             status: admission.status,
             wait: admission.wait,
-            due: admission.now.saturating_add(admission.wait),
+            due: now.saturating_add(admission.wait),
         }
     }
 

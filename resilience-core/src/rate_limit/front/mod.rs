@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use super::{booking::Booking, line::Scale, timeline::DISORDER};
+use super::{booking::Passed, line::Scale, timeline::DISORDER};
 use crate::{
     QuotaStatus, Timestamp,
     sync::{AtomicU64, Ordering},
@@ -119,8 +119,7 @@ pub(in crate::rate_limit) enum Taken {
 /// Units that a caller has taken.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::rate_limit) struct Pass {
-    pub(in crate::rate_limit) booking: Booking,
-    pub(in crate::rate_limit) status: QuotaStatus,
+    pub(in crate::rate_limit) passed: Passed,
     /// As how many calls the machine will hear of this one.
     pub(in crate::rate_limit) heard_as: u64,
     pub(in crate::rate_limit) clock: ClockSeen,

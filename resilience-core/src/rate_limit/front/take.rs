@@ -6,7 +6,7 @@ use super::{Front, LINE, Pass, REFUSAL, Refused, UNITS};
 use crate::{
     QuotaStatus, Timestamp,
     rate_limit::{
-        booking::Booking,
+        booking::{Booking, Passed},
         line::{LineWord, parts_between},
     },
     sync::{Ordering, fence},
@@ -37,8 +37,10 @@ impl Front {
         };
         let remaining = u64::try_from(left).ok()?;
         Some(Pass {
-            booking: Booking::at(now, units),
-            status: self.status(remaining),
+            passed: Passed {
+                booking: Booking::at(now, units),
+                status: self.status(remaining),
+            },
             heard_as: units,
             clock: self.come_at(self.moment(clock)),
         })
@@ -87,10 +89,12 @@ impl Front {
                     let parts = parts_between(start, end);
                     let remaining = scale.remaining(level);
                     return Some(Pass {
-                        booking: Booking::behind(place, parts, scale.unit, units),
-                        status: QuotaStatus {
-                            remaining,
-                            ..status
+                        passed: Passed {
+                            booking: Booking::behind(place, parts, scale.unit, units),
+                            status: QuotaStatus {
+                                remaining,
+                                ..status
+                            },
                         },
                         heard_as: 1,
                         clock: self.come_at(now),

@@ -54,9 +54,11 @@ impl Both {
         let alone = [Some(&mut self.machines[key]), None];
         let (alone, standing) = state::take(alone, self.now, units, max_wait);
         let (with, status) = match with {
-            Verdict::Passed(booking, status) => (Ok((booking, Duration::ZERO)), status),
-            Verdict::Booked(booking, wait, status) => (Ok((booking, wait)), status),
-            Verdict::Refused(refusal, name, status) => {
+            Ok(passed) | Err(Verdict::Passed(passed)) => {
+                (Ok((passed.booking, Duration::ZERO)), passed.status)
+            }
+            Err(Verdict::Booked(booked, wait)) => (Ok((booked.booking, wait)), booked.status),
+            Err(Verdict::Refused(refusal, name, status)) => {
                 assert_eq!(name, standing.name);
                 (Err(refusal), status)
             }

@@ -47,8 +47,8 @@ impl Both {
             }
             let taken = state::take([Some(&mut self.machine), None], now, units, zero);
             let (booking, wait) = taken.0.expect("the words let it pass");
-            assert_eq!((wait, pass.status), (zero, taken.1.status));
-            self.taken.push([pass.booking, booking]);
+            assert_eq!((wait, pass.passed.status), (zero, taken.1.status));
+            self.taken.push([pass.passed.booking, booking]);
             self.by_words += 1;
         } else if units == 1
             && let Some(refused) = self.keyless.refuse(now)

@@ -6,7 +6,7 @@ use super::{Shared, Whose, whose::has_keys};
 use crate::{
     Event, QuotaStatus, Reason, Rejected, Timestamp,
     rate_limit::{
-        booking::Booking,
+        booking::{Booking, Passed},
         front::{ClockSeen, Pass},
         keyless::Lending,
         keys::Verdict,
@@ -25,7 +25,23 @@ pub(in crate::rate_limit) struct Admission {
     pub(in crate::rate_limit) wait: Duration,
     /// Where the tightest quota stands.
     pub(in crate::rate_limit) status: QuotaStatus,
-    pub(in crate::rate_limit) now: Timestamp,
+}
+
+/// What becomes of a call that does not go on at once without further ado.
+pub(in crate::rate_limit) type Decided = Result<Admission, Rejected>;
+
+/// What becomes of any call: to go on at once stands apart, since what is decided out of line is
+/// written to memory, and read from there by whoever cannot tell.
+pub(in crate::rate_limit) type Asked = Result<Passed, Decided>;
+
+impl From<Passed> for Admission {
+    fn from(passed: Passed) -> Self {
+        Self {
+            booking: Some(passed.booking),
+            wait: Duration::ZERO,
+            status: passed.status,
+        }
+    }
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
@@ -34,41 +50,29 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
     pub(in crate::rate_limit) fn admit<Q>(
         &self,
         whose: Whose<&Q>,
+        now: Timestamp,
         units: u64,
         max_wait: impl FnOnce() -> Duration,
-    ) -> Result<Admission, Rejected>
+    ) -> Asked
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let now = self.environment.now();
-        let passed = match whose {
+        match whose {
             Whose::Key(key) if has_keys::<K>() && self.asks_keys_alone() => {
-                match self.keys.take(key, now, units, max_wait) {
-                    Verdict::Passed(booking, status) => (booking, status),
-                    verdict => return self.conclude(verdict, now),
-                }
+                let taken = self.keys.take(key, now, units, max_wait);
+                taken.map_err(|verdict| self.conclude(verdict))
             }
             Whose::Key(_) | Whose::Nobody | Whose::Exempt => {
-                let pass = whose
-                    .is_keyless::<K>()
-                    .then(|| self.keyless.take(now, units));
-                match pass.flatten() {
-                    Some(pass) => {
-                        self.hear_of(&pass, now);
-                        (pass.booking, pass.status)
-                    }
-                    None => return self.decide(whose, now, units, max_wait()),
+                if whose.is_keyless::<K>()
+                    && let Some(pass) = self.keyless.take(now, units)
+                {
+                    self.hear_of(&pass, now);
+                    return Ok(pass.passed);
                 }
+                Err(self.decide(whose, now, units, max_wait()))
             }
-        };
-        let (booking, status) = passed;
-        Ok(Admission {
-            booking: Some(booking),
-            wait: Duration::ZERO,
-            status,
-            now,
-        })
+        }
     }
 
     /// Whether a key's one quota is all that its calls meet.
@@ -90,13 +94,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
 
     /// Decides where the words do not admit at once.
     #[inline(never)]
-    fn decide<Q>(
-        &self,
-        whose: Whose<&Q>,
-        now: Timestamp,
-        units: u64,
-        max_wait: Duration,
-    ) -> Result<Admission, Rejected>
+    fn decide<Q>(&self, whose: Whose<&Q>, now: Timestamp, units: u64, max_wait: Duration) -> Decided
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -107,7 +105,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
             && refused.wait > max_wait
         {
             let refusal = Refusal::Wait(refused.wait);
-            return self.refuse_at(now, refusal, self.keyless.name(), refused.status);
+            return self.refuse_for(refusal, self.keyless.name(), refused.status);
         }
         self.ask_machine(whose, now, units, max_wait)
     }
@@ -119,7 +117,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
         now: Timestamp,
         units: u64,
         max_wait: Duration,
-    ) -> Result<Admission, Rejected>
+    ) -> Decided
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -129,39 +127,26 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
         if let Verdict::Passed(..) = verdict {
             self.tally.count(Decision::Allowed);
         }
-        self.conclude(verdict, now)
+        self.conclude(verdict)
     }
 
     /// Counts and reports what was decided, but for calls that passed at once.
     #[inline(never)]
-    fn conclude(&self, verdict: Verdict, now: Timestamp) -> Result<Admission, Rejected> {
-        let (booking, wait, status) = match verdict {
-            Verdict::Passed(booking, status) => (booking, Duration::ZERO, status),
-            Verdict::Booked(booking, wait, status) => {
+    fn conclude(&self, verdict: Verdict) -> Decided {
+        match verdict {
+            Verdict::Passed(passed) => Ok(passed.into()),
+            Verdict::Booked(passed, wait) => {
                 self.tally.count(Decision::Waited);
-                (booking, wait, status)
+                let admission = Admission::from(passed);
+                Ok(Admission { wait, ..admission })
             }
-            Verdict::Refused(refusal, name, status) => {
-                return self.refuse_at(now, refusal, name, status);
-            }
-        };
-        Ok(Admission {
-            booking: Some(booking),
-            wait,
-            status,
-            now,
-        })
+            Verdict::Refused(refusal, name, status) => self.refuse_for(refusal, name, status),
+        }
     }
 
     /// Refuses what `quota` has no room for, but for a shadow policy.
     #[inline(always)]
-    fn refuse_at(
-        &self,
-        now: Timestamp,
-        refusal: Refusal,
-        quota: &'static str,
-        status: QuotaStatus,
-    ) -> Result<Admission, Rejected> {
+    fn refuse_for(&self, refusal: Refusal, quota: &'static str, status: QuotaStatus) -> Decided {
         let rejected = match refusal {
             Refusal::Wait(wait) => Rejected::new(Reason::RateLimited, quota).with_retry_after(wait),
             Refusal::NeverFits => Rejected::new(Reason::CostExceedsQuota, quota),
@@ -171,7 +156,6 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
             booking: None,
             wait: Duration::ZERO,
             status,
-            now,
         })
     }
 

@@ -84,6 +84,7 @@ impl<K> Shared<K> {
         Duration::from_nanos(self.max_wait.load(Ordering::Relaxed))
     }
 
+    #[inline]
     pub(super) fn now(&self) -> Timestamp {
         self.environment.now()
     }
