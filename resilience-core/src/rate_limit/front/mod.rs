@@ -171,8 +171,9 @@ impl Front {
         let now = self.moment(clock);
         let since = self.terms.since.load(Ordering::Relaxed);
         let early = since.saturating_sub(now);
+        let now = now.max(since);
         let good = early <= DISORDER && now < until.load(Ordering::Relaxed);
-        good.then_some(now.max(since))
+        good.then_some(now)
     }
 
     /// The instant at which a caller comes, or the latest one, where others came from a little

@@ -153,3 +153,23 @@ fn words_see_a_clock_fall_back_from_the_latest_call_and_not_from_when_they_were_
         assert!(both.by_words > 0);
     }
 }
+
+#[test]
+fn units_that_were_over_when_they_were_lent_are_nobodys_whatever_the_clock_says() {
+    let rule = |algorithm, nanos| {
+        let quota = Quota::new(4, Duration::from_nanos(nanos)).algorithm(algorithm);
+        quota.rule("test").unwrap()
+    };
+    let mut both = Both::new(rule(Algorithm::SlidingLog, 27));
+    for step in [
+        Step::Take(2),
+        Step::Pass(17),
+        Step::Take(1),
+        // The first two are as good as forgotten now, and are forgotten by the next call.
+        Step::Follow(rule(Algorithm::SlidingWindow, 1)),
+        Step::FallBack(17),
+        Step::Take(1),
+    ] {
+        both.step(step);
+    }
+}
