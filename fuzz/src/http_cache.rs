@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use ::bytes::Bytes as Data;
@@ -245,10 +245,9 @@ impl Answer {
             || self.says("no-cache")
             || (self.says("private") && !identified)
             || self.fields.contains_key(SET_COOKIE)
-            || members(&self.fields, &VARY).iter().any(|name| {
-                let known = name == "accept-language";
-                !known && !(identified && (name == "authorization" || name == "cookie"))
-            })
+            || members(&self.fields, &VARY)
+                .iter()
+                .any(|name| name != "accept-language")
     }
 
     /// For how many seconds from when it came it may be called fresh: what it says of itself
@@ -273,7 +272,8 @@ impl Answer {
 
     fn expires(&self, until: &HeaderValue) -> u64 {
         let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
-        let sent = self.fields.get(DATE).and_then(date);
+        // The first answer comes when the clock begins.
+        let sent = self.fields.get(DATE).map_or(Some(UNIX_EPOCH), date);
         let left = date(until)
             .zip(sent)
             .map(|(until, sent)| until.duration_since(sent));

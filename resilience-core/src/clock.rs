@@ -9,7 +9,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// A point in monotonic time: whole nanoseconds since the origin of the clock that gave it.
@@ -117,6 +117,20 @@ impl Clock {
             Source::Tokio(origin) => elapsed(origin),
             Source::Manual(clock) => clock.now(),
         }
+    }
+}
+
+impl Clock {
+    /// What the calendar says, for messages that carry dates; never before 1970. It may jump, and
+    /// nothing is measured by it. That of a [`ManualClock`] begins with 1970.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn date(&self) -> SystemTime {
+        let date = match &self.0 {
+            Source::System(_) | Source::Tokio(_) => SystemTime::now(),
+            Source::Manual(clock) => UNIX_EPOCH + Duration::from_nanos(clock.now().as_nanos()),
+        };
+        date.max(UNIX_EPOCH)
     }
 }
 

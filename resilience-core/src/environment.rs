@@ -53,6 +53,11 @@ impl Environment {
         self.clock.now()
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn date(&self) -> std::time::SystemTime {
+        self.clock.date()
+    }
+
     pub(crate) fn draw(&self) -> f64 {
         self.random.unit()
     }

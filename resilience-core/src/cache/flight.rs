@@ -14,7 +14,7 @@ use super::{
     tags::Stamp,
 };
 use crate::{
-    Reason, Rejected, Timestamp,
+    Error, Reason, Rejected, Timestamp,
     sync::{AtomicU64, Mutex, MutexGuard, lock},
 };
 
@@ -66,11 +66,34 @@ pub(super) enum Landing<V> {
     /// With something that all who wait may have.
     Entry(Arc<Entry<V>>),
     /// With nothing.
-    Refused(Rejected),
+    Refused(Refusal),
 }
 
-impl<V> From<Result<Arc<Entry<V>>, Rejected>> for Landing<V> {
-    fn from(landed: Result<Arc<Entry<V>>, Rejected>) -> Self {
+/// What those who waited are told of a load that brought nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) rejected: Rejected,
+    /// What the service answered, where it did.
+    pub(super) status: Option<u16>,
+}
+
+impl Refusal {
+    pub(super) fn into_error<E>(self) -> Error<E> {
+        Error::Rejected(self.rejected)
+    }
+}
+
+impl From<Rejected> for Refusal {
+    fn from(rejected: Rejected) -> Self {
+        Self {
+            rejected,
+            status: None,
+        }
+    }
+}
+
+impl<V> From<Result<Arc<Entry<V>>, Refusal>> for Landing<V> {
+    fn from(landed: Result<Arc<Entry<V>>, Refusal>) -> Self {
         landed.map_or_else(Self::Refused, Self::Entry)
     }
 }
@@ -80,7 +103,7 @@ impl<V> Clone for Landing<V> {
     fn clone(&self) -> Self {
         match self {
             Self::Entry(entry) => Self::Entry(entry.clone()),
-            Self::Refused(rejected) => Self::Refused(rejected.clone()),
+            Self::Refused(refusal) => Self::Refused(refusal.clone()),
         }
     }
 }

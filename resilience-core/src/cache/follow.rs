@@ -3,11 +3,10 @@ use std::sync::Arc;
 use super::{
     ancestry::Ancestry,
     entry::Entry,
-    flight::{self, Flight, Landing, Own},
+    flight::{self, Flight, Landing, Own, Refusal},
     lead::Lead,
     shared::Shared,
 };
-use crate::Rejected;
 
 /// One who waits for another's load. Dropped, it waits no more.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(super) enum News<K: Eq, V> {
     /// The load is over, and brought this.
     Landed(Arc<Entry<V>>),
     /// The load is over, and brought nothing.
-    Refused(Rejected),
+    Refused(Refusal),
     /// The leader is gone, and this one leads.
     Lead(Lead<K, V>),
     /// What was loaded has been invalidated since, and before this one began to wait.
@@ -65,7 +64,7 @@ impl<K: Eq, V> Follow<K, V> {
                 News::Outdated
             }
             flight::News::Landed(Landing::Entry(entry)) => News::Landed(entry),
-            flight::News::Landed(Landing::Refused(rejected)) => News::Refused(rejected),
+            flight::News::Landed(Landing::Refused(refusal)) => News::Refused(refusal),
             flight::News::Lead => {
                 let lead = Lead::new(self.shared.clone(), self.flight.clone());
                 // The leader counts no more as one who waits.

@@ -12,9 +12,10 @@ use pin_project::pin_project;
 
 use super::{
     Cache, Loaded,
+    brought::{Brought, Cause, Explain, Fetched},
     entry::Found,
     hashed::HashedRef,
-    load::{AtOnce, Brought, Cause, Explain, Fetched},
+    load::AtOnce,
     measure::Count,
     once::{Boxed, Once},
     shared::{Lookup, Shared},

@@ -2,18 +2,18 @@ use std::{future::Future, hash::Hash, sync::Arc, time::Duration};
 
 use super::{
     ancestry::Ancestry,
+    brought::{Brought, Explain, Fetched, Need, Source},
     entry::{Entry, Found, Terms},
-    flight::{Flight, Landing, Own, closed},
+    flight::{Flight, Landing, Own, Refusal, closed},
     hashed::{Hashed, HashedRef},
     lease::{Advice, First, Held},
-    load::{Brought, Explain, Fetched, Source},
     measure::Count,
     shared::Shared,
     state::Age,
     storage::Removed,
     within::within,
 };
-use crate::{Error, Reason, Rejected, catch_panic::Place};
+use crate::{Error, Reason, catch_panic::Place};
 
 /// The one who loads. Dropped, it is gone, and another may follow.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl<K: Eq, V> Lead<K, V> {
 }
 
 /// How a load ended for the one who made it.
-type Landed<V> = Result<Arc<Entry<V>>, Rejected>;
+type Landed<V> = Result<Arc<Entry<V>>, Refusal>;
 
 impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
     /// Ends the load with what was found; stores it, unless it has been overtaken.
@@ -69,9 +69,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
     }
 
     /// Ends the load without a value; a note about that weighs `weight`.
-    pub(super) fn failed(self, rejected: Rejected, weight: u64) -> Landed<V> {
+    pub(super) fn failed(self, refusal: Refusal, weight: u64) -> Landed<V> {
         self.shared.tally.count(Count::LoadFailure);
-        self.land(Err(rejected), weight)
+        self.land(Err(refusal), weight)
     }
 
     fn land(mut self, own: Landed<V>, note: u64) -> Landed<V> {
@@ -95,7 +95,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
             // It was overtaken by what had been invalidated before it began.
             Landing::Entry(entry) if shared.is_outdated(&entry, self.flight.stamp.epoch) => own,
             Landing::Entry(entry) => Ok(entry),
-            Landing::Refused(rejected) => Err(rejected),
+            Landing::Refused(refusal) => Err(refusal),
         }
     }
 
@@ -103,7 +103,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
     fn left_by(&self, landed: &Landed<V>, note: u64) -> Entry<V> {
         let rejected = match landed {
             Ok(entry) => return Entry::clone(entry),
-            Err(rejected) => rejected.clone(),
+            Err(refusal) => refusal.rejected.clone(),
         };
         let terms = Terms::only(self.shared.policy.failure_ttl, note);
         let found = Found::Failed(Box::new(rejected));
@@ -161,7 +161,7 @@ where
             Advice::Load(held) => held,
             Advice::Take(found, terms, took) => {
                 let landed = self.found_elsewhere(found, &terms, took);
-                return landed.map(fetched).map_err(Error::Rejected);
+                return landed.map(fetched).map_err(Refusal::into_error);
             }
         };
         shared.tally.count(Count::Load);
@@ -190,16 +190,18 @@ where
                 drop(self.found(Found::Private, &Terms::only(alone_for, explain.weight)));
                 return Ok(Fetched::Private(own));
             }
-            Some(Err(Error::Rejected(panicked))) => self.failed(panicked, explain.weight),
+            Some(Err(Error::Rejected(panicked))) => self.failed(panicked.into(), explain.weight),
             Some(Err(Error::Inner(error))) => {
-                let rejected = (explain.cause)(&error).refusal();
+                let cause = (explain.cause)(&error);
+                let status = cause.status();
+                let rejected = cause.refusal();
                 let rejected = rejected.unwrap_or_else(|| shared.refuse(Reason::LoadFailed));
-                let overtaken = self.failed(rejected, explain.weight);
+                let overtaken = self.failed(Refusal { rejected, status }, explain.weight);
                 return overtaken.map(fetched).map_err(|_| Error::Inner(error));
             }
-            None => self.failed(shared.refuse(Reason::LoadTimeout), explain.weight),
+            None => self.failed(shared.refuse(Reason::LoadTimeout).into(), explain.weight),
         };
-        let entry = landed.map_err(Error::Rejected)?;
+        let entry = landed.map_err(Refusal::into_error)?;
         shared.share_loaded(&flight.key, &entry, held);
         Ok(fetched(entry))
     }
@@ -207,7 +209,7 @@ where
 
 /// What the one who loaded gets.
 fn fetched<V: Clone, P, F>(entry: Arc<Entry<V>>) -> Fetched<V, P, F> {
-    Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Loaded)
+    Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Loaded(Need::Miss))
 }
 
 impl<K: Eq, V> Drop for Lead<K, V> {
@@ -222,7 +224,7 @@ impl<K: Eq, V> Drop for Lead<K, V> {
         drop(shard);
         drop(removed);
         if over {
-            flight.land(Landing::Refused(closed(self.shared.policy.name)));
+            flight.land(Landing::Refused(closed(self.shared.policy.name).into()));
         } else {
             flight.call_next();
         }

@@ -6,8 +6,9 @@ use tracing::Instrument as _;
 use super::{
     OnLeaderGone,
     ancestry::Ancestry,
-    entry::{Entry, Found, Loaded},
-    flight::closed,
+    brought::{Brought, Explain, Fault, Fetched, Need, Source},
+    entry::{Entry, Found},
+    flight::{Refusal, closed},
     follow::News,
     hashed::{Hashed, HashedRef},
     join::Joined,
@@ -18,31 +19,7 @@ use super::{
     shared::{Freshness, Lookup, Shared},
     within::within,
 };
-use crate::{Error, Reason, Rejected};
-
-/// What a loader brings.
-#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has it"))]
-#[derive(Debug)]
-pub(super) enum Brought<V, P> {
-    /// A value for everybody.
-    Value(Loaded<V>),
-    /// The news that there is none.
-    Absent,
-    /// Something for the one who asked, and for how long nobody need wait for the like.
-    Private(P, Duration),
-}
-
-/// What a caller gets.
-#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only HTTP has it"))]
-#[derive(Debug)]
-pub(super) enum Fetched<V, P, F> {
-    /// What everybody gets.
-    Entry(Entry<V>, Source),
-    /// What its own loader brought for it alone.
-    Private(P),
-    /// Its loader, unused: what others get is not for it.
-    Alone(F),
-}
+use crate::{Error, Reason};
 
 /// What a caller gets without waiting.
 #[derive(Debug)]
@@ -64,15 +41,8 @@ pub(super) struct Load<K, V, F, E> {
 struct Wanted<K, V, E> {
     shared: Arc<Shared<K, V>>,
     key: Hashed<K>,
-    fallback: Fallback,
+    need: Need,
     explain: Explain<E>,
-}
-
-/// Whether there was a stale value when a load was found to be needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fallback {
-    Stale,
-    None,
 }
 
 /// How long one who waits has waited already.
@@ -83,80 +53,6 @@ enum Patience {
     /// As long as one who has something stale to fall back on.
     Rest,
 }
-
-/// Where an entry comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// It was there.
-    Stored(Freshness),
-    /// It was there, and is served since a load failed, with this status where it had one, or
-    /// takes too long.
-    Fallback(Option<u16>),
-    /// This caller loaded it.
-    Loaded,
-    /// Another caller loaded it at the same time.
-    Coalesced,
-}
-
-/// What becomes of a load that brings nothing to store.
-#[derive(Debug)]
-pub(super) struct Explain<E> {
-    /// What is to be known of a loader's error; all in one, since everybody who waits carries it.
-    pub(super) cause: fn(&E) -> Cause,
-    /// What a note about its key weighs.
-    pub(super) weight: u64,
-}
-
-/// Why a loader failed.
-#[cfg_attr(
-    not(feature = "http"),
-    allow(dead_code, reason = "only HTTP has statuses")
-)]
-#[derive(Debug)]
-pub(super) enum Cause {
-    /// It was refused, which those who only waited are told.
-    Refused(Rejected),
-    /// It was answered with this status.
-    Answered(u16),
-    /// It alone knows.
-    Other,
-}
-
-impl Cause {
-    pub(super) fn of(refusal: Option<&Rejected>) -> Self {
-        refusal.map_or(Self::Other, |rejected| Self::Refused(rejected.clone()))
-    }
-
-    pub(super) fn refusal(self) -> Option<Rejected> {
-        match self {
-            Self::Refused(rejected) => Some(rejected),
-            Self::Answered(_) | Self::Other => None,
-        }
-    }
-
-    const fn status(&self) -> Option<u16> {
-        match self {
-            Self::Answered(status) => Some(*status),
-            Self::Refused(_) | Self::Other => None,
-        }
-    }
-}
-
-impl<E> Explain<E> {
-    /// Where keys are small.
-    pub(super) const fn by(cause: fn(&E) -> Cause) -> Self {
-        Self { cause, weight: 1 }
-    }
-}
-
-/// By hand, since errors need not be.
-impl<E> Clone for Explain<E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<E> Copy for Explain<E> {}
 
 impl<K, V> Shared<K, V>
 where
@@ -184,7 +80,8 @@ where
             hash: looked.hash,
             key: looked.key.to_owned(),
         };
-        let fallback = match lookup {
+        let need = Need::of(&lookup);
+        match lookup {
             Lookup::Serve(entry, freshness) => {
                 return AtOnce::Done(self.serve(entry, freshness, loader));
             }
@@ -202,15 +99,14 @@ where
                 Err(_) if freshness == Freshness::Fresh => {
                     return AtOnce::Done(self.serve(entry, freshness, loader));
                 }
-                Err(_) => Fallback::Stale,
+                Err(_) => {}
             },
-            Lookup::Stale(_) => Fallback::Stale,
-            Lookup::Miss => Fallback::None,
-        };
+            Lookup::Stale(_) | Lookup::Miss => {}
+        }
         let wanted = Wanted {
             shared: self.clone(),
             key: key(),
-            fallback,
+            need,
             explain,
         };
         let loader = Some(loader);
@@ -256,26 +152,30 @@ where
                 // What there was to be had instead may have been invalidated meanwhile.
                 let waits_on = fetched.is_none()
                     && patience == Patience::First
-                    && self.wanted.fallback == Fallback::Stale
+                    && self.wanted.need == Need::Stale
                     && self.wanted.stale().is_none();
                 if !waits_on {
                     break fetched;
                 }
                 patience = Patience::Rest;
             };
-            let error = match fetched {
-                Some(Ok(fetched)) => return Ok(fetched),
-                Some(Err(error)) => error,
-                None => Error::Rejected(self.wanted.shared.refuse(Reason::LoadTimeout)),
+            let failed = match fetched {
+                Some(Ok(Fetched::Entry(entry, source))) => {
+                    let source = source.for_one_in(self.wanted.need);
+                    return Ok(Fetched::Entry(entry, source));
+                }
+                Some(Ok(own)) => return Ok(own),
+                Some(Err(failed)) => failed,
+                None => {
+                    let rejected = self.wanted.shared.refuse(Reason::LoadTimeout);
+                    Failed::others(Refusal::from(rejected))
+                }
             };
             if let Some(entry) = self.wanted.stale() {
                 self.wanted.shared.count(&entry, Freshness::Stale);
-                let status = match &error {
-                    Error::Inner(error) => (self.wanted.explain.cause)(error).status(),
-                    Error::Rejected(_) => None,
-                };
-                return Ok(Fetched::Entry(entry, Source::Fallback(status)));
+                return Ok(Fetched::Entry(entry, Source::Fallback(failed.fault())));
             }
+            let error = failed.error;
             if let Error::Rejected(rejected) = &error {
                 self.wanted.shared.tell(rejected);
             }
@@ -292,9 +192,9 @@ where
 {
     fn patience(&self, patience: Patience) -> Duration {
         let longest = self.shared.longest_load();
-        let first = match (self.fallback, self.shared.policy.soft_timeout) {
-            (Fallback::Stale, Some(soft)) => soft.min(longest),
-            (Fallback::Stale, None) | (Fallback::None, _) => longest,
+        let first = match (self.need, self.shared.policy.soft_timeout) {
+            (Need::Stale, Some(soft)) => soft.min(longest),
+            (Need::Stale, None) | (Need::Miss, _) => longest,
         };
         match patience {
             Patience::First => first,
@@ -304,14 +204,14 @@ where
 
     /// What is still there of the stale value that there was.
     fn stale(&self) -> Option<Entry<V>> {
-        match self.fallback {
-            Fallback::Stale => self.shared.stale(self.key.of()),
-            Fallback::None => None,
+        match self.need {
+            Need::Stale => self.shared.stale(self.key.of()),
+            Need::Miss => None,
         }
     }
 
     /// Loads, or waits for another's load.
-    async fn fetch<F, Fut, P>(&self, loader: &mut Option<F>) -> Result<Fetched<V, P, F>, Error<E>>
+    async fn fetch<F, Fut, P>(&self, loader: &mut Option<F>) -> Result<Fetched<V, P, F>, Failed<E>>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
@@ -329,24 +229,27 @@ where
                 Joined::Follow(follow) => follow,
             };
             if follow.is_inside(&Ancestry::here()) {
-                return Err(Error::Rejected(self.shared.refuse(Reason::Reentrant)));
+                let rejected = self.shared.refuse(Reason::Reentrant);
+                return Err(Failed::others(Refusal::from(rejected)));
             }
             self.shared.tally.count(Count::Coalesced);
             match follow.news().await {
                 News::Landed(entry) => {
                     return Ok(match entry.found {
                         Found::Private => Fetched::Alone(take(loader)),
-                        Found::Value(_) | Found::Absent | Found::Failed(_) => {
-                            Fetched::Entry(Arc::unwrap_or_clone(entry), Source::Coalesced)
-                        }
+                        Found::Value(_) | Found::Absent | Found::Failed(_) => Fetched::Entry(
+                            Arc::unwrap_or_clone(entry),
+                            Source::Coalesced(self.need),
+                        ),
                     });
                 }
-                News::Refused(rejected) => return Err(Error::Rejected(rejected)),
+                News::Refused(refusal) => return Err(Failed::others(refusal)),
                 News::Lead(lead) => break lead,
                 News::Outdated => {}
             }
         };
-        self.lead(lead, take(loader)).await
+        let led = self.lead(lead, take(loader)).await;
+        led.map_err(|error| Failed::own(error, self.explain))
     }
 
     /// Makes the load, in a task of its own where it is to go on whatever becomes of the caller.
@@ -363,8 +266,7 @@ where
     {
         let (here, explain) = (Ancestry::here(), self.explain);
         let policy = &self.shared.policy;
-        let keeps =
-            self.fallback == Fallback::Stale || policy.on_leader_gone == OnLeaderGone::KeepLoading;
+        let keeps = self.need == Need::Stale || policy.on_leader_gone == OnLeaderGone::KeepLoading;
         match Handle::try_current() {
             Ok(runtime) if keeps => {
                 let load = lead.in_task().run(First::Look, loader, here, explain);
@@ -379,6 +281,38 @@ where
                 })
             }
             Ok(_) | Err(_) => Box::pin(lead.run(First::Look, loader, here, explain)),
+        }
+    }
+}
+
+/// Why one who waited gets nothing.
+#[derive(Debug)]
+struct Failed<E> {
+    error: Error<E>,
+    /// What the service answered.
+    status: Option<u16>,
+}
+
+impl<E> Failed<E> {
+    fn own(error: Error<E>, explain: Explain<E>) -> Self {
+        let status = match &error {
+            Error::Inner(error) => (explain.cause)(error).status(),
+            Error::Rejected(_) => None,
+        };
+        Self { error, status }
+    }
+
+    fn others(refusal: Refusal) -> Self {
+        Self {
+            status: refusal.status,
+            error: refusal.into_error(),
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match &self.error {
+            Error::Rejected(rejected) if rejected.reason() == Reason::LoadTimeout => Fault::TooLong,
+            Error::Rejected(_) | Error::Inner(_) => Fault::Failed(self.status),
         }
     }
 }

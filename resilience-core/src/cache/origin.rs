@@ -1,4 +1,7 @@
-use super::{load::Source, shared::Freshness};
+use super::{
+    brought::{Need, Source},
+    shared::Freshness,
+};
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -6,12 +9,18 @@ use super::{load::Source, shared::Freshness};
 pub enum Origin {
     /// It was there, and fresh.
     Stored,
-    /// It was there, and is past its time to live.
+    /// It was there, and is past its time to live: it is loaded again meanwhile.
     Stale,
-    /// This caller's loader brought it, or another process had it.
+    /// It was there, and is past its time to live: loading it again failed or takes too long.
+    Fallback,
+    /// This caller's loader brought it, or another process had it; there was none.
     Loaded,
-    /// Another caller's load brought it, for which this one waited.
+    /// Another caller's load brought it, for which this one waited; there was none.
     Coalesced,
+    /// As [`Loaded`](Self::Loaded), in place of one past its time to live.
+    Reloaded,
+    /// As [`Coalesced`](Self::Coalesced), in place of one past its time to live.
+    CoalescedReload,
 }
 
 impl Origin {
@@ -21,8 +30,11 @@ impl Origin {
         match self {
             Self::Stored => "hit",
             Self::Stale => "hit; detail=stale",
+            Self::Fallback => "fwd=stale; detail=stale-if-error",
             Self::Loaded => "fwd=miss",
             Self::Coalesced => "fwd=miss; collapsed",
+            Self::Reloaded => "fwd=stale",
+            Self::CoalescedReload => "fwd=stale; collapsed",
         }
     }
 }
@@ -31,9 +43,12 @@ impl From<Source> for Origin {
     fn from(source: Source) -> Self {
         match source {
             Source::Stored(Freshness::Fresh) => Self::Stored,
-            Source::Stored(Freshness::Stale) | Source::Fallback(_) => Self::Stale,
-            Source::Loaded => Self::Loaded,
-            Source::Coalesced => Self::Coalesced,
+            Source::Stored(Freshness::Stale) => Self::Stale,
+            Source::Fallback(_) => Self::Fallback,
+            Source::Loaded(Need::Miss) => Self::Loaded,
+            Source::Loaded(Need::Stale) => Self::Reloaded,
+            Source::Coalesced(Need::Miss) => Self::Coalesced,
+            Source::Coalesced(Need::Stale) => Self::CoalescedReload,
         }
     }
 }

@@ -2,8 +2,9 @@ use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash};
 
 use super::{
     Cache, Loaded, Origin,
+    brought::{Brought, Cause, Explain, Fetched, Source},
     entry::Found,
-    load::{AtOnce, Brought, Cause, Explain, Fetched, Load, Source},
+    load::{AtOnce, Load},
     measure::Count,
     shared::{Freshness, Lookup},
 };

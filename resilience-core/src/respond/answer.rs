@@ -9,7 +9,11 @@ use http::{
 };
 
 use super::fields::{self, ceil_seconds};
-use crate::{Reason, Rejected, protocol::Protocol};
+use crate::{
+    Reason, Rejected,
+    field_text::{push_name, value},
+    protocol::Protocol,
+};
 
 /// How one reason is told.
 struct Face {
@@ -137,11 +141,29 @@ fn http_answer(rejected: &Rejected) -> Response<Bytes> {
     if let Some(wait) = wait {
         headers.insert(RETRY_AFTER, HeaderValue::from(ceil_seconds(wait).max(1)));
     }
+    if let Some(status) = cache_status(rejected) {
+        headers.insert("cache-status", status);
+    }
     if let Some(quota) = rejected.quota() {
         let reset = wait.unwrap_or(quota.window);
         fields::append(headers, rejected.policy(), &quota, reset);
     }
     response
+}
+
+/// What a cache says of an answer that it did not get (RFC 9211): these reasons are a cache's alone.
+fn cache_status(rejected: &Rejected) -> Option<HeaderValue> {
+    let reason = rejected.reason();
+    let loads = matches!(
+        reason,
+        Reason::LoadFailed | Reason::LoadTimeout | Reason::Reentrant
+    );
+    let write = |text: &mut Vec<u8>| {
+        push_name(text, rejected.policy());
+        text.extend_from_slice(b"; fwd=miss; detail=");
+        text.extend_from_slice(reason.as_str().as_bytes());
+    };
+    loads.then(|| value(write)).flatten()
 }
 
 /// A problem document (RFC 9457). Every string in it is one of ours or a checked name: nothing

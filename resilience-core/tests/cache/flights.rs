@@ -343,3 +343,31 @@ async fn a_value_says_where_it_came_from() {
     advance(11 * SECOND).await;
     assert_eq!(ask().await, Origin::Stale);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_says_whether_a_load_was_for_a_stale_one() {
+    let (cache, source) = (
+        cache(policy().stale_if_error(60 * SECOND)),
+        Source::default(),
+    );
+    let ask = async |fails| {
+        type Loader = Box<dyn FnOnce() -> Later<Result<u64, &'static str>> + Send>;
+        let loader: Loader = match fails {
+            true => Box::new(source.fails()),
+            false => Box::new(source.gives()),
+        };
+        cache.get_or_load_with_origin(&7, loader).await.unwrap().1
+    };
+    assert_eq!(ask(false).await, Origin::Loaded);
+    advance(11 * SECOND).await;
+    assert_eq!(ask(true).await, Origin::Fallback);
+    // No other load is made for a second.
+    assert_eq!(ask(false).await, Origin::Stale);
+    advance(2 * SECOND).await;
+    let both = tokio::join!(ask(false), ask(false));
+    assert_eq!(both, (Origin::Reloaded, Origin::CoalescedReload));
+    for origin in [Origin::Fallback, both.0, both.1] {
+        assert!(origin.cache_status().starts_with("fwd=stale"), "{origin:?}");
+    }
+    assert_eq!(ask(false).await.cache_status(), "hit");
+}

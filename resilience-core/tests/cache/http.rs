@@ -5,8 +5,8 @@ use std::future::pending;
 use ::http::{
     HeaderName, Request, Response, StatusCode,
     header::{
-        ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, ETAG,
-        IF_NONE_MATCH, RANGE, SET_COOKIE, VARY,
+        ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, DATE, ETAG,
+        EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, PRAGMA, RANGE, SET_COOKIE, VARY,
     },
 };
 use axum::body::Body;
@@ -367,6 +367,37 @@ async fn an_identity_in_the_key_lets_each_have_his_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_identity_is_not_all_that_a_cookie_says() {
+    let site = site();
+    let user = |_: &Request<Body>| Some("ana");
+    let theme = |request: Request<Body>| async move {
+        let theme = request.headers()[COOKIE].to_str().unwrap().to_owned();
+        let mut response = Response::new(Body::from(theme));
+        response
+            .headers_mut()
+            .insert(VARY, "Cookie".parse().unwrap());
+        Ok::<_, Rejected>(response)
+    };
+    let whole = site.layer.clone().vary([COOKIE]).identity(user);
+    for (layer, kept) in [(site.layer.identity(user), false), (whole, true)] {
+        let service = layer.layer(service_fn(theme));
+        for (round, cookie) in [(1, "dark"), (1, "light"), (2, "dark"), (2, "light")] {
+            let cookie: Fields = vec![(COOKIE, cookie)].leak();
+            let answer = service
+                .clone()
+                .oneshot(with("/menu", cookie))
+                .await
+                .unwrap();
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            assert_eq!(body, cookie[0].1);
+            let answer = Response::from_parts(head, body);
+            assert_eq!(status(&answer).contains("hit"), kept && round == 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_service_cannot_see_cannot_poison_an_answer() {
     let site = site();
     let echo = |request: Request<Body>, _| {
@@ -529,6 +560,24 @@ async fn a_caller_who_wants_nothing_old_or_nothing_new_gets_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pragma_of_old_forbids_what_is_cached_in_any_case_and_any_line() {
+    let site = site();
+    site.send(get("/menu"), &[]).await;
+    let cases: [(Fields, bool); 5] = [
+        (&[(PRAGMA, "no-cache")], false),
+        (&[(PRAGMA, "No-Cache")], false),
+        (&[(PRAGMA, "x, NO-CACHE")], false),
+        (&[(PRAGMA, "x"), (PRAGMA, "no-cache")], false),
+        // It was said in the words of today.
+        (&[(PRAGMA, "no-cache"), (CACHE_CONTROL, "max-age=60")], true),
+    ];
+    for (fields, hit) in cases {
+        let answer = site.send(with("/menu", fields), &[]).await;
+        assert_eq!(status(&answer).contains("hit"), hit, "{fields:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_who_has_the_answer_already_is_told_so() {
     let site = site();
     let fields: Fields = &[(ETAG, "\"soup\""), (CONTENT_TYPE, "text/plain")];
@@ -563,6 +612,110 @@ async fn one_who_has_the_answer_may_say_so_in_any_line() {
     let others = with("/menu", &[(IF_NONE_MATCH, "\"so"), (IF_NONE_MATCH, "up\"")]);
     assert_eq!(site.send(others, fields).await.status(), StatusCode::OK);
     assert_eq!(site.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_has_the_answer_may_say_so_by_its_date() {
+    let site = site();
+    const CHANGED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let dated: Fields = &[
+        (LAST_MODIFIED, CHANGED),
+        (DATE, "Sun, 06 Nov 1994 09:00:00 GMT"),
+    ];
+    for (since, status) in [
+        (CHANGED, 304),
+        ("Sun, 06 Nov 1994 08:49:38 GMT", 304),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", 200),
+        ("yesterday", 200),
+    ] {
+        let since: Fields = vec![(IF_MODIFIED_SINCE, since)].leak();
+        let answer = site.send(with("/menu", since), dated).await;
+        assert_eq!(answer.status(), status, "{since:?}");
+        assert_eq!(answer.headers()[LAST_MODIFIED], CHANGED);
+        assert_eq!(answer.body().is_empty(), status == 304);
+    }
+    // Entity tags go before it.
+    let both: Fields = &[(IF_NONE_MATCH, "\"stew\""), (IF_MODIFIED_SINCE, CHANGED)];
+    assert_eq!(site.send(with("/menu", both), dated).await.status(), 200);
+    assert_eq!(site.calls(), 1);
+    // What says when it was made says no less.
+    let made: Fields = &[(DATE, CHANGED)];
+    let since: Fields = &[(IF_MODIFIED_SINCE, CHANGED)];
+    for _ in 0..2 {
+        assert_eq!(site.send(with("/made", since), made).await.status(), 304);
+    }
+    assert_eq!(site.send(with("/never", since), &[]).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_has_what_had_to_be_fetched_hears_what_the_service_said() {
+    let site = site();
+    let has: Fields = &[(IF_NONE_MATCH, "\"soup\"")];
+    let answer = site.send(with("/menu", has), &[(ETAG, "\"soup\"")]).await;
+    assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+    let expected = r#""dishes"; fwd=miss; fwd-status=200; stored; ttl=10"#;
+    assert_eq!(status(&answer), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_without_a_date_counts_from_when_the_answer_came() {
+    let site = site();
+    let end = Clock::tokio().date() + 1000 * SECOND;
+    let end: Fields = vec![(EXPIRES, &*httpdate::fmt_http_date(end).leak())].leak();
+    site.send(get("/menu"), end).await;
+    advance(500 * SECOND).await;
+    assert_eq!(site.send(get("/menu"), end).await.body(), "1");
+    advance(500 * SECOND).await;
+    assert_eq!(site.send(get("/menu"), end).await.body(), "2");
+    let broken: Fields = &[
+        (EXPIRES, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        (DATE, "yesterday"),
+    ];
+    let over: Fields = &[(EXPIRES, "Thu, 01 Jan 1970 00:00:00 GMT")];
+    for fields in [broken, over] {
+        site.send(get("/other"), fields).await;
+        let again = site.send(get("/other"), fields).await;
+        assert!(!status(&again).contains("hit"), "{fields:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_a_load_that_fails_hear_how_it_did() {
+    let site = site();
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=5, stale-if-error=60")];
+    site.send(get("/menu"), fields).await;
+    advance(6 * SECOND).await;
+    let fails = || site.send_to(get("/menu"), fails);
+    let (loading, waiting) = tokio::join!(fails(), fails());
+    let expected = r#""dishes"; fwd=stale; fwd-status=502; ttl=-1; detail=stale-if-error"#;
+    assert_eq!([status(&loading), status(&waiting)], [expected; 2]);
+    assert_eq!(site.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_gets_a_stale_answer_since_the_next_takes_too_long_hears_that() {
+    let policy = policy().stale_if_error(60 * SECOND).soft_timeout(SECOND);
+    let pages = Site::new(policy).pages;
+    slow_site(&pages).oneshot(get("/menu")).await.unwrap();
+    advance(8 * SECOND).await;
+    let stale = slow_site(&pages).oneshot(get("/menu")).await.unwrap();
+    let expected = r#""dishes"; fwd=stale; ttl=-2; detail=timeout"#;
+    assert_eq!(status(&stale.map(|_| Bytes::new())), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_could_not_be_had_says_so_in_its_cache_status() {
+    let site = Site::new(policy().hard_timeout(SECOND));
+    let inner = service_fn(|_: Request<Body>| async {
+        sleep(3 * SECOND).await;
+        Ok::<_, Infallible>(Response::new(Body::empty()))
+    });
+    let service = resilience_core::Respond::with((site.layer,)).layer(inner);
+    let answer = service.oneshot(get("/menu")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    let answer = answer.map(|_| Bytes::new());
+    let expected = r#""dishes"; fwd=miss; detail=load_timeout"#;
+    assert_eq!(status(&answer), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,48 +9,23 @@ use super::{
     CacheBody, Page,
     future::Answer,
     load::Failure,
-    page::{tell, tell_source},
+    page::{Keeping, tell, tell_source},
     request::Demand,
 };
 use crate::{
     Rejected,
     cache::{
-        load::{Brought, Fetched},
-        shared::{Freshness, Lookup, Shared},
+        brought::{Brought, Fetched, Need},
+        shared::Shared,
     },
 };
-
-/// Why the service is asked (RFC 9211, 2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Forward {
-    /// There was nothing.
-    Miss,
-    /// There was something stale.
-    Stale,
-}
-
-impl Forward {
-    pub(super) const fn of(lookup: &Lookup<Page>) -> Self {
-        match lookup {
-            Lookup::Stale(_) | Lookup::Refresh(_, Freshness::Stale) => Self::Stale,
-            Lookup::Serve(..) | Lookup::Refresh(_, Freshness::Fresh) | Lookup::Miss => Self::Miss,
-        }
-    }
-
-    pub(super) const fn text(self) -> &'static str {
-        match self {
-            Self::Miss => "fwd=miss",
-            Self::Stale => "fwd=stale",
-        }
-    }
-}
 
 /// The answer to one for whom nobody else's is.
 pub(super) async fn alone<F, Fut, B, E>(
     name: &'static str,
     loader: F,
     demand: Demand,
-    why: Forward,
+    why: Need,
 ) -> Result<Answer<B>, E>
 where
     F: FnOnce() -> Fut,
@@ -59,7 +34,12 @@ where
 {
     let mut response = match loader().await {
         Ok(Brought::Private(own, _)) => own,
-        Ok(Brought::Value(loaded)) => loaded.value.answer_as_it_came(&demand),
+        Ok(Brought::Value(loaded)) => {
+            let page = loaded.value;
+            let mut response = page.answer_as_it_came(&demand);
+            tell_answered(&mut response, name, why, page.status());
+            return Ok(response);
+        }
         Ok(Brought::Absent) => unreachable!("an answer is always there"),
         Err(failure) => return failure.answer(name, why),
     };
@@ -72,18 +52,20 @@ pub(super) fn answer<B: Body, F>(
     shared: &Shared<Vec<u8>, Page>,
     fetched: Fetched<Page, Answer<B>, F>,
     demand: &Demand,
-    why: Forward,
+    why: Need,
 ) -> Result<Answer<B>, Rejected> {
     let name = shared.policy.name;
     match fetched {
         Fetched::Entry(entry, source) => {
-            let stored = shared.storage.admits(&entry);
+            let keeping = match shared.storage.admits(&entry) {
+                true => Keeping::Stored,
+                false => Keeping::Passed,
+            };
             let life = *entry.life();
             let page = shared.value(entry.found)?;
-            let mut response = page.answer(demand.if_none_match.as_ref());
+            let mut response = page.answer(demand);
             let now = shared.environment.now();
-            let headers = response.headers_mut();
-            tell_source(headers, name, &page, &life, now, source, (why, stored));
+            tell_source(&mut response, name, &page, &life, now, source, keeping);
             Ok(response)
         }
         Fetched::Private(mut own) => {
@@ -107,8 +89,13 @@ pub(super) fn nothing_cached<B: Body>(name: &'static str) -> Answer<B> {
 }
 
 /// Says that the service was asked, and what it answered.
-pub(super) fn tell_status<B>(response: &mut Response<B>, name: &'static str, why: Forward) {
-    let status = response.status().as_u16();
+pub(super) fn tell_status<B>(response: &mut Response<B>, name: &'static str, why: Need) {
+    let status = response.status();
+    tell_answered(response, name, why, status);
+}
+
+fn tell_answered<B>(response: &mut Response<B>, name: &'static str, why: Need, status: StatusCode) {
+    let status = status.as_u16();
     let what = format!("{}; fwd-status={status}", why.text());
     tell(response.headers_mut(), name, &what);
 }

@@ -64,7 +64,9 @@ impl<I> Layer<I> {
     /// requests with credentials can be stored, for the same identity alone.
     ///
     /// It must be what authentication has found out, and not what the request claims. A request
-    /// without an identity is everybody's, as without this.
+    /// without an identity is everybody's, as without this. An answer that varies by `Cookie` or
+    /// `Authorization` depends on more than whose it is, and is stored where
+    /// [`vary`](Self::vary) names that field too.
     #[must_use]
     pub fn identity<X>(self, extractor: X) -> Layer<By<X>> {
         Layer {

@@ -7,17 +7,17 @@ use tower_service::Service;
 
 use super::{
     CacheBody, Page, Tags,
-    answer::{Forward, tell_status},
+    answer::tell_status,
     body::read,
     request::{address, strip},
     response::{Verdict, is_whole, judge},
     rules::Rules,
 };
 use crate::{
-    Rejectable,
+    Rejectable, Timestamp,
     cache::{
-        Loaded, Policy,
-        load::{Brought, Cause},
+        Loaded,
+        brought::{Brought, Cause, Need},
         once::Boxed,
         shared::Shared,
     },
@@ -46,7 +46,7 @@ impl<B, E: Rejectable> Failure<Response<B>, E> {
 
 impl<B, E> Failure<Response<B>, E> {
     /// What the one who asked gets.
-    pub(super) fn answer(self, name: &'static str, why: Forward) -> Result<Response<B>, E> {
+    pub(super) fn answer(self, name: &'static str, why: Need) -> Result<Response<B>, E> {
         match self {
             Self::Answered(mut response) => {
                 tell_status(&mut response, name, why);
@@ -95,8 +95,7 @@ where
             ready.map_err(Failure::Inner)?;
             let sent = shared.environment.now();
             let response = inner.call(request).await.map_err(Failure::Inner)?;
-            let since_sent = || shared.environment.now().saturating_since(sent);
-            let brought = bring(response, &rules, &shared.policy, asked, since_sent).await;
+            let brought = bring(response, &rules, &shared, asked, sent).await;
             drop(tag);
             brought
         })
@@ -115,15 +114,16 @@ struct Asked {
 async fn bring<B, E>(
     response: Response<B>,
     rules: &Rules,
-    policy: &Policy,
+    shared: &Shared<Vec<u8>, Page>,
     asked: Asked,
-    since_sent: impl Fn() -> Duration,
+    sent: Timestamp,
 ) -> Outcome<B, E>
 where
     B: Body<Data = Bytes>,
 {
     let (mut head, body) = response.into_parts();
-    let terms = match judge(&head, rules, policy, asked.identified) {
+    let came = shared.environment.date();
+    let terms = match judge(&head, rules, &shared.policy, asked.identified, came) {
         Verdict::Shared(terms) => terms,
         Verdict::Private => {
             let own = Response::from_parts(head, CacheBody::inner(body));
@@ -151,7 +151,8 @@ where
     };
     let tags = head.extensions.remove().unwrap_or_else(Tags::default);
     // It was made at some time since it was asked for: at the beginning, to be safe.
-    let age = terms.age.saturating_add(since_sent());
+    let since_sent = shared.environment.now().saturating_since(sent);
+    let age = terms.age.saturating_add(since_sent);
     let page = Page::new(&head, body, age);
     let weight = page.weight(asked.key);
     let loaded = Loaded::new(page)

@@ -51,7 +51,9 @@
 //! succeeds, or of which nobody hears how it ended; [`Tags`] in the extensions of an answer add
 //! others.
 //!
-//! Every answer says in `Cache-Status` (RFC 9211) what was done; stored ones have their `Age`.
+//! `If-None-Match` and `If-Modified-Since` are answered with 304 from what is stored. Every answer
+//! says in `Cache-Status` (RFC 9211) what was done, also that to a load that failed or took too
+//! long; stored ones have their `Age`.
 
 mod answer;
 mod body;

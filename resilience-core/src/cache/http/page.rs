@@ -1,17 +1,30 @@
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{AGE, CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY},
+    header::{AGE, CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY},
     response::Parts,
 };
 use http_body::Body;
 
-use super::{CacheBody, answer::Forward, directives::split, request::Demand, response::strip};
+use super::{
+    CacheBody,
+    directives::split,
+    request::{Demand, Has},
+    response::{date, strip},
+};
 use crate::{
     Timestamp,
-    cache::{load::Source, shared::Freshness, state::Life},
+    cache::{
+        brought::{Fault, Source},
+        shared::Freshness,
+        state::Life,
+    },
     field_text::{push_name, push_number, repeated},
 };
 
@@ -52,6 +65,10 @@ impl Page {
         kibibytes(PAGE + key + fields + body.len())
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// How old it is.
     pub(super) fn age(&self, life: &Life, now: Timestamp) -> Duration {
         self.0.age.saturating_add(life.since_load(now))
@@ -59,7 +76,7 @@ impl Page {
 
     /// The answer as the one who asked for it alone gets it.
     pub(super) fn answer_as_it_came<B: Body>(&self, demand: &Demand) -> Response<CacheBody<B>> {
-        let mut response = self.answer(demand.if_none_match.as_ref());
+        let mut response = self.answer(demand);
         let age = self.0.age.as_secs();
         if age > 0 {
             response.headers_mut().insert(AGE, HeaderValue::from(age));
@@ -68,10 +85,7 @@ impl Page {
     }
 
     /// The answer as one caller gets it.
-    pub(super) fn answer<B: Body>(
-        &self,
-        if_none_match: Option<&HeaderValue>,
-    ) -> Response<CacheBody<B>> {
+    pub(super) fn answer<B: Body>(&self, demand: &Demand) -> Response<CacheBody<B>> {
         let Inner {
             status,
             headers,
@@ -79,9 +93,11 @@ impl Page {
             ..
         } = &*self.0;
         let mut response = Response::new(CacheBody::default());
-        if self.matches(if_none_match) {
+        if demand.has.as_ref().is_some_and(|has| self.is(has)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-            for name in IN_304 {
+            // A date names the answer where it has no entity tag.
+            let dated = (!headers.contains_key(ETAG)).then_some(LAST_MODIFIED);
+            for name in IN_304.into_iter().chain(dated) {
                 for value in headers.get_all(&name) {
                     response.headers_mut().append(name.clone(), value.clone());
                 }
@@ -94,18 +110,32 @@ impl Page {
         response
     }
 
-    /// Whether the caller has this very answer already: entity tags are compared weakly
-    /// (RFC 9110, 13.1.2).
-    fn matches(&self, if_none_match: Option<&HeaderValue>) -> bool {
-        let Some(asked) = if_none_match.filter(|_| self.0.status == StatusCode::OK) else {
-            return false;
-        };
+    /// Whether this is what the caller has already.
+    fn is(&self, has: &Has) -> bool {
+        self.0.status == StatusCode::OK
+            && match has {
+                Has::Tags(tags) => self.has_one_of(tags),
+                Has::AsOf(date) => self.is_as_of(*date),
+            }
+    }
+
+    /// Whether nothing was changed in it since (RFC 9111, 4.3.2).
+    fn is_as_of(&self, then: SystemTime) -> bool {
+        let headers = &self.0.headers;
+        let changed = headers.get(LAST_MODIFIED).or_else(|| headers.get(DATE));
+        changed
+            .and_then(date)
+            .is_some_and(|changed| changed <= then)
+    }
+
+    /// Entity tags are compared weakly (RFC 9110, 13.1.2).
+    fn has_one_of(&self, tags: &HeaderValue) -> bool {
         let weak = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_owned();
         let Some(tag) = self.0.headers.get(ETAG) else {
             return false;
         };
         let tag = weak(tag.as_bytes());
-        split(asked).any(|asked| asked == b"*" || weak(asked) == tag)
+        split(tags).any(|asked| asked == b"*" || weak(asked) == tag)
     }
 }
 
@@ -143,18 +173,27 @@ fn tell_text(headers: &mut HeaderMap, name: &str, what: impl FnOnce(&mut Vec<u8>
     }
 }
 
+/// Whether what was loaded is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    Stored,
+    Passed,
+}
+
 /// Adds the age, and where the answer comes from.
-pub(super) fn tell_source(
-    headers: &mut HeaderMap,
+pub(super) fn tell_source<B>(
+    response: &mut Response<B>,
     name: &str,
     page: &Page,
     life: &Life,
     now: Timestamp,
     source: Source,
-    (why, stored): (Forward, bool),
+    keeping: Keeping,
 ) {
     let age = page.age(life, now).as_secs();
-    if (source != Source::Loaded || age > 0)
+    let told = response.status();
+    let headers = response.headers_mut();
+    if (!matches!(source, Source::Loaded(_)) || age > 0)
         && let Some(age) = repeated(&LAST_AGE, |text| push_number(text, age))
     {
         headers.insert(AGE, age);
@@ -164,26 +203,33 @@ pub(super) fn tell_source(
     let over = life.over(now).as_secs();
     tell_text(headers, name, |text| {
         let push = |text: &mut Vec<u8>, part: &str| text.extend_from_slice(part.as_bytes());
-        match source {
-            Source::Stored(_) => push(text, "hit"),
-            Source::Fallback(_) | Source::Loaded | Source::Coalesced => push(text, why.text()),
-        }
-        match source {
-            Source::Loaded if stored => push(text, "; stored"),
-            Source::Coalesced => push(text, "; collapsed"),
-            Source::Fallback(Some(status)) => {
-                push(text, "; fwd-status=");
-                push_number(text, status.into());
+        push(text, source.text());
+        let answered = match source {
+            Source::Stored(_) | Source::Fallback(Fault::TooLong) => None,
+            Source::Fallback(Fault::Failed(status)) => status,
+            // As it is told where nothing else is said (RFC 9211, 2.3).
+            Source::Loaded(_) | Source::Coalesced(_) => {
+                Some(page.0.status.as_u16()).filter(|status| *status != told.as_u16())
             }
-            Source::Stored(_) | Source::Fallback(None) | Source::Loaded => {}
+        };
+        if let Some(status) = answered {
+            push(text, "; fwd-status=");
+            push_number(text, status.into());
+        }
+        if let (Source::Loaded(_), Keeping::Stored) = (source, keeping) {
+            push(text, "; stored");
         }
         push(text, if over > 0 { "; ttl=-" } else { "; ttl=" });
         push_number(text, ttl.max(over));
-        text.extend_from_slice(match source {
-            Source::Stored(Freshness::Stale) => b"; detail=stale",
-            Source::Fallback(_) => b"; detail=stale-if-error",
-            Source::Stored(Freshness::Fresh) | Source::Loaded | Source::Coalesced => b"",
-        });
+        push(
+            text,
+            match source {
+                Source::Stored(Freshness::Stale) => "; detail=stale",
+                Source::Fallback(Fault::Failed(_)) => "; detail=stale-if-error",
+                Source::Fallback(Fault::TooLong) => "; detail=timeout",
+                Source::Stored(Freshness::Fresh) | Source::Loaded(_) | Source::Coalesced(_) => "",
+            },
+        );
     });
 }
 

@@ -1,15 +1,23 @@
-use std::{iter, time::Duration};
+use std::{
+    iter,
+    time::{Duration, SystemTime},
+};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, HOST, IF_MATCH, IF_NONE_MATCH,
-        IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+        IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use http_body::Body;
 
-use super::{Identity, directives::Directives, rules::Rules};
+use super::{
+    Identity,
+    directives::{Directives, split},
+    response::date,
+    rules::Rules,
+};
 use crate::protocol::Protocol;
 
 /// What is to be done with a request.
@@ -30,10 +38,20 @@ pub(super) enum Course {
 pub(super) struct Demand {
     /// Whether its identity is part of the key.
     pub(super) identified: bool,
-    pub(super) if_none_match: Option<HeaderValue>,
+    /// What the caller has already.
+    pub(super) has: Option<Has>,
     /// The oldest answer that is welcome.
     pub(super) max_age: Option<Duration>,
     pub(super) only_if_cached: bool,
+}
+
+/// By what a caller names the answer that it has.
+#[derive(Debug)]
+pub(super) enum Has {
+    /// One with one of these entity tags.
+    Tags(HeaderValue),
+    /// One of this date.
+    AsOf(SystemTime),
 }
 
 impl Demand {
@@ -79,11 +97,9 @@ where
     if directives.no_store {
         return pass("fwd=request");
     }
-    let pragma = headers.get(PRAGMA).map(HeaderValue::as_bytes);
     let reload = directives.no_cache
         || directives.max_age == Some(Duration::ZERO)
-        // From before there was `Cache-Control` (RFC 9111, 5.4).
-        || (pragma == Some(b"no-cache") && !headers.contains_key(CACHE_CONTROL));
+        || (!headers.contains_key(CACHE_CONTROL) && forbids_caching(headers));
     if reload {
         return pass("fwd=request");
     }
@@ -98,7 +114,7 @@ where
     }
     Course::Serve(Demand {
         identified,
-        if_none_match: if_none_match(headers),
+        has: has(headers),
         max_age: directives.max_age,
         only_if_cached: directives.only_if_cached,
     })
@@ -111,6 +127,23 @@ fn carries_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
     length.is_some_and(|length| length.as_bytes() != b"0")
         || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// As it was done before there was `Cache-Control` (RFC 9111, 5.4).
+fn forbids_caching(headers: &HeaderMap) -> bool {
+    let mut pragmas = headers.get_all(PRAGMA).iter().flat_map(split);
+    pragmas.any(|pragma| pragma.eq_ignore_ascii_case(b"no-cache"))
+}
+
+/// Entity tags go before dates, and a date that is none or one of several counts for nothing
+/// (RFC 9110, 13.1.3).
+fn has(headers: &HeaderMap) -> Option<Has> {
+    if let Some(tags) = if_none_match(headers) {
+        return Some(Has::Tags(tags));
+    }
+    let mut dates = headers.get_all(IF_MODIFIED_SINCE).iter();
+    let first = date(dates.next()?)?;
+    dates.next().is_none().then_some(Has::AsOf(first))
 }
 
 /// All lines of it as one (RFC 9110, 5.3); the one that there mostly is costs nothing.

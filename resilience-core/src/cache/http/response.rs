@@ -1,11 +1,11 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
-        AGE, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE,
-        EXPIRES, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+        AGE, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, EXPIRES, SET_COOKIE,
+        TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
     },
     response::Parts,
 };
@@ -42,7 +42,13 @@ pub(super) struct Terms {
 }
 
 /// Judges an answer by its head (RFC 9111, 3).
-pub(super) fn judge(head: &Parts, rules: &Rules, policy: &Policy, identified: bool) -> Verdict {
+pub(super) fn judge(
+    head: &Parts,
+    rules: &Rules,
+    policy: &Policy,
+    identified: bool,
+    came: SystemTime,
+) -> Verdict {
     let headers = &head.headers;
     if head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS {
         return Verdict::Failed;
@@ -58,21 +64,21 @@ pub(super) fn judge(head: &Parts, rules: &Rules, policy: &Policy, identified: bo
         && !headers.contains_key(TRAILER)
         && Protocol::of(headers) == Protocol::Http
         && !is_endless(headers)
-        && varies_as_declared(headers, rules, identified);
+        && varies_as_declared(headers, rules);
     if !shareable {
         return Verdict::Private;
     }
-    let terms = terms(head, &directives, policy);
+    let terms = terms(head, &directives, policy, came);
     if terms.ttl(terms.age).is_zero() {
         return Verdict::Private;
     }
     Verdict::Shared(terms)
 }
 
-fn terms(head: &Parts, directives: &Directives, policy: &Policy) -> Terms {
+fn terms(head: &Parts, directives: &Directives, policy: &Policy, came: SystemTime) -> Terms {
     let headers = &head.headers;
     let age = age(headers);
-    let fresh_for = directives.fresh_for().or_else(|| expires(headers));
+    let fresh_for = directives.fresh_for().or_else(|| expires(headers, came));
     let negative = matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE);
     let (usual, jitter) = if negative {
         (policy.negative_ttl, policy.negative_jitter)
@@ -124,27 +130,27 @@ pub(super) fn is_whole(method: &Method, headers: &HeaderMap, body: &Bytes) -> bo
     *method == Method::HEAD || said.all(|said| digits(said.as_bytes()) == length)
 }
 
-/// `Expires` against the `Date` of the same answer, so that no wall clock of ours takes part;
-/// what is no date has expired.
-fn expires(headers: &HeaderMap) -> Option<Duration> {
-    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+/// `Expires` against the `Date` of the same answer, so that no calendar of ours takes part, unless
+/// there is none (RFC 9110, 6.6.1); what is no date has expired.
+fn expires(headers: &HeaderMap, came: SystemTime) -> Option<Duration> {
     let until = date(headers.get(EXPIRES)?);
-    let sent = headers.get(DATE).and_then(date);
+    let sent = headers.get(DATE).map_or(Some(came), date);
     let left = until
         .zip(sent)
         .and_then(|(until, sent)| until.duration_since(sent).ok());
     Some(left.unwrap_or_default())
 }
 
-/// Whether the answer depends on nothing that the key leaves out.
-fn varies_as_declared(headers: &HeaderMap, rules: &Rules, identified: bool) -> bool {
+/// A date (RFC 9110, 5.6.7), where it is one.
+pub(super) fn date(value: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
+}
+
+/// Whether the answer depends on nothing that the key leaves out. An identity in the key is not all
+/// that a `Cookie` or an `Authorization` says.
+fn varies_as_declared(headers: &HeaderMap, rules: &Rules) -> bool {
     let mut names = headers.get_all(VARY).iter().flat_map(split);
-    names.all(|name| {
-        let Ok(name) = HeaderName::from_bytes(name) else {
-            return false;
-        };
-        rules.vary.contains(&name) || (identified && (name == AUTHORIZATION || name == COOKIE))
-    })
+    names.all(|name| HeaderName::from_bytes(name).is_ok_and(|name| rules.vary.contains(&name)))
 }
 
 /// Streams that go on until somebody hangs up.

@@ -11,10 +11,10 @@ use http_body::Body;
 
 use super::{
     CacheBody, HttpCache, Identity, Page, ResponseFuture,
-    answer::{Forward, alone, answer, nothing_cached},
+    answer::{alone, answer, nothing_cached},
     future::{Answer, State},
     load::{self, Failure},
-    page::{tell_source, weight_of_key},
+    page::{Keeping, tell_source, weight_of_key},
     request::{self, Course, Demand},
     rules::Rules,
     write::Write,
@@ -22,9 +22,10 @@ use super::{
 use crate::{
     Error, Rejectable,
     cache::{
+        brought::{Explain, Fetched, Need, Source},
         entry::Found,
         hashed::HashedRef,
-        load::{AtOnce, Explain, Fetched, Source},
+        load::AtOnce,
         measure::Count,
         once::Once,
         shared::{Freshness, Lookup},
@@ -164,17 +165,16 @@ impl<S, I> Service<S, I> {
             Ok((page, life, now)) if demand.takes(page.age(&life, now)) => {
                 shared.tally.count(Count::Hit);
                 let source = Source::Stored(Freshness::Fresh);
-                let mut answer = page.answer(demand.if_none_match.as_ref());
-                let headers = answer.headers_mut();
-                let nothing = (Forward::Miss, false);
+                let mut answer = page.answer(demand);
+                let name = shared.policy.name;
                 tell_source(
-                    headers,
-                    shared.policy.name,
+                    &mut answer,
+                    name,
                     &page,
                     &life,
                     now,
                     source,
-                    nothing,
+                    Keeping::Stored,
                 );
                 return Stored::Answer(answer);
             }
@@ -217,7 +217,7 @@ impl<S, I> Service<S, I> {
         B::Error: Send,
     {
         let shared = self.cache.shared();
-        let why = Forward::of(&lookup);
+        let why = Need::of(&lookup);
         let loader = load::loader(
             self.inner.clone(),
             request,
