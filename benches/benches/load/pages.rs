@@ -1,6 +1,6 @@
 //! The page of one dish, made in three ways.
 
-use std::{env, fs, net::SocketAddr, path::PathBuf, process};
+use std::{env, fs, net::SocketAddr, path::PathBuf, process, sync::Arc};
 
 use axum::{
     Router,
@@ -33,7 +33,8 @@ pub(crate) async fn service(folder: Folder) -> Result<(SocketAddr, Running), Pro
 /// A page that is there already.
 pub(crate) async fn from_memory(folder: Folder) -> Result<(SocketAddr, Server), Problem> {
     let store = store(&folder, "memory").await?;
-    let pages: Vec<Bytes> = store.dishes().await?.iter().map(page).collect();
+    // Each request has a handler of its own: it must not copy the menu.
+    let pages: Arc<[Bytes]> = store.dishes().await?.iter().map(page).collect();
     store.close().await;
     let one = async move |Path(id): Path<usize>| match pages.get(id - 1) {
         Some(page) => answer(page.clone()),
