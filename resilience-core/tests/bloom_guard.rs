@@ -250,6 +250,29 @@ fn keys_inserted_before_a_snapshot_is_loaded_are_not_lost() {
 }
 
 #[test]
+fn a_snapshot_is_as_old_as_it_is_said_to_be() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let saved = guard(policy(), 0..10).save().unwrap();
+    let clock = ManualClock::new();
+    let environment = Environment::new().clock(clock.clone());
+    let guard = BloomGuard::<u64>::new_in(policy(), &environment).unwrap();
+    let age = || guard.snapshot().age;
+    assert_eq!(age(), None);
+    guard.load_aged(&saved, 3 * DAY).unwrap();
+    clock.advance(DAY);
+    assert_eq!(age(), Some(4 * DAY));
+    guard.load(&saved).unwrap();
+    assert_eq!(age(), Some(Duration::ZERO));
+    guard.load_aged(&saved, Duration::MAX).unwrap();
+    clock.advance(DAY);
+    assert_eq!(age(), Some(Duration::MAX));
+    assert!(guard.load_aged(&saved[1..], DAY).is_err());
+    guard.rebuild_from(|| [7]).unwrap();
+    clock.advance(DAY);
+    assert_eq!(age(), Some(DAY));
+}
+
+#[test]
 fn no_key_is_lost_however_often_an_old_snapshot_is_loaded() {
     let large = || policy().expected_keys(100_000);
     let old = guard(large(), 0..10).save().unwrap();

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, hash::Hash, marker::PhantomData, sync::Arc};
+use std::{fmt, future::Future, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
 
 use super::{
     Bloom, ExactSet, Filter, Layer, Permit, Policy, SnapshotError,
@@ -68,14 +68,26 @@ impl<K: Hash + ?Sized> BloomGuard<K> {
     /// that is replaced, unless it is one of the last 4096 inserted, and is then refused.
     ///
     /// The format has no checksum: whoever sends it through a network that changes bytes needs
-    /// one.
+    /// one. Nor has it a date: the filter counts as made now, unless it is
+    /// [loaded with its age](Self::load_aged).
     ///
     /// # Errors
     ///
     /// The snapshot is no good. The guard then lets everything pass: the keys that it would have
     /// brought are unknown.
     pub fn load(&self, snapshot: &[u8]) -> Result<(), SnapshotError> {
-        self.shared.load(snapshot)
+        self.shared.load(snapshot, Duration::ZERO)
+    }
+
+    /// As [`load`](Self::load), of a snapshot that was saved `age` ago: so old is the filter then, for
+    /// [`Snapshot::age`](super::Snapshot::age). The format does not say when it was written; a file
+    /// does, by when it was changed last.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_aged(&self, snapshot: &[u8], age: Duration) -> Result<(), SnapshotError> {
+        self.shared.load(snapshot, age)
     }
 }
 

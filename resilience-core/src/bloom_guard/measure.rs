@@ -26,7 +26,8 @@ pub struct Snapshot {
     /// Share of unknown keys that passed, as far as the service told which were not found; since
     /// the filter took over. `None` while nobody asked for an unknown key.
     pub measured_false_positive_rate: Option<f64>,
-    /// How long ago the filter took over. `None` before the first.
+    /// How old the filter is: how long ago it took over, and where it was
+    /// [loaded with its age](BloomGuard::load_aged), how old it was then. `None` before the first.
     pub age: Option<Duration>,
     /// False positives that are remembered.
     pub remembered: usize,
@@ -90,12 +91,11 @@ impl<F: Filter> Shared<F> {
         let now = self.environment.now();
         let remembered = self.misses.as_ref().map_or(0, |misses| misses.len(now));
         let inner = lock(&self.inner);
-        let since = inner.state.since();
         Levels {
             standing: inner.state.standing_at(now),
             keys: inner.state.keys(),
             capacity: inner.state.capacity(),
-            age: since.map(|since| now.saturating_since(since)),
+            age: inner.state.age(now),
             remembered,
             measured: self.counts().rate_since(inner.base),
         }

@@ -77,6 +77,7 @@ mod recent;
 mod replica;
 mod shared;
 mod snapshot;
+mod standing;
 mod state;
 
 pub use self::{
@@ -92,5 +93,5 @@ pub use self::{
     rebuild::{Rebuild, RebuildError, RebuildUnderWay},
     replica::{Replica, Staged},
     snapshot::SnapshotError,
-    state::Standing,
+    standing::Standing,
 };

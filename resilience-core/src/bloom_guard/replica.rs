@@ -1,9 +1,8 @@
 use std::{fmt, hash::Hash, sync::Arc};
 
 use super::{
-    Bloom, BloomGuard, Filter as _, Fingerprint, Geometry, Hashed, Policy,
-    shared::Shared,
-    state::{Source, Standing},
+    Bloom, BloomGuard, Filter as _, Fingerprint, Geometry, Hashed, Policy, shared::Shared,
+    standing::Standing, state::Source,
 };
 use crate::{Environment, InvalidPolicy, Timestamp, sync::lock};
 

@@ -11,7 +11,8 @@ use super::{
     measure::Counts,
     misses::Misses,
     recent::Recent,
-    state::{Alarm, State, Terms},
+    standing::Alarm,
+    state::{State, Terms},
 };
 use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,

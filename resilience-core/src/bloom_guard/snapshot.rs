@@ -1,14 +1,10 @@
 //! Filters as bytes, in the format of the `bloomfilter` crate, version 1.
 
-use std::{error::Error, fmt, ops::Range};
+use std::{error::Error, fmt, ops::Range, time::Duration};
 
 use super::{
-    bloom::Bloom,
-    geometry::Geometry,
-    hash::Seed,
-    recent::KEPT,
-    shared::Shared,
-    state::{Source, Standing},
+    bloom::Bloom, geometry::Geometry, hash::Seed, recent::KEPT, shared::Shared, standing::Standing,
+    state::Source,
 };
 use crate::sync::lock;
 
@@ -50,8 +46,8 @@ impl fmt::Display for SnapshotError {
 impl Error for SnapshotError {}
 
 impl Shared<Bloom> {
-    /// Puts a snapshot in place of the filter.
-    pub(super) fn load(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
+    /// Puts a snapshot in place of the filter that was saved `age` ago.
+    pub(super) fn load(&self, bytes: &[u8], age: Duration) -> Result<(), SnapshotError> {
         let saved = Saved::read(bytes, &self.seed).inspect_err(|_| self.distrust())?;
         if lock(&self.inner).state.begin(Source::Snapshot).is_none() {
             return Err(SnapshotError::RebuildUnderWay);
@@ -71,6 +67,7 @@ impl Shared<Bloom> {
         if !self.filter.same_geometry(&saved) {
             lock(&self.inner).state.resize(saved.capacity());
         }
+        lock(&self.inner).state.made_before(age);
         self.commit(keys);
         Ok(())
     }

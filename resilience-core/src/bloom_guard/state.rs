@@ -1,6 +1,10 @@
-use crate::Timestamp;
+use std::time::Duration;
 
-use super::filter::Added;
+use super::{
+    filter::Added,
+    standing::{Alarm, Standing},
+};
+use crate::Timestamp;
 
 /// Whether a filter can be believed, how large the next one is, and what to tell.
 ///
@@ -22,6 +26,8 @@ pub(super) struct State {
     wanted: u64,
     told_full: bool,
     since: Option<Timestamp>,
+    /// How old the filter was then.
+    aged: Duration,
     /// Keys inserted since a rebuild took over, whether they changed the filter or not.
     inserted: u64,
     /// Until when no key was inserted elsewhere that is not known here.
@@ -43,6 +49,8 @@ struct Rebuild {
     keys: u64,
     /// Keys that the source gave, some of them perhaps twice.
     given: u64,
+    /// How old it is from the beginning.
+    aged: Duration,
     source: Source,
 }
 
@@ -55,48 +63,6 @@ pub(super) enum Source {
     Snapshot,
 }
 
-/// Whether the filter is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Standing {
-    /// Nothing was loaded yet, or a snapshot was no good: everything passes.
-    Empty,
-    /// The filter answers.
-    Answering,
-    /// It holds too many keys to be of use: everything passes.
-    Overloaded,
-    /// The keys of a fleet are loaded, but nobody says whether others were inserted since:
-    /// everything passes.
-    OutOfTouch,
-}
-
-impl Standing {
-    pub(super) const ALL: [Self; 4] = [
-        Self::Empty,
-        Self::Answering,
-        Self::Overloaded,
-        Self::OutOfTouch,
-    ];
-
-    /// A stable lower-case word, as in metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Answering => "answering",
-            Self::Overloaded => "overloaded",
-            Self::OutOfTouch => "out_of_touch",
-        }
-    }
-}
-
-/// What an operator should hear of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Alarm {
-    Full { keys: u64, capacity: u64 },
-    Overloaded { keys: u64, capacity: u64 },
-}
-
 impl State {
     pub(super) const fn new(terms: Terms) -> Self {
         Self {
@@ -107,6 +73,7 @@ impl State {
             wanted: 0,
             told_full: false,
             since: None,
+            aged: Duration::ZERO,
             inserted: 0,
             trusted_until: Timestamp::MAX,
             rebuild: None,
@@ -146,9 +113,10 @@ impl State {
         self.capacity
     }
 
-    /// When the filter took over.
-    pub(super) const fn since(&self) -> Option<Timestamp> {
-        self.since
+    /// How old the filter is.
+    pub(super) fn age(&self, now: Timestamp) -> Option<Duration> {
+        let here = now.saturating_since(self.since?);
+        Some(self.aged.saturating_add(here))
     }
 
     /// Inserts since a rebuild took over.
@@ -181,6 +149,7 @@ impl State {
             capacity,
             keys: 0,
             given: 0,
+            aged: Duration::ZERO,
             source,
         };
         self.rebuild = Some(rebuild);
@@ -201,6 +170,13 @@ impl State {
     pub(super) const fn resize(&mut self, capacity: u64) {
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.capacity = capacity;
+        }
+    }
+
+    /// What was made elsewhere was made so long ago.
+    pub(super) const fn made_before(&mut self, age: Duration) {
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.aged = age;
         }
     }
 
@@ -232,6 +208,7 @@ impl State {
         self.wanted = if can_tell { 0 } else { rebuild.given };
         self.told_full = false;
         self.since = Some(now);
+        self.aged = rebuild.aged;
         if rebuild.source == Source::Keys {
             self.inserted = 0;
         }
@@ -291,7 +268,10 @@ mod tests {
         state.begin(Source::Keys);
         assert_eq!(state.begin(Source::Keys), None);
         state.abandon();
-        assert_eq!((state.standing(), state.since()), (Standing::Empty, None));
+        assert_eq!(
+            (state.standing(), state.age(Timestamp::ZERO)),
+            (Standing::Empty, None)
+        );
         state.begin(Source::Keys);
         state.commit(0, Timestamp::ZERO);
         assert_eq!(state.standing(), Standing::Answering);
