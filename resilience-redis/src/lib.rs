@@ -39,7 +39,7 @@
 //! # What the server must allow
 //!
 //! To the user that a store logs in as, on the keys `~resilience:*` (or your prefix), and for
-//! [`cache`] on the channels `&resilience:*`:
+//! [`cache`] on the channels `resetchannels &resilience:*` (before Redis 7 users begin with all):
 //!
 //! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
 //! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +decr +incrby +decrby +mget
@@ -63,8 +63,13 @@
 //!
 //! A server that restarts without persistence has forgotten its counts; one that fails over forgets
 //! those that were not replicated; one that evicts keys forgets as it likes (use `noeviction`). Each
-//! of these grants quotas once more. Redis 6.2 and newer, or Valkey; tested on Redis 6.2, 7.0 and 8.2
-//! and on Valkey 9.1.
+//! of these grants quotas once more.
+//!
+//! # Servers
+//!
+//! Redis 6.2 and newer, or Valkey. All tests pass on Redis 6.2.14, 7.0.15 and 8.2.3 and on Valkey
+//! 8.1.8 and 9.1.2. Before Redis 7 a server does not know how many messages of a queue a group was not
+//! given yet ([`queue::GroupDepth::lag`]).
 
 pub mod bloom_guard;
 pub mod cache;

@@ -394,7 +394,7 @@ async fn a_flushall_is_heard() {
 #[tokio::test]
 async fn without_client_tracking_processes_hear_one_another_all_the_same() {
     let server = RedisServer::start().await;
-    let rules = "on >secret ~resilience:* &resilience:* +@all -client";
+    let rules = "on >secret ~resilience:* resetchannels &resilience:* +@all -client";
     let url = server.user(rules).await;
     let (one, other) = (Process::at(&url).await, Process::at(&url).await);
     let source = Source::default();

@@ -134,6 +134,18 @@ impl RedisServer {
         .await
     }
 
+    /// Whether it is Redis 7 or newer, or a Valkey: since then it says how many messages of a stream a
+    /// group was not given yet.
+    pub(crate) async fn knows_lag(&self) -> bool {
+        let info: String = self.ask("INFO server").await;
+        let version = info
+            .lines()
+            .find_map(|line| line.strip_prefix("redis_version:"));
+        let major = version.and_then(|version| version.split('.').next());
+        let major: u64 = major.expect("a version").parse().expect("a number");
+        major >= 7
+    }
+
     /// Has the server do `command`.
     pub(crate) async fn tell(&self, command: &str) {
         let _: redis::Value = self.ask(command).await;
@@ -206,7 +218,7 @@ pub(crate) fn permissions(text: &str) -> Vec<&str> {
     let section = section.and_then(|section| section.split_once("<!-- /permissions"));
     let text = section.map_or(text, |(section, _)| section);
     text.split(|mark: char| mark.is_whitespace() || mark == '`')
-        .filter(|word| word.starts_with(['+', '~', '&']))
+        .filter(|word| word.starts_with(['+', '~', '&']) || *word == "resetchannels")
         .collect()
 }
 
