@@ -106,6 +106,23 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Whether this may be over by itself, with nobody changing what we or the server were told.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Timeout(_)
+            | Self::Unavailable
+            | Self::Disconnected
+            | Self::NotServing(_)
+            | Self::Protocol => true,
+            Self::InvalidSettings(_)
+            | Self::InvalidTarget(_)
+            | Self::Untrusted
+            | Self::Unauthorized(_)
+            | Self::ForeignValue
+            | Self::Server(_) => false,
+        }
+    }
+
     /// What a call hears that comes while no connection stands: of it nothing was sent.
     pub(crate) fn as_seen_later(&self) -> Self {
         if self.may_have_run() {
@@ -142,6 +159,10 @@ impl From<&ServerError> for StoreError {
             | "OOM" | "READONLY" | "TRYAGAIN" => Self::NotServing(code),
             "DENIED" | "NOAUTH" | "NOPERM" | "WRONGPASS" => Self::Unauthorized(code),
             "WRONGTYPE" => Self::ForeignValue,
+            // It has no code of its own.
+            "ERR" if error.details().is_some_and(|said| said.contains(FULL)) => {
+                Self::NotServing(code)
+            }
             _ => Self::Server(code),
         }
     }
@@ -185,6 +206,7 @@ impl Error for StoreError {
     }
 }
 
+const FULL: &str = "max number of clients";
 const FROM_SCRIPT: &str = "Error running script";
 /// What the commands of a script are refused with for reasons that are not the script's.
 const TOLD_TO_SCRIPTS: [&str; 5] = ["MISCONF", "NOREPLICAS", "OOM", "READONLY", "WRONGTYPE"];

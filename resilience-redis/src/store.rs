@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use crate::{
     RedisTier, Settings, StoreError, Target,
     bloom_guard::{self, BloomGuard},
-    connection::{Blocking, Connection},
+    connection::{Blocking, Connection, Start},
     lock::{self, Locks},
     queue::{self, Queue},
     rate_limit::{self, Policy, RateLimiter},
@@ -46,9 +46,39 @@ impl RedisStore {
         T: TryInto<Target>,
         T::Error: Into<StoreError>,
     {
+        Self::open(target, settings, Start::Connected).await
+    }
+
+    /// Connects as [`connect`](Self::connect) does, and where nobody answers goes on without: the
+    /// connection is then made in the background, as one that broke.
+    ///
+    /// For a service that has to start while Redis is away. What is decided until a connection
+    /// stands is what is decided whenever Redis is away; a limiter that never heard of the other
+    /// processes takes itself for the only one.
+    ///
+    /// # Errors
+    ///
+    /// Where the settings or the target cannot work, and where the server was reached and does not
+    /// let us in ([`StoreError::Unauthorized`], [`StoreError::Untrusted`]): waiting heals neither.
+    pub async fn connect_or_keep_trying<T>(
+        target: T,
+        settings: Settings,
+    ) -> Result<Self, StoreError>
+    where
+        T: TryInto<Target>,
+        T::Error: Into<StoreError>,
+    {
+        Self::open(target, settings, Start::Degraded).await
+    }
+
+    async fn open<T>(target: T, settings: Settings, start: Start) -> Result<Self, StoreError>
+    where
+        T: TryInto<Target>,
+        T::Error: Into<StoreError>,
+    {
         settings.check().map_err(StoreError::InvalidSettings)?;
         let target = target.try_into().map_err(Into::into)?;
-        let connection = Connection::open(&target, settings).await?;
+        let connection = Connection::open(&target, settings, start).await?;
         let blocking = Blocking::beside(connection.clone());
         Ok(Self {
             connection,

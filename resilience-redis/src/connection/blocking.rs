@@ -47,8 +47,12 @@ impl Blocking {
 
     /// Deletes every key that matches `pattern` on any server; returns how many there were.
     pub(crate) async fn delete_all(&self, pattern: &str) -> Result<u64, StoreError> {
+        let nodes = self.0.nodes();
+        if nodes.is_empty() {
+            return Err(StoreError::Unavailable);
+        }
         let mut deleted = 0_u64;
-        for node in self.0.nodes() {
+        for node in nodes {
             let mut connection = self.lend(&node).await?;
             let mut cursor = 0_u64;
             loop {

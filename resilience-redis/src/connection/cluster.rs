@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Address, Node,
+    Address, Node, Start,
     dial::Dialer,
     link::Watchers,
     maker::{Maker, Place},
@@ -52,11 +52,13 @@ struct Topology {
 }
 
 impl Cluster {
-    /// The cluster once one member has said who owns what, and one owner is connected.
+    /// The cluster once one member has said who owns what, and one owner is connected, or as
+    /// `start` allows.
     pub(super) async fn open(
         dialer: Dialer,
         seeds: Vec<Address>,
         changes: watch::Sender<u64>,
+        start: Start,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new_cyclic(|this| Shared {
             dialer,
@@ -72,12 +74,8 @@ impl Cluster {
             })),
             nodes: Mutex::default(),
         });
-        shared.learn().await?;
-        let mut standing = Err(StoreError::Unavailable);
-        for node in &shared.topology().nodes {
-            standing = standing.or_else(|_| node.flow().map(drop));
-        }
-        standing?;
+        let learnt = shared.learn().await;
+        start.accept(learnt.and_then(|()| shared.is_connected()))?;
         tokio::spawn(follow(Arc::downgrade(&shared)));
         Ok(Self(shared))
     }
@@ -172,6 +170,15 @@ impl Shared {
         }
     }
 
+    /// Whether any owner is connected, or why none is.
+    fn is_connected(&self) -> Result<(), StoreError> {
+        let mut standing = Err(StoreError::Unavailable);
+        for node in &self.topology().nodes {
+            standing = standing.or_else(|_| node.flow().map(drop));
+        }
+        standing
+    }
+
     fn topology(&self) -> Arc<Topology> {
         let topology = self.topology.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&topology)
@@ -181,7 +188,8 @@ impl Shared {
 /// Keeps the topology current until the last store is gone.
 async fn follow(shared: Weak<Shared>) {
     while let Some((alarm, pause)) = shared.upgrade().map(|shared| {
-        let well = shared.topology().nodes.iter().all(Node::is_well);
+        let nodes = &shared.topology().nodes;
+        let well = !nodes.is_empty() && nodes.iter().all(Node::is_well);
         let pause = if well {
             TIME_TO_LOOK
         } else {

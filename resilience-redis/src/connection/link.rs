@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{cluster::Guide, flow::Flow, maker::Maker};
+use super::{Start, cluster::Guide, flow::Flow, maker::Maker};
 use crate::StoreError;
 
 /// The connection to one server, kept up until the last store is gone.
@@ -60,14 +60,20 @@ enum State {
 }
 
 impl Link {
-    /// The connection once it stands.
+    /// The connection once it stands, or as `start` allows.
     pub(super) async fn open(
         maker: Arc<Maker>,
         watchers: Watchers,
+        start: Start,
     ) -> Result<Arc<Self>, StoreError> {
         let link = Self::new(maker, watchers);
-        let flow = connect(&link.maker, Arc::downgrade(&link)).await?;
-        link.bring_up(flow);
+        match connect(&link.maker, Arc::downgrade(&link)).await {
+            Ok(flow) => link.bring_up(flow),
+            Err(reason) => {
+                start.accept(Err(reason))?;
+                link.runtime.spawn(reconnect(Arc::downgrade(&link), 1));
+            }
+        }
         Ok(link)
     }
 

@@ -44,9 +44,22 @@ enum Servers {
     Cluster(Cluster),
 }
 
+/// What it takes for a store to begin.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    /// A first connection.
+    Connected,
+    /// An attempt at one, which may come to nothing for want of a server that serves.
+    Degraded,
+}
+
 impl Connection {
     /// Connects; from then on each connection looks after itself, on the runtime of this call.
-    pub(crate) async fn open(target: &Target, settings: Settings) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        target: &Target,
+        settings: Settings,
+        start: Start,
+    ) -> Result<Self, StoreError> {
         if target.is_readable_by_others() {
             tracing::warn!("redis is on another machine and not asked over TLS (`rediss://`)");
         }
@@ -62,18 +75,18 @@ impl Connection {
                     return Err(StoreError::InvalidTarget("a single server has one address"));
                 };
                 let maker = Maker::new(dialer, Place::At(address.clone()));
-                Servers::One(Node::open(maker, Watchers::of(&changes)).await?)
+                Servers::One(Node::open(maker, Watchers::of(&changes), start).await?)
             }
             Kind::Sentinel { service, login } => {
                 let sentinels = Dialer::new(target, login, &settings);
                 let sentinels = Sentinels::new(sentinels, addresses, service.clone());
                 let maker = Maker::new(dialer, Place::Named(Arc::clone(&sentinels)));
-                let node = Node::open(maker, Watchers::of(&changes)).await?;
+                let node = Node::open(maker, Watchers::of(&changes), start).await?;
                 sentinel::follow(&sentinels, &node);
                 Servers::One(node)
             }
             Kind::Cluster => {
-                Servers::Cluster(Cluster::open(dialer, addresses, changes.clone()).await?)
+                Servers::Cluster(Cluster::open(dialer, addresses, changes.clone(), start).await?)
             }
         };
         Ok(Self(Arc::new(Shared {
@@ -143,6 +156,19 @@ impl Connection {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+}
+
+impl Start {
+    /// Whether a first attempt that ended like this is enough to go on.
+    fn accept(self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+        match (self, outcome) {
+            (Self::Degraded, Err(reason)) if reason.may_pass() => {
+                tracing::warn!(%reason, "starting without redis");
+                Ok(())
+            }
+            (_, outcome) => outcome,
+        }
     }
 }
 

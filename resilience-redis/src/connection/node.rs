@@ -12,7 +12,7 @@ use resilience_core::{Outcome, circuit_breaker::Permit};
 use tokio::time::timeout;
 
 use super::{
-    Wire,
+    Start, Wire,
     blocking::NodePool,
     cluster::Guide,
     flow::{self, Flow},
@@ -36,9 +36,13 @@ struct Shared {
 }
 
 impl Node {
-    /// The server once a first connection stands.
-    pub(super) async fn open(maker: Arc<Maker>, watchers: Watchers) -> Result<Self, StoreError> {
-        Link::open(maker, watchers).await.map(Self::over)
+    /// The server once a first connection stands, or as `start` allows.
+    pub(super) async fn open(
+        maker: Arc<Maker>,
+        watchers: Watchers,
+        start: Start,
+    ) -> Result<Self, StoreError> {
+        Link::open(maker, watchers, start).await.map(Self::over)
     }
 
     /// The server before a first connection stands, which is being made.

@@ -10,31 +10,49 @@ use resilience_redis::{
 
 use tokio::time::timeout;
 
-use crate::support::{Proxy, RedisServer, eventually, patient, slack, within};
+use crate::support::{
+    Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, patient, slack, within,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_millis(50);
 
 async fn hasty_limiter(url: &str) -> RateLimiter {
-    let settings = patient()
+    limiter(url, hasty()).await
+}
+
+fn hasty() -> Settings {
+    patient()
         .decision_timeout(DEADLINE)
         .connect_timeout(Duration::from_secs(1))
-        .dead_after(Duration::from_millis(200));
-    limiter(url, settings).await
+        .dead_after(Duration::from_millis(200))
+}
+
+/// One over a store that begins without a server, and soon.
+async fn degraded_limiter(url: &str) -> RateLimiter {
+    let store = RedisStore::connect_or_keep_trying(url, hasty());
+    // A first attempt may take a second to connect, and sentinels one to tell where to.
+    let store = timeout(Duration::from_secs(2) + slack(), store).await;
+    let store = store.expect("it waits for nobody").expect("a store");
+    let policy = Policy::new("test", Quota::new(1000, MINUTE));
+    store.rate_limiter(&policy).expect("a valid policy")
 }
 
 async fn limiter(url: &str, settings: Settings) -> RateLimiter {
     let store = RedisStore::connect(url, settings).await.expect("a store");
     let policy = Policy::new("test", Quota::new(1000, MINUTE));
     let limiter = store.rate_limiter(&policy).expect("a valid policy");
-    eventually(async || limiter.try_take("key").await.ok()).await;
+    heals(&limiter).await;
     limiter
 }
 
+/// By the server's own word.
 async fn remaining(limiter: &RateLimiter) -> u64 {
-    eventually(async || limiter.try_take_n("key", 0).await.ok())
-        .await
-        .remaining
+    let stands = eventually(async || {
+        let decision = limiter.decide("key", 0).await;
+        (decision.error.is_none()).then_some(decision.outcome)
+    });
+    stands.await.expect("only a look").remaining
 }
 
 async fn error_in_time(limiter: &RateLimiter) -> StoreError {
@@ -46,8 +64,13 @@ async fn error_in_time(limiter: &RateLimiter) -> StoreError {
     decision.error.expect("redis is away")
 }
 
+/// Waits until the server has decided again; without it there is a part of the quota.
 async fn heals(limiter: &RateLimiter) {
-    eventually(async || limiter.try_take("key").await.ok()).await;
+    eventually(async || {
+        let decision = limiter.decide("key", 1).await;
+        (decision.error.is_none() && decision.outcome.is_ok()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -63,6 +86,78 @@ async fn nobody_listening_is_a_typed_error() {
     assert!(
         matches!(error, Err(StoreError::InvalidSettings(invalid)) if invalid.field() == "decision_timeout")
     );
+}
+
+#[tokio::test]
+async fn a_store_that_begins_without_its_server_finds_it_when_it_comes() {
+    let mut server = RedisServer::start().await;
+    server.kill();
+    let limiter = degraded_limiter(&server.url()).await;
+    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
+    assert!(limiter.try_take("key").await.is_ok(), "its part");
+    server.start_again().await;
+    heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_store_begins_although_its_server_hangs() {
+    let server = RedisServer::start().await;
+    server.freeze();
+    let limiter = degraded_limiter(&server.url()).await;
+    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
+    server.thaw();
+    heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_store_that_begins_without_its_cluster_finds_it_when_it_comes() {
+    let mut cluster = RedisCluster::start().await;
+    cluster.members.iter_mut().for_each(RedisServer::kill);
+    let limiter = degraded_limiter(&cluster.url()).await;
+    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
+    let deleted = limiter.clear_all().await;
+    assert_eq!(deleted, Err(StoreError::Unavailable), "nobody was asked");
+    for member in &mut cluster.members {
+        member.start_again().await;
+    }
+    heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_store_that_begins_without_its_sentinels_finds_them_when_they_come() {
+    let mut redis = RedisSentinels::start().await;
+    redis.sentinels.iter_mut().for_each(RedisServer::kill);
+    let limiter = degraded_limiter(&redis.url()).await;
+    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
+    for sentinel in &mut redis.sentinels {
+        sentinel.start_again().await;
+    }
+    heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_let_in_does_not_begin() {
+    let server = RedisServer::start().await;
+    let url = server.url().replace(":library@", ":wrong@");
+    let refused = RedisStore::connect_or_keep_trying(&url, patient()).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Unauthorized(_))),
+        "{refused:?}"
+    );
+    let nowhere = RedisStore::connect_or_keep_trying("no url", patient()).await;
+    assert!(matches!(nowhere, Err(StoreError::InvalidTarget(_))));
+}
+
+#[tokio::test]
+async fn a_server_with_too_many_clients_is_one_that_is_away() {
+    let server = RedisServer::start_with(&["--maxclients", "1"]).await;
+    let _only = server.raw().await;
+    let full = RedisStore::connect(&server.url(), patient()).await;
+    let full = full.expect_err("no room");
+    let passing = [StoreError::Unavailable];
+    let serves_nobody = matches!(&full, StoreError::NotServing(_)) || passing.contains(&full);
+    assert!(serves_nobody, "{full:?}");
+    degraded_limiter(&server.url()).await;
 }
 
 #[tokio::test]
