@@ -37,11 +37,12 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Joins the other gateways, where `config` says where they meet.
+    /// Joins the other gateways, where `config` says where they meet; where Redis is away, as soon
+    /// as it comes.
     ///
     /// # Errors
     ///
-    /// When Redis cannot be reached, or a setting cannot work.
+    /// When Redis does not let us in, or a setting cannot work.
     pub async fn join(config: &Config) -> Result<Option<Self>, StartError> {
         let fleet = config.fleet;
         let Some(target) = config.redis.clone() else {
@@ -50,7 +51,7 @@ impl Fleet {
         let settings = Settings::new()
             .prefix("ordering")
             .decision_timeout(fleet.answer);
-        let redis = RedisStore::connect(target, settings).await?;
+        let redis = RedisStore::connect_or_keep_trying(target, settings).await?;
         // An order is in the database within 5 s or fails.
         let portions = stock::Policy::new("portions")
             .reservation(Duration::from_secs(10))

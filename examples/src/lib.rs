@@ -66,8 +66,8 @@ pub enum StartError {
     /// The payment provider's stand-in did not start.
     #[error("cannot start the payment provider: {0}")]
     PaymentProvider(#[from] payment_provider::StartError),
-    /// Redis cannot be reached.
-    #[error("cannot reach Redis: {0}; choose another with --redis URL, or go without")]
+    /// Redis cannot be used. Where it is only away, the service starts without.
+    #[error("cannot use Redis: {0}; choose another with --redis URL, or go without")]
     Redis(#[from] resilience_redis::StoreError),
     /// A setting cannot work.
     #[error(transparent)]

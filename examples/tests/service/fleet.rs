@@ -108,6 +108,58 @@ async fn portions_of_an_order_that_came_to_nothing_are_sold_to_others() {
 }
 
 #[tokio::test]
+async fn gateways_that_start_without_redis_serve_alone_and_meet_when_it_comes() {
+    let mut redis = Redis::start().await;
+    redis.kill();
+    let cooks = |fleet: &mut FleetSettings| {
+        fleet.cooks = 1;
+        fleet.remind = Duration::from_millis(50);
+    };
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let first = shop_with(folder.clone(), &redis, cooks).await;
+    let second = shop_with(folder, &redis, cooks).await;
+    let gateways = [&first, &second];
+    for shop in gateways {
+        let sold = shop.order(&one("ada", 1)).await;
+        assert_eq!(sold.status, StatusCode::CREATED);
+        shows(shop, shop.stock(1).await).await;
+        let nobodys = shop.get("/dishes/1000").await;
+        assert_eq!(nobodys.status, StatusCode::NOT_FOUND);
+    }
+    let sold = second.order(&one("ada", 2)).await.json();
+    let sold = format!("/orders/{}", sold["order_id"].as_str().unwrap());
+
+    redis.start_again().await;
+    // What was paid meanwhile is cooked, and all that gateways share is there.
+    eventually(async || first.get(&sold).await.json()["cooked_at_ms"].is_number()).await;
+    buy_all(&first, 1).await;
+    let mut nobodys = 1000;
+    for shop in gateways {
+        eventually(async || shop.stats().await["rate_limit"]["client"]["gateways"] == 2).await;
+        eventually(async || {
+            nobodys += 1;
+            let before = shop.statements().await;
+            let answer = shop.get(&format!("/dishes/{nobodys}")).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND);
+            shop.statements().await == before
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_redis_does_not_let_in_does_not_start() {
+    let redis = Redis::start().await;
+    let url = redis.url().replace("redis://", "redis://nobody:wrong@");
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new("127.0.0.1:0", database_in(&folder));
+    config.redis = Some(url.parse().unwrap());
+    let refused = ordering::start(config).await.unwrap_err().to_string();
+    assert!(refused.contains("redis does not allow this"), "{refused}");
+    assert!(!refused.contains("wrong"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_page_that_one_gateway_made_no_other_need_make() {
     let redis = Redis::start().await;
     let one = shop_on(&redis).await;
