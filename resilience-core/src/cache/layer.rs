@@ -12,10 +12,10 @@ use pin_project::pin_project;
 
 use super::{
     Cache, Loaded,
+    at_once::AtOnce,
     brought::{Brought, Cause, Explain, Fetched},
     entry::Found,
     hashed::HashedRef,
-    load::AtOnce,
     measure::Count,
     once::{Boxed, Once},
     shared::{Lookup, Shared},

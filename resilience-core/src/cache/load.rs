@@ -1,4 +1,4 @@
-use std::{borrow::Borrow, future::Future, hash::Hash, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, hash::Hash, pin::pin, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
@@ -10,23 +10,16 @@ use super::{
     entry::{Entry, Found},
     flight::{Refusal, closed},
     follow::News,
-    hashed::{Hashed, HashedRef},
+    hashed::Hashed,
     join::Joined,
     lead::Lead,
     lease::First,
     measure::Count,
     once::Boxed,
-    shared::{Freshness, Lookup, Shared},
+    shared::{Freshness, Shared},
     within::within,
 };
 use crate::{Error, Reason};
-
-/// What a caller gets without waiting.
-#[derive(Debug)]
-pub(super) enum AtOnce<K, V, P, F, E> {
-    Done(Fetched<V, P, F>),
-    Load(Load<K, V, F, E>),
-}
 
 /// A load to be made, or to be waited for: all that one who waits has to carry.
 #[derive(Debug)]
@@ -54,72 +47,23 @@ enum Patience {
     Rest,
 }
 
-impl<K, V> Shared<K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    /// What a look at a key comes to without waiting; a load in the background may begin.
-    #[cold]
-    pub(super) fn at_once<Q, F, Fut, P, E>(
-        self: &Arc<Self>,
-        lookup: Lookup<V>,
-        looked: HashedRef<'_, Q>,
-        loader: F,
+impl<K, V, F, E> Load<K, V, F, E> {
+    pub(super) const fn new(
+        shared: Arc<Shared<K, V>>,
+        key: Hashed<K>,
+        need: Need,
         explain: Explain<E>,
-    ) -> AtOnce<K, V, P, F, E>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Brought<V, P>, E>> + Send + 'static,
-        P: Send + 'static,
-        E: Send + 'static,
-    {
-        let key = || Hashed {
-            hash: looked.hash,
-            key: looked.key.to_owned(),
-        };
-        let need = Need::of(&lookup);
-        match lookup {
-            Lookup::Serve(entry, freshness) => {
-                return AtOnce::Done(self.serve(entry, freshness, loader));
-            }
-            Lookup::Refresh(entry, freshness) => match Handle::try_current() {
-                Ok(runtime) => {
-                    self.count(&entry, freshness);
-                    if let Some(lead) = self.refresh(&key(), &entry) {
-                        let lead = lead.in_task();
-                        let load = lead.run(First::Claim, loader, Ancestry::none(), explain);
-                        runtime.spawn(load.in_current_span());
-                    }
-                    return AtOnce::Done(Fetched::Entry(entry, Source::Stored(freshness)));
-                }
-                // There is no background to load in.
-                Err(_) if freshness == Freshness::Fresh => {
-                    return AtOnce::Done(self.serve(entry, freshness, loader));
-                }
-                Err(_) => {}
-            },
-            Lookup::Stale(_) | Lookup::Miss => {}
-        }
+        loader: F,
+    ) -> Self {
         let wanted = Wanted {
-            shared: self.clone(),
-            key: key(),
+            shared,
+            key,
             need,
             explain,
         };
-        let loader = Some(loader);
-        AtOnce::Load(Load { wanted, loader })
-    }
-
-    fn serve<P, F>(&self, entry: Entry<V>, freshness: Freshness, loader: F) -> Fetched<V, P, F> {
-        self.count(&entry, freshness);
-        match entry.found {
-            Found::Private => Fetched::Alone(loader),
-            Found::Value(_) | Found::Absent | Found::Failed(_) => {
-                Fetched::Entry(entry, Source::Stored(freshness))
-            }
+        Self {
+            wanted,
+            loader: Some(loader),
         }
     }
 }

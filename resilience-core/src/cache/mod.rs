@@ -86,6 +86,7 @@
 //! becomes of the load; nobody who waits is failed by it.
 
 mod ancestry;
+mod at_once;
 mod brought;
 mod calls;
 mod change;

@@ -2,9 +2,10 @@ use std::{borrow::Borrow, convert::Infallible, future::Future, hash::Hash};
 
 use super::{
     Cache, Loaded, Origin,
+    at_once::AtOnce,
     brought::{Brought, Cause, Explain, Fetched, Source},
     entry::Found,
-    load::{AtOnce, Load},
+    load::Load,
     measure::Count,
     shared::{Freshness, Lookup},
 };

@@ -22,10 +22,10 @@ use super::{
 use crate::{
     Error, Rejectable,
     cache::{
+        at_once::AtOnce,
         brought::{Explain, Fetched, Need, Source},
         entry::Found,
         hashed::HashedRef,
-        load::AtOnce,
         measure::Count,
         once::Once,
         shared::{Freshness, Lookup},
