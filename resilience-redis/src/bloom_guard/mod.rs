@@ -28,13 +28,19 @@
 //! - Whatever is not known passes: before the first build, while a copy is loaded, while Redis does
 //!   not answer, and when it has lost anything. A filter in Redis is good for the server process
 //!   that it was built on. After a restart, a failover or a slot that moved, what is there may be an
-//!   older state, so that all pass until it is [rebuilt](BloomGuard::rebuild).
+//!   older state, so that all pass until it is [rebuilt](BloomGuard::rebuild). The same holds when a
+//!   server gets its first replica or loses its last one, and begins another history of its data
+//!   (`master_replid`).
 //! - A rebuild goes on beside the generation that is asked, and takes over in all processes. What
 //!   they insert meanwhile is in both.
 //!
-//! So there is no false negative, but for those 200 ms and this: a server that others took over from
-//! without its knowledge still answers those who reach nobody else. Set `min-replicas-to-write` to 1,
-//! and it does not.
+//! So there is no false negative, but for those 200 ms and these two:
+//!
+//! - A server that others took over from without its knowledge still answers those who reach nobody
+//!   else. Set `min-replicas-to-write` to 1, and it does not.
+//! - A key of which nobody knows any more when the filter is rebuilt: Redis has lost it with the rest
+//!   of its data, the process that inserted it is gone, and the row that it was inserted ahead of is
+//!   committed by somebody else only after the rebuild has read the source. The next rebuild has it.
 //!
 //! # Rebuild it when it is lost
 //!
