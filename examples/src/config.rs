@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use resilience_core::Clock;
 use resilience_redis::Target;
 
 /// A restaurant-ordering service at noon.
@@ -48,6 +49,10 @@ pub struct Config {
     /// What gateways that share a Redis expect of it.
     #[arg(skip)]
     pub fleet: FleetSettings,
+
+    /// What tells how old the pages of dishes are. Default: the machine's.
+    #[arg(skip)]
+    pub clock: Clock,
 }
 
 /// The URL of a database, which may hold a password and is not shown.
@@ -126,6 +131,7 @@ impl Config {
             redis: None,
             payment: PaymentTimes::default(),
             fleet: FleetSettings::default(),
+            clock: Clock::default(),
         }
     }
 }

@@ -70,11 +70,15 @@ impl Fleet {
     }
 
     /// A cache by `policy` which all gateways fill and void together.
-    pub(crate) fn cache(&self, policy: cache::Policy) -> Result<Cache<Page, Bytes>, InvalidPolicy> {
+    pub(crate) fn cache(
+        &self,
+        policy: cache::Policy,
+        environment: &Environment,
+    ) -> Result<Cache<Page, Bytes>, InvalidPolicy> {
         let name = policy.name();
         // Nobody hears what other gateways void while Redis is away: a page is a second old then.
         let terms = TierPolicy::new(name).longest_alone(Duration::from_secs(1));
         let tier = (terms, self.redis.cache_tier(name)?, PageCodec);
-        Cache::new_over(policy, tier, &Environment::new())
+        Cache::new_over(policy, tier, environment)
     }
 }

@@ -32,7 +32,7 @@ use std::{
 
 use axum::Router;
 use resilience_core::{
-    InvalidPolicy, Measured, concurrency::Bulkheads, otel, supervise::Supervised,
+    Environment, InvalidPolicy, Measured, concurrency::Bulkheads, otel, supervise::Supervised,
 };
 use tokio::net::TcpListener;
 
@@ -102,7 +102,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let fleet = Fleet::join(&config).await?;
     let inbound = Inbound::new(&config, fleet.as_ref())?;
     let outbound = Outbound::new(&config)?;
-    let pages = fleet.as_ref().map_or_else(Pages::new, Pages::shared)?;
+    let aging = Environment::new().clock(config.clock.clone());
+    let pages = match &fleet {
+        Some(fleet) => Pages::shared(fleet, &aging)?,
+        None => Pages::new(&aging)?,
+    };
     let store = Store::open(config.database_url.as_str(), &pages).await?;
     let store = match &fleet {
         Some(fleet) => store.shared(

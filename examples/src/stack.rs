@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
-    BoxError, Cache, Error, InvalidPolicy, Measured, Respond,
+    BoxError, Cache, Environment, Error, InvalidPolicy, Measured, Respond,
     backoff::{Backoff, Jitter},
     bloom_guard,
     cache::{self, EarlyRefresh, Origin},
@@ -107,8 +107,8 @@ impl Pages {
     /// # Errors
     ///
     /// When a setting cannot work.
-    pub fn new() -> Result<Self, InvalidPolicy> {
-        Self::over(None, Cache::new)
+    pub fn new(environment: &Environment) -> Result<Self, InvalidPolicy> {
+        Self::over(None, |policy| Cache::new_in(policy, environment))
     }
 
     /// The engines of a gateway that shares what is made with the others of `fleet`.
@@ -116,8 +116,8 @@ impl Pages {
     /// # Errors
     ///
     /// When a setting cannot work.
-    pub fn shared(fleet: &Fleet) -> Result<Self, InvalidPolicy> {
-        Self::over(Some(fleet), |policy| fleet.cache(policy))
+    pub fn shared(fleet: &Fleet, environment: &Environment) -> Result<Self, InvalidPolicy> {
+        Self::over(Some(fleet), |policy| fleet.cache(policy, environment))
     }
 
     fn over(

@@ -191,6 +191,8 @@ async fn finish(mut transaction: Transaction, id: &str) -> sqlx::Result<Order> {
 
 #[cfg(test)]
 mod tests {
+    use resilience_core::Environment;
+
     use super::{
         super::{Placed, Status},
         *,
@@ -200,7 +202,9 @@ mod tests {
     /// A store of its own with an order of one portion of dish 1.
     async fn ordered(folder: &tempfile::TempDir) -> (Store, String) {
         let url = format!("sqlite://{}", folder.path().join("a.db").display());
-        let store = Store::open(&url, &Pages::new().unwrap()).await.unwrap();
+        let store = Store::open(&url, &Pages::new(&Environment::new()).unwrap())
+            .await
+            .unwrap();
         let line = Line {
             dish_id: 1,
             quantity: 1,

@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use ordering::{stack::Pages, store::Store};
+use resilience_core::{Environment, ManualClock};
 use serde_json::json;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::client::{Connection, Shop, eventually, one, post, send};
+use crate::client::{Connection, Shop, database_in, eventually, one, post, send};
 
 /// A shop for one client that asks more than any client may.
 async fn open() -> Shop {
@@ -53,6 +55,37 @@ async fn a_crowd_at_a_page_that_nobody_made_yet_asks_the_database_once() {
     .await;
     let loads = &shop.stats().await["cache"]["pages"]["loads"];
     assert_eq!(*loads, dish);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_menu_that_is_asked_for_is_made_anew_ahead_of_its_end_and_nobody_waits() {
+    let clock = ManualClock::new();
+    let shop = Shop::open_with(|config| config.clock = clock.clone().into()).await;
+    // Whoever writes to the same file and voids nothing here.
+    let pages = Pages::new(&Environment::new()).unwrap();
+    let elsewhere = Store::open(&database_in(&shop.folder), &pages)
+        .await
+        .unwrap();
+    let menu = async |status| {
+        let answer = shop.get("/dishes").await;
+        assert_eq!(answer.header("cache-status"), Some(status));
+        answer.json().as_array().unwrap().len()
+    };
+    assert_eq!(menu("\"pages\"; fwd=miss").await, 200);
+    // A page lives for a minute, give or take a tenth: 43 s are never four fifths of that.
+    elsewhere.add_dish("dish 201", 100, 5).await.unwrap();
+    clock.advance(Duration::from_secs(43));
+    assert_eq!(menu("\"pages\"; hit").await, 200);
+    assert_eq!(shop.stats().await["cache"]["pages"]["loads"], 1);
+    // And 53.9 s always are, before it is over.
+    clock.advance(Duration::from_millis(10_900));
+    for dishes in 201..205 {
+        eventually(async || menu("\"pages\"; hit").await == dishes).await;
+        assert_eq!(shop.stats().await["cache"]["pages"]["loads"], dishes - 199);
+        let name = format!("dish {}", dishes + 1);
+        elsewhere.add_dish(&name, 100, 5).await.unwrap();
+        clock.advance(Duration::from_millis(53_900));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, StatusCode};
 use ordering::{Config, FleetSettings, fleet::Fleet, stack::Pages, store::Store};
+use resilience_core::Environment;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::TcpSocket, time::timeout};
@@ -197,7 +198,7 @@ async fn a_dish_that_one_gateway_adds_all_have() {
     config.redis = Some(redis.url().parse().unwrap());
     config.fleet.answer = HOUR / 60;
     let fleet = Fleet::join(&config).await.unwrap().unwrap();
-    let pages = Pages::shared(&fleet).unwrap();
+    let pages = Pages::shared(&fleet, &Environment::new()).unwrap();
     let store = Store::open(config.database_url.as_str(), &pages)
         .await
         .unwrap();
