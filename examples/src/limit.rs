@@ -5,8 +5,8 @@ use std::{fmt, hash::Hash};
 use axum::{Router, body::Body};
 use http::Request;
 use resilience_core::{
-    Instrument, InstrumentKind, InvalidPolicy, KeyExtractor, Measured, RateLimiter, Respond,
-    Sample, rate_limit::Policy,
+    Instrument, InvalidPolicy, KeyExtractor, Measured, RateLimiter, Respond, Sample,
+    rate_limit::Policy,
 };
 use resilience_redis::{
     RedisStore, StoreKey,
@@ -19,7 +19,7 @@ pub enum Limit<K> {
     /// This gateway's own.
     Own(RateLimiter<K>),
     /// The same in all gateways. While Redis is away each of them has its part of it.
-    Shared(&'static str, shared::RateLimiter),
+    Shared(shared::RateLimiter),
 }
 
 impl<K> Limit<K>
@@ -37,10 +37,7 @@ where
         options: &Options,
     ) -> Result<Self, InvalidPolicy> {
         Ok(match redis {
-            Some(redis) => {
-                let limiter = redis.rate_limiter_with(&policy, options)?;
-                Self::Shared(policy.name(), limiter)
-            }
+            Some(redis) => Self::Shared(redis.rate_limiter_with(&policy, options)?),
             None => Self::Own(RateLimiter::new(policy)?),
         })
     }
@@ -52,7 +49,7 @@ where
     {
         match self {
             Self::Own(limiter) => routes.layer(Respond::with((limiter.layer_by(whose),))),
-            Self::Shared(_, limiter) => routes.layer(Respond::with((limiter.layer_by(whose),))),
+            Self::Shared(limiter) => routes.layer(Respond::with((limiter.layer_by(whose),))),
         }
     }
 }
@@ -61,7 +58,7 @@ impl<K> fmt::Debug for Limit<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Own(_) => "Own",
-            Self::Shared(..) => "Shared",
+            Self::Shared(_) => "Shared",
         })
     }
 }
@@ -73,34 +70,21 @@ where
     fn policy(&self) -> &'static str {
         match self {
             Self::Own(limiter) => limiter.policy(),
-            Self::Shared(name, _) => name,
+            Self::Shared(limiter) => limiter.policy(),
         }
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {
-        static SHARED: [&Instrument; 1] = [&GATEWAYS];
         match self {
             Self::Own(limiter) => limiter.instruments(),
-            Self::Shared(..) => &SHARED,
+            Self::Shared(limiter) => limiter.instruments(),
         }
     }
 
     fn measure(&self, record: &mut dyn FnMut(Sample)) {
         match self {
             Self::Own(limiter) => limiter.measure(record),
-            Self::Shared(_, limiter) => record(Sample {
-                instrument: &GATEWAYS,
-                label: None,
-                value: limiter.nodes(),
-            }),
+            Self::Shared(limiter) => limiter.measure(record),
         }
     }
 }
-
-static GATEWAYS: Instrument = Instrument {
-    name: "resilience.rate_limit.gateways",
-    kind: InstrumentKind::Gauge,
-    unit: "{gateway}",
-    description: "Gateways that share the limit, and would share its quota without Redis.",
-    label: None,
-};

@@ -136,7 +136,7 @@ async fn gateways_that_start_without_redis_serve_alone_and_meet_when_it_comes() 
     buy_all(&first, 1).await;
     let mut nobodys = 1000;
     for shop in gateways {
-        eventually(async || shop.stats().await["rate_limit"]["client"]["gateways"] == 2).await;
+        eventually(async || shop.stats().await["rate_limit"]["client"]["nodes"] == 2).await;
         eventually(async || {
             nobodys += 1;
             let before = shop.statements().await;
@@ -263,13 +263,22 @@ async fn a_client_has_one_quota_in_all_gateways_and_each_a_part_of_it_without_re
     for gateway in &gateways {
         eventually(async || {
             get_from(1, gateway.address(), "/page.css").await;
-            gateway.stats().await["rate_limit"]["client"]["gateways"] == 2
+            gateway.stats().await["rate_limit"]["client"]["nodes"] == 2
         })
         .await;
     }
     redis.kill();
     assert_eq!(served(&[0, 1]).await, [3, 3]);
     assert_eq!(served(&[0]).await, [3, 0]);
+    let limit = &gateways[0].stats().await["rate_limit"]["client"];
+    let calls = |figure: &str, source: &str| limit[figure][source].as_u64().unwrap();
+    assert!(calls("admitted", "redis") >= 3 + 6, "{limit}");
+    assert!(calls("admitted", "degraded") >= 3 + 3, "{limit}");
+    assert!(calls("refused", "degraded") >= 3 + 9, "{limit}");
+    assert!(
+        calls("refused", "redis") + calls("refused", "denied_locally") >= 3 + 6,
+        "{limit}"
+    );
     redis.start_again().await;
     // For a window after it is back the part holds as well: nothing is served twice.
     eventually(async || served(&[0]).await == [6, 0]).await;

@@ -127,7 +127,8 @@ impl Place {
             None => Poll::Pending,
             Some(answer) => {
                 self.place = None;
-                Poll::Ready(self.shared.answered(&self.entry, self.cost, answer))
+                let told = self.shared.answered(&self.entry, self.cost, answer);
+                Poll::Ready(self.shared.counted(self.cost, told))
             }
         }
     }

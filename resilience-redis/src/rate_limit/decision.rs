@@ -37,6 +37,13 @@ pub enum Source {
 }
 
 impl Source {
+    pub(super) const ALL: [Self; 4] = [
+        Self::Redis,
+        Self::DeniedLocally,
+        Self::Lease,
+        Self::Degraded,
+    ];
+
     /// A stable lower-case word, as in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -84,6 +84,7 @@ mod server_clock;
 mod shared;
 mod snapshot;
 mod table;
+mod tally;
 mod told;
 mod window;
 
@@ -95,5 +96,5 @@ pub use self::{
     layer::{Gate, Layer, Permit, Service, Wait},
     limiter::RateLimiter,
     options::Options,
-    snapshot::Snapshot,
+    snapshot::{BySource, Snapshot},
 };

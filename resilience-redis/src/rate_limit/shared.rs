@@ -21,6 +21,7 @@ use super::{
     register,
     rules::{Kind, Rule, rules},
     table::{Entry, Table},
+    tally::Tally,
 };
 use crate::{RedisStore, StoreKey, key};
 
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     leases: bool,
     pub(super) lane: Arc<Lane>,
     pub(super) share: Arc<Share>,
+    pub(super) tally: Tally,
     /// Taken by whoever changes the rules.
     changing: Mutex<()>,
 }
@@ -75,13 +77,14 @@ impl Shared {
                 Arc::clone(&share),
             )),
             share,
+            tally: Tally::default(),
             changing: Mutex::new(()),
         })
     }
 
     pub(super) fn ask<K: StoreKey + ?Sized>(self: &Arc<Self>, key: &K, cost: u64) -> Ask {
         if let Some(refused) = self.never_fits(cost) {
-            return Ask::Told(Some(refused.into()));
+            return Ask::Told(Some(self.counted(cost, refused.into())));
         }
         let now = self.lane.now();
         let (entry, entered) = PARTS.with_borrow_mut(|parts| {
@@ -101,10 +104,11 @@ impl Shared {
         let place = match entered {
             Entered::Denied(verdict) => {
                 let decision = self.decision(&verdict, Source::DeniedLocally, None);
-                return Ask::Told(Some(decision.into()));
+                return Ask::Told(Some(self.counted(cost, decision.into())));
             }
             Entered::Leased(spent) => {
-                return Ask::Told(entry.map(|it| self.leased(it, cost, spent)));
+                let told = entry.map(|it| self.leased(it, cost, spent));
+                return Ask::Told(told.map(|told| self.counted(cost, told)));
             }
             Entered::Waits(place) | Entered::First(place) => place,
         };

@@ -1,4 +1,8 @@
-use super::limiter::RateLimiter;
+//! How a limiter stands, for operators and their metrics.
+
+use resilience_core::{Instrument, InstrumentKind, Measured, Sample};
+
+use super::{decision::Source, limiter::RateLimiter};
 
 /// How a limiter stands in this process: a level now, and sums since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -6,6 +10,10 @@ use super::limiter::RateLimiter;
 pub struct Snapshot {
     /// Processes that have the limiter, this one included: see [`RateLimiter::nodes`].
     pub nodes: u64,
+    /// Calls that could go on. Who only looked is not counted, nor who went away before the answer.
+    pub admitted: BySource,
+    /// Calls that were refused.
+    pub refused: BySource,
     /// Units that were taken ahead of their callers.
     pub leased: u64,
     /// Of these, units that went back unused.
@@ -15,6 +23,40 @@ pub struct Snapshot {
     pub lost: u64,
 }
 
+/// Calls, by the [`Source`] of the decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BySource {
+    /// By the server.
+    pub redis: u64,
+    /// By this process, which knew that there was no room.
+    pub denied_locally: u64,
+    /// By this process, out of units that it had taken ahead.
+    pub lease: u64,
+    /// By this process, because the server gave no decision, or had given none a window before.
+    pub degraded: u64,
+}
+
+impl BySource {
+    fn read(count: impl Fn(Source) -> u64) -> Self {
+        Self {
+            redis: count(Source::Redis),
+            denied_locally: count(Source::DeniedLocally),
+            lease: count(Source::Lease),
+            degraded: count(Source::Degraded),
+        }
+    }
+
+    const fn of(&self, source: Source) -> u64 {
+        match source {
+            Source::Redis => self.redis,
+            Source::DeniedLocally => self.denied_locally,
+            Source::Lease => self.lease,
+            Source::Degraded => self.degraded,
+        }
+    }
+}
+
 impl RateLimiter {
     /// How the limiter stands.
     #[must_use]
@@ -22,9 +64,81 @@ impl RateLimiter {
         let [leased, returned, lost] = self.0.lane.leases.counts();
         Snapshot {
             nodes: self.nodes(),
+            admitted: BySource::read(|source| self.0.tally.admitted(source)),
+            refused: BySource::read(|source| self.0.tally.refused(source)),
             leased,
             returned,
             lost,
         }
     }
 }
+
+impl Measured for RateLimiter {
+    fn policy(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn instruments(&self) -> &'static [&'static Instrument] {
+        static ALL: [&Instrument; 4] = [&ADMITTED, &REFUSED, &LEASES, &NODES];
+        &ALL
+    }
+
+    fn measure(&self, record: &mut dyn FnMut(Sample)) {
+        let Snapshot {
+            nodes,
+            admitted,
+            refused,
+            leased,
+            returned,
+            lost,
+        } = self.snapshot();
+        let mut tell = |instrument, label, value| {
+            record(Sample {
+                instrument,
+                label,
+                value,
+            });
+        };
+        for (instrument, calls) in [(&ADMITTED, admitted), (&REFUSED, refused)] {
+            for source in Source::ALL {
+                tell(instrument, Some(source.as_str()), calls.of(source));
+            }
+        }
+        for (event, units) in [("taken", leased), ("returned", returned), ("lost", lost)] {
+            tell(&LEASES, Some(event), units);
+        }
+        tell(&NODES, None, nodes);
+    }
+}
+
+static ADMITTED: Instrument = Instrument {
+    name: "resilience.rate_limit.admitted",
+    kind: InstrumentKind::Counter,
+    unit: "{call}",
+    description: "Calls that a shared rate limit let go on, by who decided.",
+    label: Some("source"),
+};
+
+static REFUSED: Instrument = Instrument {
+    name: "resilience.rate_limit.refused",
+    kind: InstrumentKind::Counter,
+    unit: "{call}",
+    description: "Calls that a shared rate limit refused, by who decided.",
+    label: Some("source"),
+};
+
+static LEASES: Instrument = Instrument {
+    name: "resilience.rate_limit.leases",
+    kind: InstrumentKind::Counter,
+    unit: "{unit}",
+    description: "Units of a shared rate limit that were taken ahead, and what became of unused ones.",
+    label: Some("event"),
+};
+
+static NODES: Instrument = Instrument {
+    name: "resilience.rate_limit.nodes",
+    kind: InstrumentKind::Gauge,
+    unit: "{process}",
+    description: "Processes that share the limit, and would share its quota without Redis.",
+    label: None,
+};

@@ -59,6 +59,14 @@ impl Shared {
         }
     }
 
+    /// Counts what a caller is told, unless it only looked.
+    pub(super) fn counted(&self, cost: u64, told: Told) -> Told {
+        if cost > 0 {
+            self.tally.count(&told.decision);
+        }
+        told
+    }
+
     /// What a caller hears who has its units out of those that were taken ahead.
     pub(super) fn leased(&self, entry: Arc<Entry>, cost: u64, spent: Spent) -> Told {
         let Spent {

@@ -1,11 +1,11 @@
 //! Limits without Redis: what several processes allow together.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use resilience_core::{Reason, Rejected};
+use resilience_core::{Measured as _, Reason, Rejected};
 use resilience_redis::{
     RedisStore,
-    rate_limit::{Fallback, Options, Policy, Quota, RateLimiter, Source},
+    rate_limit::{Fallback, Options, Policy, Quota, RateLimiter, Snapshot, Source},
 };
 
 use crate::support::{Member, Proxy, RedisServer, eventually, obey, patient, role};
@@ -195,6 +195,48 @@ async fn limiter(url: &str, fallback: Fallback) -> RateLimiter {
     store
         .rate_limiter_with(&policy, &options)
         .expect("a valid policy")
+}
+
+#[tokio::test]
+async fn decisions_are_counted_by_who_made_them() {
+    let mut server = RedisServer::start().await;
+    let limiter = limiter(&server.url(), Fallback::LocalShare).await;
+    limiter.peek("key").await.expect("only a look");
+    limiter.try_take_n("key", LIMIT).await.expect("all of it");
+    for _ in 0..3 {
+        limiter.try_take("key").await.expect_err("used up");
+    }
+    limiter
+        .try_take_n("key", LIMIT + 1)
+        .await
+        .expect_err("never");
+    server.kill();
+    limiter.try_take("other").await.expect("its part");
+    limiter
+        .try_take_n("other", LIMIT)
+        .await
+        .expect_err("no room");
+
+    let Snapshot {
+        admitted, refused, ..
+    } = limiter.snapshot();
+    assert_eq!((admitted.redis, admitted.degraded), (1, 1));
+    assert_eq!((admitted.lease, admitted.denied_locally), (0, 0));
+    let known_here = refused.denied_locally;
+    assert_eq!((refused.redis + known_here, refused.degraded), (4, 1));
+    assert!((1..=4).contains(&known_here), "{refused:?}");
+    let mut samples = HashMap::new();
+    limiter.measure(&mut |sample| {
+        samples.insert((sample.instrument.name, sample.label), sample.value);
+    });
+    let sample = |name, label| samples[&(name, label)];
+    assert_eq!(
+        sample("resilience.rate_limit.admitted", Some("degraded")),
+        1
+    );
+    let label = Some("denied_locally");
+    assert_eq!(sample("resilience.rate_limit.refused", label), known_here);
+    assert_eq!(sample("resilience.rate_limit.nodes", None), 1);
 }
 
 #[tokio::test]

@@ -54,6 +54,8 @@ async fn calls_in_a_row_need_few_questions_and_what_they_do_not_use_goes_back() 
         (snapshot.leased - snapshot.returned, snapshot.lost),
         (leased, 0)
     );
+    let admitted = snapshot.admitted;
+    assert_eq!((admitted.lease, admitted.redis), (leased, CALLS - leased));
 }
 
 #[tokio::test]

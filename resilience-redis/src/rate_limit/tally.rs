@@ -1,0 +1,49 @@
+//! What was decided, by whom.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::decision::{Decision, Source};
+
+/// Counts decisions, so that threads meet nowhere.
+#[derive(Debug, Default)]
+pub(super) struct Tally([Stripe; STRIPES]);
+
+/// Admissions and refusals by source, apart from the next stripe in memory.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe([[AtomicU64; SOURCES]; 2]);
+
+impl Tally {
+    pub(super) fn count(&self, decision: &Decision) {
+        let Stripe(counts) = &self.0[stripe()];
+        let counts = &counts[usize::from(decision.outcome.is_err())];
+        counts[decision.source as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn admitted(&self, source: Source) -> u64 {
+        self.sum(0, source)
+    }
+
+    pub(super) fn refused(&self, source: Source) -> u64 {
+        self.sum(1, source)
+    }
+
+    fn sum(&self, row: usize, source: Source) -> u64 {
+        let counts = self.0.iter().map(|Stripe(counts)| &counts[row]);
+        counts
+            .map(|counts| counts[source as usize].load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+/// The stripe of this thread; of a thread that is going away, the first.
+fn stripe() -> usize {
+    thread_local! {
+        static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    }
+    STRIPE.try_with(|stripe| *stripe).unwrap_or(0)
+}
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+const STRIPES: usize = 8;
+const SOURCES: usize = Source::ALL.len();
