@@ -13,5 +13,7 @@ mod paying;
 #[cfg(unix)]
 mod postgres;
 mod process;
+#[path = "../../../resilience-redis/tests/redis/support/reaper.rs"]
+mod reaper;
 mod redis;
 mod serving;

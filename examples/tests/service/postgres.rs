@@ -18,7 +18,10 @@ use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, task::JoinSet};
 
-use crate::client::{Shop, eventually, one, post, send_on};
+use crate::{
+    client::{Shop, eventually, one, post, send_on},
+    reaper,
+};
 
 /// A server on a free port of the loopback; killed when it is dropped.
 pub(crate) struct Postgres {
@@ -49,8 +52,10 @@ impl Postgres {
                 .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", ""])
                 // What is lost with the machine was of no use to anybody.
                 .args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
+            let child = server.spawn().unwrap();
+            reaper::watch(&child);
             let mut postgres = Self {
-                child: server.spawn().unwrap(),
+                child,
                 port,
                 _folder: folder,
             };
@@ -83,6 +88,7 @@ impl Drop for Postgres {
         let id = self.child.id().to_string();
         let _ = Command::new("kill").args(["-QUIT", &id]).status();
         let _ = self.child.wait();
+        reaper::forget(&self.child);
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 use http::StatusCode;
 use tempfile::TempDir;
 
-use crate::client::{database_in, eventually, get, one, post};
+use crate::{
+    client::{database_in, eventually, get, one, post},
+    reaper,
+};
 
 /// The binary, running; killed when it is dropped.
 pub(crate) struct Process {
@@ -29,6 +32,7 @@ impl Process {
     pub(crate) fn start_with(folder: &TempDir, options: &[&str]) -> Self {
         let mut command = command("127.0.0.1:0", folder);
         let mut child = command.args(options).spawn().unwrap();
+        reaper::watch(&child);
         let mut stderr = child.stderr.take().unwrap();
         let log = thread::spawn(move || {
             let mut lines = String::new();
@@ -57,6 +61,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        reaper::forget(&self.child);
     }
 }
 

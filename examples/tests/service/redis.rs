@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::reaper;
+
 /// A server on a free port, which forgets everything when it is killed.
 pub(crate) struct Redis {
     child: Child,
@@ -39,6 +41,7 @@ impl Redis {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        reaper::forget(&self.child);
     }
 
     pub(crate) async fn start_again(&mut self) {
@@ -69,6 +72,7 @@ impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        reaper::forget(&self.child);
     }
 }
 
@@ -78,7 +82,7 @@ fn free_port() -> u16 {
 }
 
 fn serve(port: u16, folder: &TempDir) -> Child {
-    Command::new("redis-server")
+    let child = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
         .current_dir(folder.path())
@@ -86,5 +90,7 @@ fn serve(port: u16, folder: &TempDir) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("redis-server on the PATH (Debian: apt-get install redis-server)")
+        .expect("redis-server on the PATH (Debian: apt-get install redis-server)");
+    reaper::watch(&child);
+    child
 }

@@ -6,6 +6,7 @@ mod history;
 mod member;
 mod process;
 mod proxy;
+mod reaper;
 mod sentinels;
 mod server;
 
