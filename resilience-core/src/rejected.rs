@@ -50,6 +50,9 @@ impl Nanos {
 /// Why a layer refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+// A word, since futures that may end in a refusal keep in it which state they are in: a byte of it
+// would be written alone and moved with its word, and the move would wait for the write.
+#[repr(u64)]
 pub enum Reason {
     /// A quota is used up.
     RateLimited,

@@ -153,7 +153,7 @@ impl<K: Hash + ?Sized, F: Filter> BloomGuard<K, F> {
     /// # Errors
     ///
     /// [`Reason::Absent`](crate::Reason::Absent): it surely does not exist.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self, key: &K) -> Result<Permit<F>, Rejected> {
         match self.shared.look(key) {
             Look::Absent => Err(self.shared.refuse()),

@@ -71,29 +71,23 @@ pub struct Permit<F: Filter = Bloom> {
     /// What few calls have something to tell, and none keeps.
     guard: Address<Shared<F>>,
     asked: Question,
-    found: Found,
 }
 
 /// What the filter was asked.
 #[derive(Clone, Copy)]
 enum Question {
     Nothing,
-    Key(Option<Asked>),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Unknown,
-    No,
+    Key(Asked),
+    /// It let a key pass that is not there.
+    Missed(Asked),
 }
 
 impl<F: Filter> Permit<F> {
     #[inline]
-    pub(super) const fn new(shared: &Shared<F>, asked: Option<Asked>) -> Self {
+    pub(super) const fn new(shared: &Shared<F>, asked: Asked) -> Self {
         Self {
             guard: shared.address(),
             asked: Question::Key(asked),
-            found: Found::Unknown,
         }
     }
 
@@ -102,16 +96,15 @@ impl<F: Filter> Permit<F> {
         Self {
             guard: shared.address(),
             asked: Question::Nothing,
-            found: Found::Unknown,
         }
     }
 }
 
 impl<F: Filter> Settle for Permit<F> {
-    #[inline]
+    // Inlined, so that a permit that has learned nothing need not be handed on.
+    #[inline(always)]
     fn settle(self, outcome: Outcome) {
-        if let (Found::No, Outcome::Success, Question::Key(asked)) =
-            (self.found, outcome, self.asked)
+        if let (Question::Missed(asked), Outcome::Success) = (self.asked, outcome)
             && let Some(guard) = self.guard.find()
         {
             guard.missed(asked);
@@ -119,7 +112,9 @@ impl<F: Filter> Settle for Permit<F> {
     }
 
     fn not_found(&mut self) {
-        self.found = Found::No;
+        if let Question::Key(asked) = self.asked {
+            self.asked = Question::Missed(asked);
+        }
     }
 }
 

@@ -64,9 +64,8 @@ pub(super) enum Count {
 pub(super) enum Look {
     /// The filter is not asked.
     Unknown,
-    /// The filter may have it. What is needed to remember that it is not there after all, where
-    /// anything is remembered.
-    Maybe(Option<Asked>),
+    /// The filter may have it. What is needed to remember that it is not there after all.
+    Maybe(Asked),
     Absent,
 }
 
@@ -162,16 +161,15 @@ impl<F: Filter> Shared<F> {
         if !self.filter.contains(&key) {
             return (Count::Absent, Look::Absent);
         }
-        let Some(misses) = &self.misses else {
-            return (Count::Maybe, Look::Maybe(None));
-        };
         // Read before the service is asked: what is inserted from here on is no miss.
         let inserted = self.inserted.load(Ordering::Acquire);
         let key = key.fingerprint();
-        if misses.contains(key, || self.environment.now()) {
+        if let Some(misses) = &self.misses
+            && misses.contains(key, || self.environment.now())
+        {
             return (Count::Remembered, Look::Absent);
         }
-        (Count::Maybe, Look::Maybe(Some(Asked { key, inserted })))
+        (Count::Maybe, Look::Maybe(Asked { key, inserted }))
     }
 
     pub(super) fn insert<K: Hash + ?Sized>(&self, key: &K) {
@@ -196,10 +194,9 @@ impl<F: Filter> Shared<F> {
     }
 
     /// The service did not find a key that the filter let pass.
-    pub(super) fn missed(&self, asked: Option<Asked>) {
-        if let Some(asked) = asked
-            && let Some(misses) = &self.misses
-        {
+    #[cold]
+    pub(super) fn missed(&self, asked: Asked) {
+        if let Some(misses) = &self.misses {
             let now = self.environment.now();
             let inner = lock(&self.inner);
             if !inner.recent.surely_lacks(asked.key, asked.inserted) {
