@@ -15,7 +15,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
         Row::of(format!("growth_window_{calls}"), "tower_resilience")
             .bench_alone(criterion, || tower_resilience::breaker_time_steady(calls));
     }
-    for calls in decades(3, 6) {
+    for calls in decades(3, 7) {
         Row::ours(format!("growth_count_{calls}"))
             .bench_alone(criterion, || ours::breaker_count_of(calls));
     }

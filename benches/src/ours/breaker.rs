@@ -25,7 +25,6 @@ pub fn breaker_count() -> impl Subject {
 /// When there are more than a window holds.
 #[must_use]
 pub fn breaker_count_of(calls: u64) -> impl Subject {
-    // The longest there is, for a million.
     let window = Window::count(u32::try_from(calls).expect(VALID));
     closed(Policy::new("count").window(window), calls)
 }

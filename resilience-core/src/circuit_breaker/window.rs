@@ -13,14 +13,14 @@ enum Span {
     Time { length: Duration, buckets: u32 },
 }
 
-/// Calls that a window may hold: two bits each, 256 KiB.
-const MAX_CALLS: u32 = 1 << 20;
+/// Calls that a window may hold: two bits each, 4 MiB.
+const MAX_CALLS: u32 = 1 << 24;
 
 /// Buckets that a window may have: 24 bytes each, 1.5 MiB.
 const MAX_BUCKETS: u32 = 1 << 16;
 
 impl Window {
-    /// The last `calls` calls, at most 2^20. Each new one pushes the oldest out.
+    /// The last `calls` calls, at most 2^24, in two bits each. A new one pushes the oldest out.
     #[must_use]
     pub const fn count(calls: u32) -> Self {
         Self(Span::Count(calls))
@@ -45,7 +45,7 @@ impl Window {
     pub(super) fn check(self) -> Result<(), InvalidPolicy> {
         let problem = match self.0 {
             Span::Count(1..=MAX_CALLS) => return Ok(()),
-            Span::Count(_) => "must hold at least 1 and at most 2^20 calls",
+            Span::Count(_) => "must hold at least 1 and at most 2^24 calls",
             Span::Time { buckets, .. } if buckets == 0 || buckets > MAX_BUCKETS => {
                 "must have at least 1 and at most 2^16 buckets"
             }

@@ -64,7 +64,7 @@ fn settings_that_cannot_work_are_refused_when_the_engine_is_built() {
     );
     for window in [
         Window::count(0),
-        Window::count((1 << 20) + 1),
+        Window::count((1 << 24) + 1),
         Window::count(u32::MAX),
         Window::time(SECOND, 0),
         Window::time(SECOND, (1 << 16) + 1),
@@ -82,7 +82,7 @@ fn every_extreme_that_is_accepted_works() {
     let longest = OpenWait::exponential(Duration::MAX, f64::MAX, Duration::MAX).jitter(1.0);
     for window in [
         Window::count(1),
-        Window::count(1 << 20),
+        Window::count(1 << 24),
         Window::time(Duration::from_nanos(1), 1),
         Window::time(SECOND, 1 << 16),
         Window::time(Duration::MAX, 7),

@@ -16,6 +16,7 @@ pub(crate) const BARS: &[Bar] = &[
     (Allocations("breaker_count/ours/1"), AtMost(0.0)),
     (Allocations("breaker_time/ours/1"), AtMost(0.0)),
     (Spread("breaker_fill", "growth_window_"), AtMost(FLAT)),
+    (Spread("breaker_count_fill", "growth_count_"), AtMost(FLAT)),
     (Nanos("breaker_open/ours/1"), AtMost(40.0)),
     (Allocations("breaker_open/ours/1"), AtMost(0.0)),
     (Nanos("limiter_denied/ours/1"), AtMost(40.0)),
