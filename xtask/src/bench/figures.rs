@@ -36,7 +36,13 @@ pub(crate) struct Row {
 
 impl Figures {
     pub(crate) fn read(folder: &Path) -> Result<Self, Failure> {
-        let text = read(&folder.join(ROWS))?;
+        let rows = folder.join(ROWS);
+        // The first group may have failed.
+        let text = if rows.exists() {
+            read(&rows)?
+        } else {
+            String::new()
+        };
         let estimates = folder.join(ESTIMATES);
         Self::parse(&text, |row| {
             let path = format!("{}/{}_{}/new/estimates.json", row[0], row[1], row[2]);

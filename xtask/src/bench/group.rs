@@ -86,6 +86,10 @@ pub(crate) fn named(name: &str) -> Result<&'static Group, Failure> {
 }
 
 impl Group {
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Builds it; many groups are parts of one program.
     pub(crate) fn build(&self) -> Invocation {
         self.cargo().arguments(["--no-run"])

@@ -11,44 +11,62 @@ mod plot;
 mod readme;
 mod report;
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
 
 use self::{arguments::Wanted, group::Group, report::Report};
-use crate::invocation::{Failure, Invocation, target_folder};
+use crate::{
+    invocation::{Failure, Invocation, target_folder},
+    wait::Stopwatch,
+};
 
 /// Builds all, measures group by group, each in a process of its own, and reports.
+///
+/// The report is written anew after each group, and a group that fails takes nothing from the
+/// others: a whole run takes its time, and is not to be lost near its end.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let wanted = Wanted::parse(arguments)?;
     let folder = target_folder().join("bench");
     let failed = |error: io::Error| Failure::new(format!("{}: {error}", folder.display()));
+
+    let mut builds: Vec<_> = wanted.groups().map(Group::build).collect();
+    builds.dedup();
+    builds.iter().try_for_each(Invocation::run)?;
+    // What was measured before is there until there is something new.
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(failed)?;
     }
     fs::create_dir_all(&folder).map_err(failed)?;
 
-    let mut builds: Vec<_> = wanted.groups().map(Group::build).collect();
-    builds.dedup();
-    builds.iter().try_for_each(Invocation::run)?;
+    let mut groups = String::new();
+    let mut failures = Vec::new();
     for group in wanted.groups() {
-        group.run(&wanted, &folder)?;
+        let stopwatch = Stopwatch::start();
+        let result = group.run(&wanted, &folder);
+        let seconds = stopwatch.read().as_secs_f64();
+        groups.push_str(&format!("{:<10} {seconds:>6.1} s", group.name()));
+        if let Err(failure) = result {
+            eprintln!("{failure}");
+            groups.push_str("  FAILED");
+            failures.push(group.name());
+        }
+        groups.push('\n');
+        Report::collect(&folder, &wanted)?.write(&folder)?;
     }
     let report = Report::collect(&folder, &wanted)?;
-    for (name, text) in [
-        ("report.json", report.json()),
-        ("report.md", markdown::render(&report)),
-        ("bars.svg", chart::render(&report.figures)),
-        ("growth.svg", plot::render(&report.figures)),
-    ] {
-        write(&folder.join(name), &text)?;
-    }
-    if wanted.is_everything_in_full() {
+    if wanted.is_everything_in_full() && failures.is_empty() {
         readme::update(&report)?;
     }
-    print!("\n{}", markdown::bars(&report));
+    print!(
+        "\n{}\n{}\n{groups}",
+        markdown::bars(&report),
+        bars::summary(&report.figures)
+    );
     println!("\nmore: {}", folder.join("report.md").display());
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let failures = failures.join(", ");
+    Err(Failure::new(format!(
+        "not everything was measured: {failures}"
+    )))
 }

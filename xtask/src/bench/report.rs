@@ -1,8 +1,8 @@
-use std::path::Path;
+use std::{fs, path::Path};
 
 use serde_json::{Map, Value, json};
 
-use super::{arguments::Wanted, bars, figures::Figures, machine::Machine};
+use super::{arguments::Wanted, bars, chart, figures::Figures, machine::Machine, markdown, plot};
 use crate::invocation::Failure;
 
 /// One run: what was found, and where.
@@ -20,8 +20,23 @@ impl Report {
         })
     }
 
+    /// Puts all of it in `folder`, in the place of what was there.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), Failure> {
+        for (name, text) in [
+            ("report.json", self.json()),
+            ("report.md", markdown::render(self)),
+            ("bars.svg", chart::render(&self.figures)),
+            ("growth.svg", plot::render(&self.figures)),
+        ] {
+            let path = folder.join(name);
+            let failed = |error| Failure::new(format!("{}: {error}", path.display()));
+            fs::write(&path, text).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// For programs: `machine`, `rows` and `ratios`.
-    pub(crate) fn json(&self) -> String {
+    fn json(&self) -> String {
         let rows: Vec<_> = self.figures.rows.iter().map(|row| row.json()).collect();
         let ratios = bars::ratios(&self.figures).into_iter();
         let ratios: Map<_, _> = ratios.map(|(name, it)| (name, Value::from(it))).collect();

@@ -60,6 +60,22 @@ pub(crate) fn verdict((quantity, limit): Bar, figures: &Figures) -> Verdict {
     }
 }
 
+/// How many bars were reached, and which were not.
+pub(crate) fn summary(figures: &Figures) -> String {
+    let of = |wanted: Verdict| {
+        let bars = BARS.iter().copied();
+        bars.filter(move |bar| verdict(*bar, figures) == wanted)
+    };
+    let missed = of(Verdict::Missed).map(|(quantity, _)| format!("\nmissed: {quantity}"));
+    format!(
+        "{} bars reached, {} missed, {} not measured{}\n",
+        of(Verdict::Reached).count(),
+        of(Verdict::Missed).count(),
+        of(Verdict::NotMeasured).count(),
+        missed.collect::<String>()
+    )
+}
+
 /// The ratios that bars are about, and those that were given.
 pub(crate) fn ratios(figures: &Figures) -> Vec<(String, f64)> {
     let given = figures.ratios.iter();
@@ -164,6 +180,23 @@ mod tests {
         }
         let unknown = (Quantity::Nanos("bulkhead/ours/1"), Limit::AtMost(1e9));
         assert_eq!(verdict(unknown, &run), Verdict::NotMeasured);
+    }
+
+    #[test]
+    fn a_summary_names_what_was_missed() {
+        let run = figures(
+            "{\"id\":\"bulkhead/ours/1\",\"ns\":31,\"allocs\":0}\n\
+             {\"id\":\"bulkhead_full/ours/1\",\"ns\":39,\"allocs\":0}\n",
+        );
+        let (reached, missed) = (2, 1);
+        let rest = BARS.len() - reached - missed;
+        assert_eq!(
+            summary(&run),
+            format!(
+                "{reached} bars reached, {missed} missed, {rest} not measured\n\
+                 missed: `bulkhead/ours/1`\n"
+            )
+        );
     }
 
     #[test]
