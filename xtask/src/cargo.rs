@@ -33,6 +33,16 @@ pub(crate) fn corpora() -> Result<Verdict, Failure> {
     Ok(Verdict::Passed)
 }
 
+/// Once more, by name and one after the other: how soon a fleet decides again when a server is lost
+/// can be held against its bars where nothing else runs.
+pub(crate) fn failover_times() -> Result<Verdict, Failure> {
+    cargo("test --workspace --all-features --test redis -- soon_after graceful")
+        .arguments(["--test-threads", "1"])
+        .environment("STRICT_TIMES", "1")
+        .run()?;
+    Ok(Verdict::Passed)
+}
+
 /// In a folder of its own, since other flags would have the workspace built anew each time.
 pub(crate) fn loom() -> Result<Verdict, Failure> {
     let folder = target_folder().join("loom");

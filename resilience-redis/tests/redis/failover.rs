@@ -10,11 +10,13 @@ use resilience_redis::{
 use tokio::time::sleep;
 
 use crate::support::{
-    POLL, RedisCluster, RedisSentinels, RedisServer, eventually, patient, slack, within,
+    POLL, RedisCluster, RedisSentinels, RedisServer, eventually, in_time, patient, within,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_millis(50);
+/// How long servers that hand over keep callers waiting, and more.
+const HANDOVER: Duration = Duration::from_secs(1);
 /// Enough that every owner of a cluster has some.
 const KEYS: u64 = 24;
 
@@ -42,12 +44,9 @@ async fn recovery(limiter: &RateLimiter) -> Duration {
     eventually(async || {
         let mut all = Some(());
         for key in 0..KEYS {
-            let asked = clock.now();
-            if take(limiter, key).await.is_err() {
+            if in_time(DEADLINE, take(limiter, key)).await.is_err() {
                 all = None;
             }
-            let waited = clock.now().saturating_since(asked);
-            assert!(waited <= DEADLINE + slack(), "{waited:?}");
         }
         all
     })
@@ -109,7 +108,7 @@ async fn a_cluster_decides_again_soon_after_an_owner_froze() {
 #[tokio::test]
 async fn a_graceful_failover_of_a_cluster_costs_no_error() {
     let cluster = RedisCluster::start().await;
-    let limiter = limiter(&cluster.url(), Duration::from_secs(10)).await;
+    let limiter = limiter(&cluster.url(), within(HANDOVER)).await;
     let replica = cluster.replica_of(2);
     replica.tell("CLUSTER FAILOVER").await;
     takes_without_error(&limiter, async || role(replica).await == "master").await;
@@ -144,7 +143,7 @@ async fn sentinels_lead_to_the_new_primary_soon_after_the_old_froze() {
 #[tokio::test]
 async fn a_graceful_failover_by_sentinels_costs_no_error() {
     let servers = RedisSentinels::start().await;
-    let limiter = limiter(&servers.url(), Duration::from_secs(10)).await;
+    let limiter = limiter(&servers.url(), within(HANDOVER)).await;
     take(&limiter, 0).await.expect("the primary is up");
     servers.sentinels[1].tell("SENTINEL FAILOVER dishes").await;
     let mut fresh = KEYS;
