@@ -130,6 +130,27 @@ pub(crate) fn push_parts(name: &mut String, key: &(impl StoreKey + ?Sized)) {
     }
 }
 
+/// Appends what tells `key` from all others within this process, for less than its name: every part
+/// as it is behind its length, or the name of one that is long.
+pub(crate) fn push_identity(identity: &mut Vec<u8>, key: &(impl StoreKey + ?Sized)) {
+    let (start, mut is_short) = (identity.len(), true);
+    key.parts(&mut |part| {
+        let length = u8::try_from(part.len()).unwrap_or(LONG);
+        is_short &= length != LONG && identity.len() - start + part.len() < LONGEST_KEY;
+        if is_short {
+            identity.push(length);
+            identity.extend_from_slice(part);
+        }
+    });
+    if !is_short {
+        let mut name = String::new();
+        push_parts(&mut name, key);
+        identity.truncate(start);
+        identity.push(LONG);
+        identity.extend_from_slice(name.as_bytes());
+    }
+}
+
 /// Appends `part` with every byte that means something in a key, a hash tag or a pattern as `%XX`.
 pub(crate) fn push_encoded(name: &mut String, part: &[u8]) {
     // Runs of plain bytes go over as they are: each decision about a limit begins with this.
@@ -162,6 +183,8 @@ const fn is_plain(byte: u8) -> bool {
 pub(crate) const LONGEST_PREFIX: usize = 64;
 pub(crate) const LONGEST_NAME: usize = 128;
 const LONGEST_KEY: usize = 256;
+/// Stands for the length of a part that is longer than can be told in a byte.
+const LONG: u8 = u8::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -173,26 +196,44 @@ mod tests {
         name
     }
 
+    fn identity(key: &(impl StoreKey + ?Sized)) -> Vec<u8> {
+        let mut identity = Vec::new();
+        push_identity(&mut identity, key);
+        identity
+    }
+
     #[test]
     fn parts_that_differ_give_keys_that_differ() {
         let long = "x".repeat(300);
-        let names = [
-            encoded(&("a:b", "c")),
-            encoded(&("a", "b:c")),
-            encoded("a:b:c"),
-            encoded("a%3Ab"),
-            encoded("{a}"),
-            encoded("a"),
-            encoded(""),
-            encoded(&("", "")),
-            encoded(&()),
-            encoded(&[0xFF_u8, 0x00][..]),
-            encoded(&long),
-            encoded(&(long.as_str(), "")),
-            encoded(encoded(&long).as_str()),
-        ];
+        macro_rules! of_all {
+            ($of:ident) => {
+                [
+                    $of(&("a:b", "c")),
+                    $of(&("a", "b:c")),
+                    $of("a:b:c"),
+                    $of("a%3Ab"),
+                    $of("{a}"),
+                    $of("a"),
+                    $of(""),
+                    $of(&("", "")),
+                    $of(&()),
+                    $of(&[0xFF_u8, 0x00][..]),
+                    $of(&long),
+                    $of(&(long.as_str(), "")),
+                    $of(encoded(&long).as_str()),
+                    $of(&long[..255]),
+                    $of(&(&long[..254], "")),
+                    $of(&(&long[..200], &long[..100])),
+                    $of(&(&long[..100], &long[..200])),
+                ]
+            };
+        }
+        let (names, identities) = (of_all!(encoded), of_all!(identity));
         for (i, one) in names.iter().enumerate() {
             assert!(names[i + 1..].iter().all(|other| one != other), "{one}");
+        }
+        for (i, one) in identities.iter().enumerate() {
+            assert!(one.len() <= 1 + LONGEST_KEY && identities[i + 1..].iter().all(|it| one != it));
         }
     }
 

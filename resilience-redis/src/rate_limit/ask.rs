@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use resilience_core::QuotaStatus;
-
 use super::{decision::Decision, refund::Refund, shared::Shared, table::Entry};
 
 /// What a caller is told, and what it takes to take it back.
@@ -19,11 +17,11 @@ pub(super) struct Told {
     pub(super) receipt: Option<Receipt>,
 }
 
-/// Where the quota stands that was left the least.
-#[derive(Debug)]
+/// What an answer to an admitted call tells beside where its quota stands.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     pub(super) name: &'static str,
-    pub(super) status: QuotaStatus,
+    /// Until there is more.
     pub(super) next_back: Duration,
 }
 

@@ -109,6 +109,11 @@ impl Share {
         }
     }
 
+    /// Whether the server has always decided so far.
+    pub(super) fn is_calm(&self) -> bool {
+        self.until.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether the part holds at `now`.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
         now.as_nanos() < self.until.load(Ordering::Relaxed)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use resilience_core::{
-    Http, KeyExtractor, Outcome, Reason, Rejected, Settle,
+    Http, KeyExtractor, Outcome, QuotaStatus, Reason, Rejected, Settle,
     gate::{self, Entry, Waiting},
     rate_limit::{Charge, Cost, Everybody, MissingKey, OneUnit, Priced},
     respond,
@@ -131,7 +131,7 @@ where
 /// done.
 pub struct Permit {
     shared: Arc<Shared>,
-    standing: Option<Standing>,
+    standing: Option<(Standing, QuotaStatus)>,
     receipt: Option<Receipt>,
 }
 
@@ -152,12 +152,7 @@ impl Settle for Permit {
 
     /// Tells where the quota stood after the call was admitted, as far as the server said so.
     fn annotate(&self, headers: &mut http::HeaderMap) {
-        if let Some(standing) = &self.standing {
-            let Standing {
-                name,
-                status,
-                next_back,
-            } = standing;
+        if let Some((Standing { name, next_back }, status)) = &self.standing {
             respond::append_quota(headers, name, status, *next_back);
         }
     }
@@ -195,9 +190,14 @@ impl fmt::Debug for Wait {
 }
 
 fn admit(shared: Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
-    told.decision.outcome.map(|_| Permit {
+    let Told {
+        decision,
+        standing,
+        receipt,
+    } = told;
+    decision.outcome.map(|status| Permit {
         shared,
-        standing: told.standing,
-        receipt: told.receipt,
+        standing: standing.map(|standing| (standing, status)),
+        receipt,
     })
 }

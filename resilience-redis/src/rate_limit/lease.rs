@@ -182,12 +182,9 @@ impl Term {
     /// The latest that it can be on the server at `now`; `None` where that is too late, or where our
     /// clock was set back, and with it the end moved away.
     fn time(&self, now: Timestamp) -> Option<u64> {
-        if now < self.sent {
-            return None;
-        }
         // The server read its clock after the question was sent.
-        let passed = now.saturating_since(self.sent).as_nanos().div_ceil(1000);
-        let time = self.taken.checked_add(u64::try_from(passed).ok()?)?;
+        let passed = now.as_nanos().checked_sub(self.sent.as_nanos())?;
+        let time = self.taken.checked_add(passed.div_ceil(1000))?;
         (time < self.end).then_some(time)
     }
 }

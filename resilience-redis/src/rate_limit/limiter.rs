@@ -1,8 +1,14 @@
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use resilience_core::{InvalidPolicy, QuotaStatus, Rejected, rate_limit::Policy};
 
-use super::{decision::Decision, options::Options, rules::MOST_UNITS, shared::Shared};
+use super::{ask::Ask, decision::Decision, options::Options, rules::MOST_UNITS, shared::Shared};
 use crate::{RedisStore, StoreError, StoreKey};
 
 /// A rate limit whose counts stand in a [`RedisStore`].
@@ -63,8 +69,7 @@ impl RateLimiter {
     where
         K: StoreKey + ?Sized,
     {
-        let ask = self.0.ask(key, cost);
-        async move { ask.await.decision }
+        Decide(self.0.ask(key, cost))
     }
 
     /// Where the tightest quota of `key` stands; takes nothing.
@@ -165,6 +170,19 @@ impl RateLimiter {
     /// What is wrong with `policy`, or what in it cannot change: everything but limits and bursts.
     pub fn reconfigure(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
         self.0.reconfigure(policy)
+    }
+}
+
+/// A call of which only the decision is wanted.
+struct Decide(Ask);
+
+impl Future for Decide {
+    type Output = Decision;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|told| told.decision)
     }
 }
 

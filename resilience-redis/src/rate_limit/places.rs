@@ -63,21 +63,20 @@ impl Places {
 
     /// The caller at `index` asks for the answer; `waker` is woken when it is there.
     pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
-        match &mut self.places[index].state {
+        let state = &mut self.places[index].state;
+        match std::mem::replace(state, State::Free) {
             State::Answered(answer) => {
-                let answer = answer.clone();
-                self.release(index);
-                Some(answer)
+                self.free.push(index);
+                return Some(answer);
             }
-            State::Waiting(known) => {
-                match known {
-                    Some(known) => known.clone_from(waker),
-                    None => *known = Some(waker.clone()),
-                }
-                None
+            State::Waiting(Some(mut known)) => {
+                known.clone_from(waker);
+                *state = State::Waiting(Some(known));
             }
-            State::Free | State::Gone => None,
+            State::Waiting(None) => *state = State::Waiting(Some(waker.clone())),
+            other @ (State::Free | State::Gone) => *state = other,
         }
+        None
     }
 
     /// The caller at `index` goes away. What was granted to him meanwhile must be given back: the

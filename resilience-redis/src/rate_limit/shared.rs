@@ -87,11 +87,9 @@ impl Shared {
             return Ask::Told(Some(self.counted(cost, refused.into())));
         }
         let now = self.lane.now();
-        let (entry, entered) = PARTS.with_borrow_mut(|parts| {
-            parts.clear();
-            key::push_parts(parts, key);
+        let (entry, entered) = with_identity(key, |identity| {
             let make = || {
-                let name = format!("{}{parts}}}", self.key_start).into();
+                let name = self.name_of(key).into();
                 (name, Line::new(self.lane.rules(), self.leases))
             };
             let enter = |entry: &Arc<Entry>| {
@@ -99,7 +97,7 @@ impl Shared {
                 let denied = matches!(entered, Entered::Denied(_));
                 ((!denied).then(|| Arc::clone(entry)), entered)
             };
-            self.table.with(parts.as_bytes(), now, make, enter)
+            self.table.with(identity, now, make, enter)
         });
         let place = match entered {
             Entered::Denied(verdict) => {
@@ -141,18 +139,14 @@ impl Shared {
 
     /// What is known of `key` is so no more.
     pub(super) fn doubt<K: StoreKey + ?Sized>(&self, key: &K) {
-        let mut parts = String::new();
-        key::push_parts(&mut parts, key);
-        if let Some(entry) = self.table.get(parts.as_bytes()) {
+        if let Some(entry) = with_identity(key, |identity| self.table.get(identity)) {
             entry.line().doubt();
         }
     }
 
     /// The counts of `key` are gone, and with them what was taken ahead.
     pub(super) fn forget<K: StoreKey + ?Sized>(&self, key: &K) {
-        let mut parts = String::new();
-        key::push_parts(&mut parts, key);
-        if let Some(entry) = self.table.get(parts.as_bytes()) {
+        if let Some(entry) = with_identity(key, |identity| self.table.get(identity)) {
             self.forget_entry(&entry);
         }
     }
@@ -214,9 +208,17 @@ fn check_leases(options: &Options, rules: &[Rule]) -> Result<(), InvalidPolicy> 
     }
 }
 
-thread_local! {
-    /// Where keys are written to be looked up, so that a known one allocates nothing.
-    static PARTS: RefCell<String> = const { RefCell::new(String::new()) };
+/// Lets `act` see what tells `key` from all others, which allocates nothing in a thread that has done
+/// so before.
+fn with_identity<K: StoreKey + ?Sized, R>(key: &K, act: impl FnOnce(&[u8]) -> R) -> R {
+    thread_local! {
+        static IDENTITY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    IDENTITY.with_borrow_mut(|identity| {
+        identity.clear();
+        key::push_identity(identity, key);
+        act(identity)
+    })
 }
 
 /// What stands in a key after the prefix, for a rate limit.

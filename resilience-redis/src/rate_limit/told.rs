@@ -31,8 +31,11 @@ impl Shared {
                 return self.undecided(entry, cost, error).into();
             }
         };
-        let now = self.lane.now();
-        share.found(now, self.longest_window());
+        // Without an outage so far there is none to end, and no part that holds.
+        let is_calm = share.is_calm();
+        if !is_calm {
+            share.found(self.lane.now(), self.longest_window());
+        }
         let decision = self.decision(&verdict, Source::Redis, Some(taken));
         if decision.outcome.is_err() {
             return decision.into();
@@ -44,10 +47,11 @@ impl Shared {
             lease: None,
         };
         // What this process allowed on its own is not in the server's counts: no burst on return.
-        if cost > 0
+        if !is_calm
+            && cost > 0
             && self.fallback == Fallback::LocalShare
-            && self.share.holds(now)
-            && let Err(rejected) = self.share.take(entry.name(), cost, None)
+            && share.holds(self.lane.now())
+            && let Err(rejected) = share.take(entry.name(), cost, None)
         {
             self.give_back(&receipt);
             return self.refused(rejected, Source::Degraded).into();
@@ -163,7 +167,6 @@ impl Shared {
         let rule = &self.lane.rules()[verdict.rule];
         Standing {
             name: rule.name,
-            status: rule.status(verdict.remaining),
             next_back: verdict.next_back,
         }
     }
