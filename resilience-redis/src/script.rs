@@ -56,19 +56,21 @@ impl Script {
         let write = |command: &mut Cmd| {
             command.arg(keys.len()).arg(keys).arg(arguments);
         };
-        self.run_with(connection, write).await
+        self.run_with(connection, (0, 0), write).await
     }
 
     /// Runs the script as [`run`](Self::run) does, with what `write` adds to the command: the number
-    /// of keys, the keys and the arguments.
+    /// of keys, the keys and the arguments, which are about `words` of so many `bytes` together.
     pub(crate) async fn run_with(
         &self,
         connection: &mut Wire,
+        (words, bytes): (usize, usize),
         write: impl Fn(&mut Cmd),
     ) -> RedisResult<Value> {
-        let command = |verb, script: &str| {
-            let mut command = redis::cmd(verb);
-            command.arg(script);
+        let command = |verb: &str, script: &str| {
+            let bytes = verb.len() + script.len() + bytes;
+            let mut command = Cmd::with_capacity(2 + words, bytes);
+            command.arg(verb).arg(script);
             write(&mut command);
             command
         };

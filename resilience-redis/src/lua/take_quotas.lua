@@ -21,7 +21,7 @@
 --            run, who come in this order and stand or fall one by one
 -- Limits and costs are 0 to 2^52, and so is the product of length and most units of cells.
 --
--- Reply      { now } where the present step of a window may not be so: nothing was taken. Else { now, then for each
+-- Reply      packed as MessagePack: { now } where the present step of a window may not be so: nothing was taken. Else { now, then for each
 --            call and quota what stood before it:
 --   window   count of the present step, and the past asked for
 --   log      units; time of the oldest, 0 where there is none; number of runs of which not all were
@@ -48,7 +48,7 @@ for i = 1, tonumber(argv[2]) do
   if quota.kind == window then
     quota.ahead = third - math.floor(now / length)
     if quota.ahead < 0 or quota.ahead > spare then
-      return reply
+      return cmsgpack.pack(reply)
     end
   else
     quota.burst = third
@@ -220,4 +220,4 @@ while index <= #keys do
     quota.kind.tell(quota, states[i], short)
   end
 end
-return reply
+return cmsgpack.pack(reply)

@@ -5,9 +5,10 @@
 -- none ever holds more than the limit, wherever it begins. Nobody writes to a step that is over. A
 -- caller who knows the past therefore names one key and what the present step may hold.
 --
--- Single calls, for one unit, of callers who know the past
---   KEYS[i]       count of the present step
---   ARGV[5 + i]   most units that it may hold
+-- Whole calls, of callers who know the past, take all their units or none
+--   KEYS          count of the present step
+-- They come in groups, so that calls that are alike are told of once, in these ARGV from the 6th on
+--                 units of each call, more than 0; most that the present step may hold; number of calls
 -- Other calls, one after the other
 --   KEYS          count of the last step that is named, and so on backwards: as many as may be the
 --                 present one, then the counts of the past that the caller asks for
@@ -16,14 +17,15 @@
 --
 -- ARGV[1]         length of a step in microseconds, 1 to 2^52 / 10
 -- ARGV[2]         the last step that may be the present one, which is the time in steps since 1970
--- ARGV[3]         how many before it may be so too; there are no single calls then
+-- ARGV[3]         how many before it may be so too; there are no whole calls then
 -- ARGV[4]         milliseconds that a count lives
--- ARGV[5]         number of single calls
+-- ARGV[5]         number of groups
 -- Limits and costs are 0 to 2^52, what the present step may hold may be less than 0. All KEYS of a
 -- call have one hash tag.
 --
--- Reply           { now } where none of these is the present step: nothing was taken. Else { now, then
---                 for each single call its count, were it granted, and for each other call the count
+-- Reply           packed as MessagePack, since a list is parsed for longer than all else takes:
+--                 { now } where none of these is the present step: nothing was taken. Else { now, then
+--                 for each whole call its count, were it granted, and for each other call the count
 --                 before it and the past asked for }. A call whose key holds something else has
 --                 false for a count, and took nothing.
 
@@ -34,10 +36,10 @@ local reply = { now }
 local spare = tonumber(argv[3])
 local ahead = argv[2] - math.floor(now / argv[1])
 if ahead < 0 or ahead > spare then
-  return reply
+  return cmsgpack.pack(reply)
 end
 
-local ttl, singles = argv[4], tonumber(argv[5])
+local ttl = argv[4]
 
 -- A key that holds something else is its own callers' trouble. Any other error comes with the first
 -- write of all, before anything was taken.
@@ -46,36 +48,41 @@ local function is_foreign(text)
     or string.find(text, 'would overflow', 1, true)
 end
 
-local single = 0
+local whole, at = 0, 6
 
-local function take_singles()
-  while single < singles do
-    single = single + 1
-    local key = keys[single]
-    local count = call('INCR', key)
-    if count == 1 then
+local function take_whole(last, text, units, most)
+  while whole < last do
+    whole = whole + 1
+    local key = keys[whole]
+    local count = units == 1 and call('INCR', key) or call('INCRBY', key, text)
+    if count == units then
       call('PEXPIRE', key, ttl)
     end
-    if count > argv[5 + single] + 0 then
-      call('DECR', key)
+    if count > most then
+      call('DECRBY', key, text)
     end
-    reply[single + 1] = count
+    reply[whole + 1] = count
   end
 end
 
--- One protected call for all, since one for each costs more than what it protects.
-while single < singles do
-  local done, problem = pcall(take_singles)
-  if not done then
-    local text = type(problem) == 'table' and problem.err or tostring(problem)
-    if not is_foreign(text) then
-      return redis.error_reply(text)
+for _ = 1, argv[5] do
+  local text, most, last = argv[at], tonumber(argv[at + 1]), whole + argv[at + 2]
+  local units = tonumber(text)
+  -- One protected call for all, since one for each costs more than what it protects.
+  while whole < last do
+    local done, problem = pcall(take_whole, last, text, units, most)
+    if not done then
+      problem = type(problem) == 'table' and problem.err or tostring(problem)
+      if not is_foreign(problem) then
+        return redis.error_reply(problem)
+      end
+      reply[whole + 1] = false
     end
-    reply[single + 1] = false
   end
+  at = at + 3
 end
 
-local at, key = singles + 6, singles + 1 + ahead
+local key = whole + 1 + ahead
 while key <= #keys do
   local present, past = keys[key], tonumber(argv[at])
   local room, runs = tonumber(argv[at + 1]), tonumber(argv[at + 2])
@@ -115,4 +122,4 @@ while key <= #keys do
   key = key + past + 1 + spare
   at = at + 3 + 2 * runs
 end
-return reply
+return cmsgpack.pack(reply)

@@ -3,24 +3,21 @@
 use redis::{Cmd, RedisWrite as _};
 
 use super::{
-    batch::{Batch, Call},
+    batch::{Batch, Call, Whole},
+    question::Past,
     rules::{Kind, Rule},
 };
 
 impl Batch {
     /// Writes what follows the script's name.
     pub(super) fn write(&self, rules: &[Rule], command: &mut Cmd) {
-        let keys = self.past.chunks(rules.len()).flat_map(|past| {
-            let keys = |(rule, (asked, _)): (&Rule, &_)| 1 + self.before(rule, *asked);
-            rules.iter().zip(past).map(keys)
-        });
-        command.arg(keys.sum::<u64>());
+        command.arg(self.keys(rules));
         let mut name = String::new();
         for call in &self.calls {
             let past = &self.past[call.past.clone()];
-            for (index, (rule, (asked, _))) in rules.iter().zip(past).enumerate() {
+            for (index, (rule, past)) in rules.iter().zip(past).enumerate() {
                 write_key(command, &mut name, call, &self.suffixes[index]);
-                for age in 1..=self.before(rule, *asked) {
+                for age in 1..=self.before(rule, past.asked) {
                     let suffix = rule.suffix(self.steps[index].saturating_sub(age));
                     write_key(command, &mut name, call, &suffix);
                 }
@@ -39,19 +36,39 @@ impl Batch {
         }
     }
 
+    /// About how many words that is, and how many bytes.
+    pub(super) fn size(&self, rules: &[Rule]) -> (usize, usize) {
+        let keys = usize::try_from(self.keys(rules)).unwrap_or(0);
+        let key = |call: &Call| call.entry.name().len() + self.suffixes[0].len();
+        let others = self.calls.len() - self.wholes;
+        let arguments = WORDS * (1 + rules.len() + others);
+        let bytes = keys * self.calls.first().map_or(0, key) + arguments * WORD;
+        (keys + arguments, bytes)
+    }
+
+    fn keys(&self, rules: &[Rule]) -> u64 {
+        let keys = self.past.chunks(rules.len()).flat_map(|past| {
+            let keys = |(rule, past): (&Rule, &Past)| 1 + self.before(rule, past.asked);
+            rules.iter().zip(past).map(keys)
+        });
+        keys.sum()
+    }
+
     /// The arguments of `take_window`.
     fn write_window(&self, rule: &Rule, step: u64, command: &mut Cmd) {
         let limit = signed(rule.limit());
         command.arg(step).arg(self.steps[0]).arg(self.spare);
-        command.arg(rule.lives()).arg(self.singles);
-        let (singles, others) = self.calls.split_at(self.singles);
-        for call in singles {
-            let (_, known) = self.past[call.past.start];
-            command.arg(limit - signed(known));
+        let (wholes, others) = self.calls.split_at(self.wholes);
+        let groups = || wholes.chunk_by(|one, other| one.whole == other.whole);
+        command.arg(rule.lives()).arg(groups().count());
+        for group in groups() {
+            if let Some(Whole { units, most }) = group[0].whole {
+                command.arg(units).arg(most).arg(group.len());
+            }
         }
         for call in others {
-            let (asked, known) = self.past[call.past.start];
-            command.arg(asked).arg(limit - signed(known));
+            let past = self.past[call.past.start];
+            command.arg(past.asked).arg(limit - signed(past.known));
             self.write_runs(call, command);
         }
     }
@@ -69,9 +86,9 @@ impl Batch {
             command.arg(rule.lives());
         }
         for call in &self.calls {
-            for (rule, (asked, known)) in rules.iter().zip(&self.past[call.past.clone()]) {
+            for (rule, past) in rules.iter().zip(&self.past[call.past.clone()]) {
                 if let Kind::Window { .. } = rule.kind {
-                    command.arg(*asked).arg(*known);
+                    command.arg(past.asked).arg(past.known);
                 }
             }
             self.write_runs(call, command);
@@ -106,3 +123,8 @@ fn write_key(command: &mut Cmd, name: &mut String, call: &Call, suffix: &str) {
 fn signed(units: u64) -> i64 {
     i64::try_from(units).unwrap_or(i64::MAX)
 }
+
+/// Words that a call or a rule takes beside its keys, or all calls together: commonly.
+const WORDS: usize = 8;
+/// Bytes of such a word.
+const WORD: usize = 8;

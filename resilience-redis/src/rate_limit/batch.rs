@@ -6,8 +6,8 @@ use resilience_core::Timestamp;
 
 use super::{
     grant::Run,
-    question::{Aftermath, Leasing, Question},
-    reply::Reply,
+    question::{Aftermath, Leasing, Past, Question},
+    reply::{Reply, Word},
     rules::{Kind, Rule},
     table::Entry,
 };
@@ -17,10 +17,10 @@ use crate::StoreError;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) calls: Vec<Call>,
-    /// How many of the calls, the first, ask for one unit and nothing else of one window.
-    pub(super) singles: usize,
+    /// How many of the calls, the first, take their units whole.
+    pub(super) wholes: usize,
     pub(super) runs: Vec<Run>,
-    pub(super) past: Vec<(usize, u64)>,
+    pub(super) past: Vec<Past>,
     /// For each rule the last step that may be the present one, and what its keys end with.
     pub(super) steps: Vec<u64>,
     pub(super) suffixes: Vec<String>,
@@ -34,6 +34,37 @@ pub(super) struct Call {
     pub(super) entry: Arc<Entry>,
     pub(super) runs: Range<usize>,
     pub(super) past: Range<usize>,
+    pub(super) whole: Option<Whole>,
+}
+
+/// All units of a key's callers, of one window: there is room for them as far as is known, and a
+/// script that need not look at each caller is told so in fewer words.
+///
+/// Where there is none after all nothing is taken, and each of them is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Whole {
+    pub(super) units: u64,
+    /// What the present step may hold with them: this is room, and there may be more.
+    pub(super) most: u64,
+}
+
+impl Whole {
+    fn of(rule: &Rule, runs: &[Run], past: Past) -> Option<Self> {
+        let units = |run: &Run| match run.cost {
+            // Who only looks must not leave a count behind.
+            0 => None,
+            cost => cost.checked_mul(run.callers),
+        };
+        let mut units = runs.iter().map(units);
+        let units = units.try_fold(0_u64, |sum, units| sum.checked_add(units?))?;
+        let bound = rule.limit().checked_sub(past.known)?;
+        let used = past.present.checked_add(units)?;
+        // Calls are alike, which is shorter to tell, if what differs is left out: where it makes no
+        // difference, bounds are taken for those that begin alike.
+        let rounded = bound & !(u64::MAX.checked_shr(bound.leading_zeros() + 4).unwrap_or(0));
+        let most = if used <= rounded { rounded } else { bound };
+        (used <= bound).then_some(Self { units, most })
+    }
 }
 
 impl Batch {
@@ -81,42 +112,35 @@ impl Batch {
                 self.past.truncate(past);
             }
         };
+        let whole = match (rules, &self.past[past..]) {
+            ([rule], [known]) if is_window(rule) && self.spare == 0 && known.asked == 0 => {
+                Whole::of(rule, &self.runs[runs..], *known)
+            }
+            _ => None,
+        };
         self.calls.push(Call {
             entry,
             runs: runs..self.runs.len(),
             past: past..self.past.len(),
+            whole,
         });
         Some(oldest)
     }
 
-    /// Puts calls of one unit first, which a script for one window is told in fewer words.
-    pub(super) fn sort(&mut self, rules: &[Rule]) {
-        let Self { runs, past, .. } = self;
-        let alone = matches!(
-            rules,
-            [Rule {
-                kind: Kind::Window { .. },
-                ..
-            }]
-        );
-        let is_single = |call: &Call| {
-            let one = Run {
-                cost: 1,
-                callers: 1,
-            };
-            alone && runs[call.runs.clone()] == [one] && past[call.past.start].0 == 0
-        };
-        self.calls.sort_by_key(|call| !is_single(call));
-        self.singles = self.calls.partition_point(is_single);
+    /// Puts first what takes its units whole, and side by side what is alike.
+    pub(super) fn sort(&mut self) {
+        let order = |call: &Call| (call.whole.is_none(), call.whole);
+        self.calls.sort_unstable_by_key(order);
+        self.wholes = self.calls.partition_point(|call| call.whole.is_some());
     }
 
     pub(super) fn len(&self) -> usize {
         self.calls.len()
     }
 
-    /// A name with the hash tag of one of the keys, which says what server to ask.
-    pub(super) fn name(&self) -> Option<Box<str>> {
-        self.calls.first().map(|call| call.entry.name().into())
+    /// One of the keys, which says what server to ask.
+    pub(super) fn first(&self) -> Option<Arc<Entry>> {
+        self.calls.first().map(|call| Arc::clone(&call.entry))
     }
 
     /// Tells all callers what the server said. `after` has each entry, and whether there is more to
@@ -129,7 +153,7 @@ impl Batch {
         aftermath: &mut Aftermath,
         mut after: impl FnMut(Arc<Entry>, bool, &mut Aftermath),
     ) {
-        let mut rest = &reply.0[1..];
+        let mut rest = reply.rest();
         let mut told = Vec::new();
         let calls = std::mem::take(&mut self.calls);
         for call in calls {
@@ -141,14 +165,18 @@ impl Batch {
                     past: &self.past[call.past.clone()],
                 };
                 match ours {
-                    Some(true) => line.hear(
+                    Some(Word::Told) => line.hear(
                         rules,
                         question,
                         &told,
                         (sent, heard, reply.micros()),
                         aftermath,
                     ),
-                    Some(false) => line.fail(&StoreError::ForeignValue, aftermath),
+                    Some(Word::Undone) => {
+                        line.ask_again();
+                        true
+                    }
+                    Some(Word::Foreign) => line.fail(&StoreError::ForeignValue, aftermath),
                     None => line.fail(&StoreError::Protocol, aftermath),
                 }
             };
@@ -175,4 +203,8 @@ impl Batch {
         let entries = entries.into_iter().map(|call| call.entry);
         entries.inspect(|entry| entry.line().unask()).collect()
     }
+}
+
+const fn is_window(rule: &Rule) -> bool {
+    matches!(rule.kind, Kind::Window { .. })
 }

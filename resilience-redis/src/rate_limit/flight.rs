@@ -39,9 +39,10 @@ impl Flight {
 
     pub(super) async fn run(mut self) {
         while let Some(entries) = self.board() {
-            self.ask(entries).await;
-            // Those who were told come back with their next questions meanwhile.
-            yield_now().await;
+            if self.ask(entries).await > 1 {
+                // Those who were told come back with their next questions meanwhile.
+                yield_now().await;
+            }
         }
     }
 
@@ -66,11 +67,13 @@ impl Flight {
         self.state = State::Boarding;
     }
 
-    /// Asks about `entries` until the server says something about them, or time is up.
-    async fn ask(&mut self, mut entries: Vec<Arc<Entry>>) {
+    /// Asks about `entries` until the server says something about them, or time is up; says how many
+    /// callers were told.
+    async fn ask(&mut self, mut entries: Vec<Arc<Entry>>) -> usize {
         for spare in SPARE_STEPS {
             let Some(deadline) = self.load(entries, spare) else {
-                return self.land();
+                self.land();
+                return 0;
             };
             let sent = self.lane.now();
             // At most all of it, should the clock have been set back meanwhile.
@@ -94,7 +97,7 @@ impl Flight {
         }
         // A clock that jumps with every question is none.
         self.load(entries, 0);
-        self.fail(&StoreError::Protocol);
+        self.fail(&StoreError::Protocol)
     }
 
     /// Asks those who wait for `entries` what they want, of the step that we think is the present one
@@ -122,24 +125,26 @@ impl Flight {
             }
         }
         aftermath.wake();
-        batch.sort(&lane.rules);
+        batch.sort();
         (batch.len() > 0).then(|| since.saturating_add(lane.patience))
     }
 
     async fn send(&self, patience: Duration) -> Result<Reply, StoreError> {
         let Self { lane, batch, .. } = self;
-        let name = batch.name().unwrap_or_default();
+        let first = batch.first();
+        let name = first.as_ref().map_or("", |entry| entry.name());
+        let size = batch.size(&lane.rules);
         let request = async |mut wire| -> RedisResult<Reply> {
             let write = |command: &mut _| batch.write(&lane.rules, command);
-            let reply = lane.take.run_with(&mut wire, write).await?;
+            let reply = lane.take.run_with(&mut wire, size, write).await?;
             // A reply of another shape may be meant for somebody else: it ends the connection.
             let shape = || RedisError::from((ErrorKind::Parse, "unexpected reply of a script"));
             batch.read(&lane.rules, &reply).ok_or_else(shape)
         };
-        lane.connection.run(&name, patience, request).await
+        lane.connection.run(name, patience, request).await
     }
 
-    fn tell(&mut self, sent: Timestamp, reply: &Reply) {
+    fn tell(&mut self, sent: Timestamp, reply: &Reply) -> usize {
         self.land();
         let Self { lane, batch, .. } = self;
         let mut aftermath = Aftermath::default();
@@ -165,13 +170,14 @@ impl Flight {
             },
         );
         lane.leases.grant(aftermath.ahead.granted);
-        aftermath.wake();
+        let told = aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
         lane.give_back(refunds);
         lane.look_after(begun);
+        told
     }
 
-    fn fail(&mut self, error: &StoreError) {
+    fn fail(&mut self, error: &StoreError) -> usize {
         self.land();
         let Self { lane, batch, .. } = self;
         let (mut aftermath, mut again) = (Aftermath::default(), Vec::new());
@@ -183,8 +189,9 @@ impl Flight {
         let lost = aftermath.ahead.lost;
         lane.leases.grant(lost);
         lane.leases.settle(lost, false);
-        aftermath.wake();
+        let told = aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
+        told
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) fn verdicts(
     mut tell: impl FnMut(u64, Verdict),
 ) -> u64 {
     let (mut room, mut taken, mut cut) = (room(rules, before, 0), 0, 0);
+    let (alone, mut last) = (matches!(before, [Before::Window(_)]), None::<Verdict>);
     for run in runs {
         let granted = match room.checked_div(run.cost) {
             Some(fits) => run.callers.min(fits),
@@ -67,7 +68,16 @@ pub(super) fn verdicts(
         };
         for _ in 0..granted {
             taken += run.cost;
-            tell(run.cost, tightest(rules, before, taken, now));
+            let verdict = match last {
+                // Of a window, what comes back first does so whoever took the rest.
+                Some(last) if alone => Verdict {
+                    remaining: last.remaining - run.cost,
+                    ..last
+                },
+                _ => tightest(rules, before, taken, now),
+            };
+            last = (taken > 0).then_some(verdict);
+            tell(run.cost, verdict);
         }
         room -= granted * run.cost;
         if granted < run.callers {
@@ -142,7 +152,7 @@ impl Before<'_> {
     fn next_back(&self, rule: &Rule, taken: u64, now: u64) -> u64 {
         match (self, rule.kind) {
             (Self::Window(window), Kind::Window { step }) => {
-                let relief = window.with(taken).relief();
+                let relief = window.relief(taken);
                 relief.map_or(0, |at| (at * step).saturating_sub(now))
             }
             (Self::Log { oldest: 0, .. }, _) if taken == 0 => 0,
@@ -165,7 +175,7 @@ impl Before<'_> {
     fn wait(&self, rule: &Rule, cost: u64, taken: u64, cut: usize, now: u64) -> u64 {
         match (self, rule.kind) {
             (Self::Window(window), Kind::Window { step }) => {
-                let room = window.with(taken).room(cost, rule.limit());
+                let room = window.room(taken, cost, rule.limit());
                 // The last instant of a step leaves the window just before another step begins.
                 room.map_or(0, |at| {
                     nanos((at * step).saturating_sub(now)).saturating_sub(1)

@@ -175,7 +175,7 @@ impl Lane {
         };
         let request = async |mut wire| {
             let write = |command: &mut _| refund::write(&self.rules, refunds, command);
-            self.refund.run_with(&mut wire, write).await
+            self.refund.run_with(&mut wire, (0, 0), write).await
         };
         let name = first.name().to_owned();
         let reply = self.connection.run(&name, self.patience, request).await;

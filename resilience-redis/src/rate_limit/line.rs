@@ -13,7 +13,7 @@ use super::{
     grant::{Before, Run, Verdict, room, tightest, verdicts},
     lease::{Lease, Spent, Term, Unused},
     places::{Answer, Places},
-    question::{Aftermath, Ahead, Leasing, Question, Told},
+    question::{Aftermath, Ahead, Leasing, Past, Question, Told},
     rules::{Kind, Rule},
     window::{PAST, Window},
 };
@@ -113,7 +113,7 @@ impl Line {
         &mut self,
         rules: &[Rule],
         steps: &[u64],
-        (runs, past): (&mut Vec<Run>, &mut Vec<(usize, u64)>),
+        (runs, past): (&mut Vec<Run>, &mut Vec<Past>),
         leasing: Option<Leasing>,
     ) -> Option<Timestamp> {
         let first = runs.len();
@@ -144,8 +144,8 @@ impl Line {
         }
         let windows = self.windows.iter().zip(rules).zip(steps);
         past.extend(windows.map(|((window, rule), step)| match rule.kind {
-            Kind::Window { .. } => (window.missing(*step), window.remembered(*step)),
-            Kind::Log { .. } | Kind::Cells { .. } => (0, 0),
+            Kind::Window { .. } => window.at(*step),
+            Kind::Log { .. } | Kind::Cells { .. } => Past::default(),
         }));
         oldest
     }
@@ -174,6 +174,13 @@ impl Line {
         for index in self.asked.drain(..).rev() {
             self.waiting.push_front(index);
         }
+    }
+
+    /// There was no room for all who were asked for together, as far as the past is remembered: they
+    /// are asked for once more, one by one, of all that was just read.
+    pub(super) fn ask_again(&mut self) {
+        self.unask();
+        self.doubt();
     }
 
     /// Those who were asked for hear that the server gives no decision. Says whether there is more
@@ -226,9 +233,11 @@ impl Line {
         let mut again = Vec::new();
         // The past that was remembered may hold units that were given back since: a refusal is
         // told only when all of it was just read.
-        let from_memory = question.past.iter().zip(rules).any(|((missing, _), rule)| {
-            matches!(rule.kind, Kind::Window { .. }) && *missing < PAST
-        });
+        let from_memory = question
+            .past
+            .iter()
+            .zip(rules)
+            .any(|(past, rule)| matches!(rule.kind, Kind::Window { .. }) && past.asked < PAST);
         let ahead = self.lease.as_ref().map_or(0, |lease| lease.asked());
         let runs = question.runs.iter().copied();
         let runs = runs.take(question.runs.len() - usize::from(ahead > 0));

@@ -14,8 +14,19 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
     pub(super) runs: &'a [Run],
-    /// For each rule how many counts of the past are asked for, and the sum of the others.
-    pub(super) past: &'a [(usize, u64)],
+    /// For each rule.
+    pub(super) past: &'a [Past],
+}
+
+/// What a question builds on of one window; nothing where the rule is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Past {
+    /// Counts of the past that are asked for.
+    pub(super) asked: usize,
+    /// Units in the rest of the past.
+    pub(super) known: u64,
+    /// Units in the present step, as far as heard of.
+    pub(super) present: u64,
 }
 
 /// What the server tells of one quota of a line.
@@ -87,10 +98,12 @@ pub(super) struct Leasing {
 }
 
 impl Aftermath {
-    /// Wakes whoever waits for one of the answers.
-    pub(super) fn wake(self) {
+    /// Wakes whoever waits for one of the answers, and says how many do.
+    pub(super) fn wake(self) -> usize {
+        let count = self.wakers.len();
         for waker in self.wakers {
             waker.wake();
         }
+        count
     }
 }

@@ -4,13 +4,25 @@ use redis::Value;
 
 use super::{
     batch::{Batch, Call},
+    packed::numbers,
     question::Told,
     rules::{Kind, Rule},
 };
 
 /// An answer: the server's time, and then what [`Batch::hear`] makes sense of.
 #[derive(Debug)]
-pub(super) struct Reply(pub(super) Vec<u64>);
+pub(super) struct Reply(Vec<u64>);
+
+/// What an answer says of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// What stood before it.
+    Told,
+    /// There was no room for all of it, and nothing was taken.
+    Undone,
+    /// A key holds something else.
+    Foreign,
+}
 
 impl Reply {
     /// The server's time, microseconds since 1970.
@@ -22,63 +34,72 @@ impl Reply {
     pub(super) const fn is_decided(&self) -> bool {
         self.0.len() > 1
     }
+
+    /// What it says of the calls, one after the other.
+    pub(super) fn rest(&self) -> &[u64] {
+        &self.0[1..]
+    }
 }
 
 impl Batch {
     /// Makes sense of a reply; `None` where it is the answer to something else.
     pub(super) fn read(&self, rules: &[Rule], reply: &Value) -> Option<Reply> {
-        let Value::Array(items) = reply else {
+        let Value::BulkString(packed) = reply else {
             return None;
         };
-        let number = |item: &Value| match item {
-            Value::Int(number) => u64::try_from(*number).ok(),
-            Value::Nil => Some(FOREIGN),
-            _ => None,
-        };
-        let mut numbers: Vec<u64> = items.iter().map(number).collect::<Option<_>>()?;
-        // A single call is told its own unit as well.
-        for count in numbers.iter_mut().skip(1).take(self.singles) {
-            if *count != FOREIGN {
-                *count = count.checked_sub(1)?;
-            }
-        }
-        let (now, mut rest) = numbers.split_first()?;
+        let mut reply = Reply(numbers(packed, FOREIGN)?);
+        let (now, rest) = reply.0.split_first_mut()?;
         if *now == FOREIGN {
             return None;
         }
-        if !rest.is_empty() {
-            let mut told = Vec::new();
-            for call in &self.calls {
-                self.tell(rules, call, &mut rest, &mut told)?;
-            }
-            if !rest.is_empty() {
-                return None;
+        if rest.is_empty() {
+            return Some(reply);
+        }
+        // Of a whole call the count with its own units is told, granted or not.
+        for (count, call) in rest.iter_mut().zip(&self.calls[..self.wholes]) {
+            if let Some(whole) = call.whole
+                && *count != FOREIGN
+            {
+                *count = if *count > whole.most {
+                    UNDONE
+                } else {
+                    count.checked_sub(whole.units).unwrap_or(FOREIGN)
+                };
             }
         }
-        Some(Reply(numbers))
+        let (mut rest, mut told) = (reply.rest(), Vec::new());
+        for call in &self.calls {
+            self.tell(rules, call, &mut rest, &mut told)?;
+        }
+        rest.is_empty().then_some(reply)
     }
 
-    /// Finds in `rest` what it says of each quota of `call`; `Some(false)` where a key holds
-    /// something else, `None` where it makes no sense.
+    /// Finds in `rest` what it says of each quota of `call`; `None` where it makes no sense.
     pub(super) fn tell<'a>(
         &self,
         rules: &[Rule],
         call: &Call,
         rest: &mut &'a [u64],
         told: &mut Vec<Told<'a>>,
-    ) -> Option<bool> {
+    ) -> Option<Word> {
         told.clear();
         let alone = rules.len() == 1 && matches!(rules[0].kind, Kind::Window { .. });
         if !alone && *rest.first()? == FOREIGN {
             rest.split_off_first();
-            return Some(false);
+            return Some(Word::Foreign);
         }
-        let mut ours = true;
-        for (rule, (asked, _)) in rules.iter().zip(&self.past[call.past.clone()]) {
+        if call.whole.is_some() && *rest.first()? == UNDONE {
+            rest.split_off_first();
+            return Some(Word::Undone);
+        }
+        let mut word = Word::Told;
+        for (rule, past) in rules.iter().zip(&self.past[call.past.clone()]) {
             told.push(match rule.kind {
                 Kind::Window { .. } => {
-                    let counts = rest.split_off(..=*asked)?;
-                    ours &= !counts.contains(&FOREIGN);
+                    let counts = rest.split_off(..=past.asked)?;
+                    if counts.contains(&FOREIGN) {
+                        word = Word::Foreign;
+                    }
                     Told::Window(counts)
                 }
                 Kind::Log { .. } => {
@@ -95,9 +116,11 @@ impl Batch {
                 Kind::Cells { .. } => Told::Cells(*rest.split_off_first()?),
             });
         }
-        Some(ours)
+        Some(word)
     }
 }
 
 /// What stands for a key that holds something else. Numbers of a script are below 2^53.
 const FOREIGN: u64 = u64::MAX;
+/// What stands for the count of a whole call that took nothing.
+const UNDONE: u64 = FOREIGN - 1;

@@ -7,6 +7,8 @@
 //! Nobody adds to a step that is over. So a process that was told the past once knows what it may
 //! take of the present step, and asks the server about one count instead of eleven.
 
+use super::question::Past;
+
 /// Steps before the present one that count.
 pub(super) const PAST: usize = 10;
 
@@ -42,6 +44,15 @@ impl Window {
         self.past[..ours].iter().sum()
     }
 
+    /// What a question of `step` builds on.
+    pub(super) fn at(&self, step: u64) -> Past {
+        Past {
+            asked: self.missing(step),
+            known: self.remembered(step),
+            present: if step == self.step { self.present } else { 0 },
+        }
+    }
+
     /// Takes note of what the server said: the units now in `step`, and in as many steps before
     /// it as were [missing](Self::missing), the youngest first.
     pub(super) fn learn(&mut self, step: u64, present: u64, missing: &[u64]) {
@@ -68,15 +79,15 @@ impl Window {
         self.past.iter().sum::<u64>() + self.present
     }
 
-    /// When there is room for `cost` more units within `limit`, if nobody else takes any: the
-    /// first such step. `None` where there is room now, or never will be.
-    pub(super) fn room(&self, cost: u64, limit: u64) -> Option<u64> {
-        let mut missing = self.used().checked_sub(limit.checked_sub(cost)?)?;
+    /// When there is room for `cost` more units within `limit`, after `taken` more and if nobody else
+    /// takes any: the first such step. `None` where there is room now, or never will be.
+    pub(super) fn room(&self, taken: u64, cost: u64, limit: u64) -> Option<u64> {
+        let mut missing = (self.used() + taken).checked_sub(limit.checked_sub(cost)?)?;
         for age in (0..=PAST).rev() {
             if missing == 0 {
                 break;
             }
-            missing = missing.saturating_sub(self.count(age));
+            missing = missing.saturating_sub(self.count(age, taken));
             if missing == 0 {
                 return Some(self.leaves(age));
             }
@@ -84,16 +95,16 @@ impl Window {
         None
     }
 
-    /// When the next units leave the window: the first step without them. `None` where there are
-    /// none.
-    pub(super) fn relief(&self) -> Option<u64> {
-        let oldest = (0..=PAST).rev().find(|&age| self.count(age) > 0)?;
+    /// When the next units leave the window after `taken` more: the first step without them. `None`
+    /// where there are none.
+    pub(super) fn relief(&self, taken: u64) -> Option<u64> {
+        let oldest = (0..=PAST).rev().find(|&age| self.count(age, taken) > 0)?;
         Some(self.leaves(oldest))
     }
 
-    const fn count(&self, age: usize) -> u64 {
+    const fn count(&self, age: usize, taken: u64) -> u64 {
         match age.checked_sub(1) {
-            None => self.present,
+            None => self.present + taken,
             Some(index) => self.past[index],
         }
     }
@@ -157,10 +168,10 @@ mod tests {
                         let later = |fits: &dyn Fn(u64) -> bool| (step + 1..).find(|it| fits(*it));
                         let room = later(&|it| model.used(it) + cost <= limit);
                         let now = model.used(step) + cost <= limit;
-                        assert_eq!(window.room(cost, limit), if now { None } else { room });
+                        assert_eq!(window.room(0, cost, limit), if now { None } else { room });
                         let used = model.used(step);
                         let relief = (used > 0).then(|| later(&|it| model.used(it) < used));
-                        assert_eq!(window.relief(), relief.flatten());
+                        assert_eq!(window.relief(0), relief.flatten());
                     } else {
                         model.0.retain(|it, _| *it <= step);
                         window.doubt();
@@ -174,19 +185,19 @@ mod tests {
     fn a_cost_above_the_limit_never_finds_room() {
         let mut window = Window::default();
         window.learn(100, 3, &[0; PAST]);
-        assert_eq!(window.room(6, 5), None);
-        assert_eq!(window.room(5, 5), Some(111));
-        assert_eq!(window.room(2, 5), None);
-        assert_eq!(window.room(u64::MAX, u64::MAX), Some(111));
+        assert_eq!(window.room(0, 6, 5), None);
+        assert_eq!(window.room(0, 5, 5), Some(111));
+        assert_eq!(window.room(0, 2, 5), None);
+        assert_eq!(window.room(0, u64::MAX, u64::MAX), Some(111));
     }
 
     #[test]
     fn a_limit_below_what_is_used_asks_for_as_much_to_leave() {
         let mut window = Window::default();
         window.learn(100, 3, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 4]);
-        assert_eq!(window.room(1, 8), Some(101));
-        assert_eq!(window.room(1, 4), Some(110));
-        assert_eq!(window.room(1, 1), Some(111));
-        assert_eq!(window.relief(), Some(101));
+        assert_eq!(window.room(0, 1, 8), Some(101));
+        assert_eq!(window.room(0, 1, 4), Some(110));
+        assert_eq!(window.room(0, 1, 1), Some(111));
+        assert_eq!(window.relief(0), Some(101));
     }
 }
