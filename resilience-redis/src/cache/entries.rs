@@ -38,7 +38,7 @@ impl Shared {
                 left: None,
             }));
         };
-        let left = end.since(self.server_now());
+        let left = end.since(self.now_at(&name)?);
         Ok((!left.is_zero()).then(|| Remembered {
             entry: entry.to_vec(),
             left: Some(left),
@@ -53,8 +53,8 @@ impl Shared {
     ) -> Result<(), StoreError> {
         // Where it cannot be put, what is there is not to be believed any more.
         let ticket = self.unsent().void(part);
-        let end = self.server_now().after(ttl);
-        let [value, ..] = self.names.keys(part);
+        let value = self.names.value(part);
+        let end = self.now_at(&value)?.after(ttl);
         let mut set = redis::cmd("SET");
         set.arg(value).arg(frame::wrap(entry, end));
         set.arg("PX").arg(frame::millis(ttl));

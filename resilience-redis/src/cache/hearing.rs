@@ -1,18 +1,15 @@
 //! What a process hears of the others, and what it still has to tell them.
 
-use std::{
-    collections::HashMap,
-    sync::{Weak, atomic::Ordering},
-};
+use std::{collections::HashMap, sync::Weak, time::Duration};
 
 use redis::PushInfo;
 use resilience_core::cache::Notice;
 
 use super::{
-    ear::{self, Ear, Heard},
+    ear::{self, Ear, Heard, Pulse},
+    frame::ServerTime,
     names::Meant,
     shared::Shared,
-    unsent::Due,
 };
 use crate::{StoreError, connection::Node};
 
@@ -23,10 +20,19 @@ use crate::{StoreError, connection::Node};
     reason = "a node is known by where it is in memory"
 )]
 pub(super) struct Ears {
-    pub(super) at: HashMap<Node, Option<Ear>>,
-    /// What the servers said of themselves when they were last asked.
-    pub(super) identities: HashMap<Node, String>,
+    pub(super) at: HashMap<Node, Server>,
     pub(super) in_touch: bool,
+}
+
+/// What is known of one server.
+#[derive(Default)]
+pub(super) struct Server {
+    /// `None` while nothing is heard of it.
+    pub(super) ear: Option<Ear>,
+    /// What it said of itself when it was last asked.
+    identity: Option<String>,
+    /// How far its clock is ahead of ours, in milliseconds.
+    ahead: Option<i64>,
 }
 
 /// Keeps an ear at every server, until the tier is gone.
@@ -46,15 +52,13 @@ pub(super) async fn hear_all(tier: Weak<Shared>) {
             let stays = nodes.contains(node);
             if !stays {
                 keeper.abort();
-                let mut ears = this.ears();
-                ears.at.remove(node);
-                ears.identities.remove(node);
+                this.ears().at.remove(node);
             }
             stays
         });
         for node in nodes {
             keepers.entry(node.clone()).or_insert_with(|| {
-                this.ears().at.entry(node.clone()).or_insert(None);
+                this.ears().at.entry(node.clone()).or_default();
                 tokio::spawn(ear::keep(tier.clone(), node))
             });
         }
@@ -88,45 +92,49 @@ impl Shared {
 
     /// Sees whether the server behind `ear` is well, and tells it what it has not heard of.
     pub(super) async fn beat(&self, node: &Node, ear: &Ear) -> Result<(), StoreError> {
-        let sent = self.clock.now();
+        let sent = self.millis();
         let pulse = ear::feel(ear, self.patience()).await?;
-        let now = self.clock.now();
-        let half = now.saturating_since(sent) / 2;
-        let local = sent.saturating_add(half).as_nanos() / 1_000_000;
-        self.ahead
-            .store(pulse.now.ahead_of(local), Ordering::Relaxed);
-        let known = self
-            .ears()
-            .identities
-            .insert(node.clone(), pulse.identity.clone());
-        if known.is_some_and(|known| known != pulse.identity) {
-            self.unsent().tell_again(now);
+        let local = sent.midpoint(self.millis());
+        let told = self.ears().at.get_mut(node).map(|it| it.felt(pulse, local));
+        if told == Some(Told::Nothing) {
+            // It may have taken over from one that was told.
+            let owns = |part: &_| self.owns(node, &self.names.value(part));
+            self.unsent().tell_again(self.clock.now(), owns);
         }
-        self.ears().at.insert(node.clone(), Some(ear.clone()));
-        self.tell_due().await;
+        if let Some(server) = self.ears().at.get_mut(node) {
+            server.ear = Some(ear.clone());
+        }
+        self.tell_due(node).await;
         self.settle();
         Ok(())
     }
 
     /// Nothing is heard of `node` any more.
     pub(super) fn deaf(&self, node: &Node) {
-        if let Some(ear) = self.ears().at.get_mut(node) {
-            *ear = None;
+        if let Some(server) = self.ears().at.get_mut(node) {
+            server.ear = None;
         }
         self.settle();
     }
 
-    /// Tells Redis what it has not heard of, for as long as that works.
-    async fn tell_due(&self) {
-        loop {
-            let Some(due) = self.unsent().due() else {
-                return;
-            };
-            let told = match &due {
-                Due::Key(part, ticket) => self.remove(part, *ticket).await,
-                Due::Everything(ticket) => self.clear(*ticket).await,
-            };
-            if told.is_err() {
+    /// Tells `node` what it has not heard of, and goes on past what it does not take.
+    async fn tell_due(&self, node: &Node) {
+        let everything = self.unsent().everything();
+        if let Some(ticket) = everything
+            && self.owns(node, &self.names.void_all())
+        {
+            // If not now, then with the next beat.
+            let _ = self.clear(ticket).await;
+        }
+        let owns = |part: &_| self.owns(node, &self.names.value(part));
+        let due = self.unsent().due(owns);
+        let began = self.clock.now();
+        for (part, ticket) in due {
+            if self.remove(&part, ticket).await.is_ok() {
+                continue;
+            }
+            self.unsent().postpone(&part, ticket);
+            if self.clock.now().saturating_since(began) > TIME_FOR_FAILURES {
                 return;
             }
         }
@@ -135,7 +143,7 @@ impl Shared {
     /// Lets the cache know where it has changed whether all servers are heard.
     fn settle(&self) {
         let mut ears = self.ears();
-        let in_touch = !ears.at.is_empty() && ears.at.values().all(Option::is_some);
+        let in_touch = !ears.at.is_empty() && ears.at.values().all(|server| server.ear.is_some());
         if in_touch == std::mem::replace(&mut ears.in_touch, in_touch) {
             return;
         }
@@ -149,5 +157,65 @@ impl Shared {
         if !in_touch {
             self.waiters.wake_all();
         }
+    }
+}
+
+impl Server {
+    /// Its pulse was felt when our clock said `local`.
+    fn felt(&mut self, pulse: Pulse, local: u64) -> Told {
+        self.ahead = Some(pulse.now.ahead_of(local));
+        match self.identity.replace(pulse.identity) {
+            known if known == self.identity => Told::AllSince,
+            _ => Told::Nothing,
+        }
+    }
+
+    /// What its clock says when ours says `local`, once its pulse was felt.
+    pub(super) fn now(&self, local: u64) -> Option<ServerTime> {
+        let ahead = self.ahead?;
+        Some(ServerTime(local.saturating_add_signed(ahead)))
+    }
+}
+
+/// What the server that answers now has been told.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    /// All that it was told before: it is the same.
+    AllSince,
+    /// Nothing that is known of: it is another, or was not asked before.
+    Nothing,
+}
+
+/// For how long invalidations are tried of which some fail: the next beat must not be late.
+const TIME_FOR_FAILURES: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pulse(millis: u64, identity: &str) -> Pulse {
+        Pulse {
+            now: ServerTime(millis),
+            identity: identity.to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_server_has_a_clock_of_its_own() {
+        let [mut early, mut late] = [Server::default(), Server::default()];
+        assert_eq!(early.now(100), None);
+        early.felt(pulse(1_000, "one"), 100);
+        late.felt(pulse(6_000, "other"), 100);
+        assert_eq!(early.now(200), Some(ServerTime(1_100)));
+        assert_eq!(late.now(200), Some(ServerTime(6_100)));
+    }
+
+    #[test]
+    fn a_server_that_is_new_or_another_was_told_nothing() {
+        let mut server = Server::default();
+        assert_eq!(server.felt(pulse(0, "one"), 0), Told::Nothing);
+        assert_eq!(server.felt(pulse(1, "one"), 1), Told::AllSince);
+        assert_eq!(server.felt(pulse(2, "other"), 2), Told::Nothing);
+        assert_eq!(server.felt(pulse(3, "other"), 3), Told::AllSince);
     }
 }

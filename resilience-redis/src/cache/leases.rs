@@ -50,7 +50,7 @@ impl Shared {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let [value, lease_name, _] = self.names.keys(part);
-        let framed = frame::wrap(entry, self.server_now().after(ttl));
+        let framed = frame::wrap(entry, self.now_at(&value)?.after(ttl));
         let over = Message::Over(part).write(&self.origin);
         let token = self.token(lease);
         let arguments = (

@@ -1,8 +1,5 @@
 use std::{
-    sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -19,7 +16,7 @@ use super::{
     unsent::Unsent,
     waiters::Waiters,
 };
-use crate::{RedisStore, StoreError, identity, script::Script};
+use crate::{RedisStore, StoreError, connection::Node, identity, script::Script};
 
 /// What the parts of a tier have in common: its [entries](super::entries), its
 /// [leases](super::leases), and what it [hears](super::hearing).
@@ -37,8 +34,6 @@ pub(super) struct Shared {
     pub(super) waiters: Waiters,
     pub(super) unsent: Mutex<Unsent>,
     pub(super) ears: Mutex<Ears>,
-    /// How far the server's clock is ahead of ours, in milliseconds.
-    pub(super) ahead: AtomicI64,
 }
 
 impl Shared {
@@ -57,7 +52,6 @@ impl Shared {
             waiters: Waiters::default(),
             unsent: Mutex::new(Unsent::new()),
             ears: Mutex::default(),
-            ahead: AtomicI64::new(0),
         })
     }
 
@@ -75,17 +69,34 @@ impl Shared {
     pub(super) fn ear_of(&self, name: &str) -> Result<Ear, StoreError> {
         let node = self.store.connection().node_of(name)?;
         let ears = self.ears();
-        let ear = ears.at.get(&node).cloned().flatten();
+        let ear = ears.at.get(&node).and_then(|server| server.ear.clone());
         ear.ok_or(StoreError::Unavailable)
+    }
+
+    /// What the clock of the server that owns `name` says: the owners of a cluster need not agree.
+    pub(super) fn now_at(&self, name: &str) -> Result<ServerTime, StoreError> {
+        let node = self.store.connection().node_of(name)?;
+        let ears = self.ears();
+        let now = ears
+            .at
+            .get(&node)
+            .and_then(|server| server.now(self.millis()));
+        now.ok_or(StoreError::Unavailable)
+    }
+
+    /// Whether the server owns `name`.
+    pub(super) fn owns(&self, node: &Node, name: &str) -> bool {
+        let owner = self.store.connection().node_of(name);
+        owner.is_ok_and(|owner| owner == *node)
     }
 
     pub(super) fn token(&self, lease: Lease) -> String {
         format!("{}-{:x}", self.origin, lease.number())
     }
 
-    pub(super) fn server_now(&self) -> ServerTime {
-        let local = self.clock.now().as_nanos() / 1_000_000;
-        ServerTime(local.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
+    /// What our own clock says, in milliseconds.
+    pub(super) fn millis(&self) -> u64 {
+        self.clock.now().as_nanos() / 1_000_000
     }
 
     pub(super) fn deadline(&self) -> Duration {

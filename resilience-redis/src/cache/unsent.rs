@@ -27,13 +27,6 @@ pub(super) struct Unsent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
-/// What is to be told next.
-#[derive(Debug, PartialEq)]
-pub(super) enum Due {
-    Key(Part, Ticket),
-    Everything(Ticket),
-}
-
 impl Unsent {
     pub(super) fn new() -> Self {
         Self {
@@ -86,8 +79,9 @@ impl Unsent {
         self.everything.is_none() && !self.waiting.contains_key(key)
     }
 
-    /// Another server took over: what was told of late is to be told again.
-    pub(super) fn tell_again(&mut self, now: Timestamp) {
+    /// Another server answers for the keys of which `is_meant` is true: what was told of them of
+    /// late is to be told again.
+    pub(super) fn tell_again(&mut self, now: Timestamp, is_meant: impl Fn(&Part) -> bool) {
         self.forget_old(now);
         if self.told.len() >= MOST_TOLD {
             // Older ones may be missing.
@@ -95,18 +89,38 @@ impl Unsent {
             self.void_all();
             return;
         }
-        for (_, key) in std::mem::take(&mut self.told) {
+        let (again, told) = std::mem::take(&mut self.told)
+            .into_iter()
+            .partition(|(_, key)| is_meant(key));
+        self.told = told;
+        for (_, key) in Vec::<_>::from(again) {
             self.void(&key);
         }
     }
 
-    /// What is to be told next, all before anything of one key.
-    pub(super) fn due(&self) -> Option<Due> {
-        if let Some(ticket) = self.everything {
-            return Some(Due::Everything(Ticket(ticket)));
+    /// The ticket of everything, where that is to be told.
+    pub(super) fn everything(&self) -> Option<Ticket> {
+        self.everything.map(Ticket)
+    }
+
+    /// What is to be told of the keys of which `is_meant` is true, the oldest first.
+    pub(super) fn due(&self, is_meant: impl Fn(&Part) -> bool) -> Vec<(Part, Ticket)> {
+        let waiting = self.waiting.iter().filter(|(key, _)| is_meant(key));
+        let mut due: Vec<_> = waiting
+            .map(|(key, ticket)| (key.clone(), Ticket(*ticket)))
+            .collect();
+        due.sort_unstable_by_key(|(_, ticket)| ticket.0);
+        due
+    }
+
+    /// The void of `key` could not be told: the others come first the next time.
+    pub(super) fn postpone(&mut self, key: &Part, ticket: Ticket) {
+        let next = self.ticket();
+        if let Some(waiting) = self.waiting.get_mut(key)
+            && *waiting == ticket.0
+        {
+            *waiting = next.0;
         }
-        let (key, ticket) = self.waiting.iter().next()?;
-        Some(Due::Key(key.clone(), Ticket(*ticket)))
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -137,6 +151,14 @@ mod tests {
         Part::of(&number.to_le_bytes())
     }
 
+    fn every(_: &Part) -> bool {
+        true
+    }
+
+    fn keys(due: &[(Part, Ticket)]) -> Vec<Part> {
+        due.iter().map(|(key, _)| key.clone()).collect()
+    }
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_nanos(seconds * 1_000_000_000)
     }
@@ -149,10 +171,10 @@ mod tests {
         unsent.done(&part(7), first, at(0));
         assert!(!unsent.believes(&part(7)));
         assert!(unsent.believes(&part(8)));
-        assert_eq!(unsent.due(), Some(Due::Key(part(7), second)));
+        assert_eq!(unsent.due(every), [(part(7), second)]);
         unsent.done(&part(7), second, at(0));
         assert!(unsent.believes(&part(7)));
-        assert_eq!(unsent.due(), None);
+        assert_eq!(unsent.due(every), []);
     }
 
     #[test]
@@ -162,16 +184,14 @@ mod tests {
             unsent.void(&part(number));
         }
         assert!(!unsent.believes(&part(usize::MAX)));
-        let Some(Due::Everything(ticket)) = unsent.due() else {
-            panic!("everything is due");
-        };
+        let ticket = unsent.everything().expect("it is due");
         // What comes meanwhile is not lost.
         unsent.void(&part(7));
         unsent.done_all(ticket);
         assert!(!unsent.believes(&part(7)) && unsent.believes(&part(8)));
         let later = unsent.void_all();
         unsent.done_all(ticket);
-        assert_eq!(unsent.due(), Some(Due::Everything(later)));
+        assert_eq!(unsent.everything(), Some(later));
     }
 
     #[test]
@@ -181,9 +201,26 @@ mod tests {
             let ticket = unsent.void(&part(number));
             unsent.done(&part(number), ticket, at(second));
         }
-        unsent.tell_again(at(105));
-        let again = |number| !unsent.believes(&part(number));
-        assert_eq!([again(1), again(2), again(3)], [false, true, true]);
+        unsent.tell_again(at(105), |key| *key != part(3));
+        assert_eq!(keys(&unsent.due(every)), [part(2)]);
+        // The servers of others fail later.
+        unsent.tell_again(at(105), every);
+        assert_eq!(keys(&unsent.due(every)), [part(2), part(3)]);
+    }
+
+    #[test]
+    fn what_cannot_be_told_holds_back_nothing_else() {
+        let mut unsent = Unsent::new();
+        let tickets = [1, 2, 3].map(|number| unsent.void(&part(number)));
+        assert_eq!(keys(&unsent.due(every)), [part(1), part(2), part(3)]);
+        unsent.postpone(&part(1), tickets[0]);
+        let newer = unsent.void(&part(2));
+        unsent.postpone(&part(2), tickets[1]);
+        let due = unsent.due(|key| *key != part(3));
+        assert_eq!(keys(&due), [part(1), part(2)]);
+        assert_eq!(due[1].1, newer);
+        unsent.done(&part(1), due[0].1, at(0));
+        assert!(unsent.believes(&part(1)));
     }
 
     #[test]
@@ -193,7 +230,7 @@ mod tests {
             let ticket = unsent.void(&part(number));
             unsent.done(&part(number), ticket, at(0));
         }
-        unsent.tell_again(at(1));
-        assert!(matches!(unsent.due(), Some(Due::Everything(_))));
+        unsent.tell_again(at(1), every);
+        assert!(unsent.everything().is_some());
     }
 }

@@ -87,6 +87,13 @@ fn tier_policy() -> TierPolicy {
     TierPolicy::new("tier").timeout(PATIENCE).patience(PATIENCE)
 }
 
+/// For servers that go away, or that cannot answer for a while.
+fn hasty() -> Settings {
+    patient()
+        .decision_timeout(Duration::from_millis(200))
+        .connect_timeout(Duration::from_secs(1))
+}
+
 /// Gives a number of its own to each load.
 #[derive(Clone, Default)]
 struct Source {
@@ -629,13 +636,32 @@ async fn in_a_cluster_processes_hear_of_the_keys_of_every_owner() {
 }
 
 #[tokio::test]
+async fn in_a_cluster_a_removal_that_no_replica_knew_of_is_told_again() {
+    let mut cluster = RedisCluster::start().await;
+    let one = Process::with(&cluster.url(), hasty(), policy()).await;
+    let (key, owner) = (7, cluster.owner_of("{dishes:7}").await);
+    one.load(key, &Source::default()).await;
+    let replica = cluster.replica_of(owner);
+    let holds = async |server: &RedisServer| server.ask::<u64>("DBSIZE").await == 1;
+    eventually(async || holds(replica).await.then_some(())).await;
+
+    replica.freeze();
+    cluster.members[owner]
+        .tell("CLIENT KILL TYPE replica")
+        .await;
+    one.cache.forget(&key).await.unwrap();
+    assert!(!holds(&cluster.members[owner]).await);
+    cluster.members[owner].kill();
+    let replica = cluster.replica_of(owner);
+    replica.thaw();
+    eventually(async || (!holds(replica).await).then_some(())).await;
+}
+
+#[tokio::test]
 async fn after_a_failover_processes_hear_one_another_again_and_what_was_removed_stays_so() {
     let mut sentinels = RedisSentinels::start().await;
-    let hasty = patient()
-        .decision_timeout(Duration::from_millis(200))
-        .connect_timeout(Duration::from_secs(1));
-    let one = Process::with(&sentinels.url(), hasty.clone(), policy()).await;
-    let other = Process::with(&sentinels.url(), hasty, policy()).await;
+    let one = Process::with(&sentinels.url(), hasty(), policy()).await;
+    let other = Process::with(&sentinels.url(), hasty(), policy()).await;
     let source = Source::default();
     one.load(7, &source).await;
     other.is_given(7, "load 1").await;

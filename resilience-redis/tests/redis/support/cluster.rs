@@ -68,6 +68,13 @@ impl RedisCluster {
         &self.members[OWNERS + owner]
     }
 
+    /// Which of [`owners`](Self::owners) has `key`.
+    pub(crate) async fn owner_of(&self, key: &str) -> usize {
+        let slot: usize = self.members[0].ask(&format!("CLUSTER KEYSLOT {key}")).await;
+        let begins_before = |owner: &usize| owner * SLOTS / OWNERS <= slot;
+        (0..OWNERS).rfind(begins_before).expect("the first is 0")
+    }
+
     /// Begins to move the slot of `key` from one member to another: keys that are not there any
     /// more are asked for at the other.
     pub(crate) async fn begin_to_move(&self, key: &str, from: usize, to: usize) {
