@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use redis::Pipeline;
+use redis::{Cmd, Pipeline, Value};
 use resilience_core::cache::Remembered;
 
 use super::{
-    ear::{How, Message},
+    ear::{Ear, How, Message},
     frame,
     names::{Meant, Part},
     shared::Shared,
@@ -65,40 +65,6 @@ impl Shared {
         self.change(part, ticket, None).await
     }
 
-    /// Puts another entry or none in the place of what there is, ends the lease, and lets the
-    /// others hear of it.
-    async fn change(
-        &self,
-        part: &Part,
-        ticket: Ticket,
-        set: Option<&redis::Cmd>,
-    ) -> Result<(), StoreError> {
-        let [value, lease, void] = self.names.keys(part);
-        let ear = self.ear_of(&value)?;
-        let meant = Meant::Key(part.clone());
-        let with = |set: Option<&redis::Cmd>, how| {
-            let mut change = redis::pipe();
-            if set.is_some() {
-                // Nobody is to find nothing in between. A removal does without: a server that has
-                // no memory left takes no transaction.
-                change.atomic();
-            }
-            change.cmd("UNLINK").arg(&value).arg(&lease);
-            set.map(|set| change.add_command(set.clone()));
-            self.void(&mut change, how, &void, &meant);
-            change
-        };
-        let mut outcome = ear.run(self.deadline(), &with(set, ear.how)).await;
-        if outcome.as_ref().is_err_and(|error| !error.may_have_run()) {
-            // A server without memory can still forget, and tell.
-            let remove = with(None, How::Publishing);
-            outcome = ear.run(self.deadline(), &remove).await;
-        }
-        outcome?;
-        self.unsent().done(part, ticket, self.clock.now());
-        Ok(())
-    }
-
     /// Forgets everything; leases first, so that no load from before fills what is cleared after.
     pub(super) async fn clear(&self, ticket: Ticket) -> Result<(), StoreError> {
         for pattern in self.names.patterns() {
@@ -106,11 +72,86 @@ impl Shared {
         }
         let name = self.names.void_all();
         let ear = self.ear_of(&name)?;
-        let mut tell = redis::pipe();
-        self.void(&mut tell, ear.how, &name, &Meant::All);
-        ear.run(self.patience(), &tell).await?;
+        let news = |how| self.news(how, &name, &Meant::All);
+        let mut outcome = ear.run(self.patience(), &news(ear.how)).await;
+        if is_refused(&outcome) {
+            outcome = ear.run(self.patience(), &news(How::Publishing)).await;
+        }
+        outcome?;
         self.unsent().done_all(ticket);
         Ok(())
+    }
+
+    /// Puts another entry or none in the place of what there is, ends the lease, and lets the
+    /// others hear of it.
+    async fn change(
+        &self,
+        part: &Part,
+        ticket: Ticket,
+        set: Option<&Cmd>,
+    ) -> Result<(), StoreError> {
+        let ear = self.ear_of(&self.names.value(part))?;
+        let mut outcome = self.change_together(&ear, part, set).await;
+        if set.is_some() && is_refused(&outcome) {
+            outcome = self.change_apart(&ear, part, set).await;
+        }
+        if is_refused(&outcome) {
+            // A server that has no memory left can still forget, and tell.
+            outcome = self.change_apart(&ear, part, None).await;
+        }
+        outcome?;
+        self.unsent().done(part, ticket, self.clock.now());
+        Ok(())
+    }
+
+    /// In one round trip.
+    async fn change_together(
+        &self,
+        ear: &Ear,
+        part: &Part,
+        set: Option<&Cmd>,
+    ) -> Result<(), StoreError> {
+        let [value, lease, void] = self.names.keys(part);
+        let mut change = redis::pipe();
+        if set.is_some() {
+            // Nobody is to find nothing in between. A removal does without: a server that has no
+            // memory left takes no transaction.
+            change.atomic();
+        }
+        change.cmd("UNLINK").arg(&value).arg(&lease);
+        set.map(|set| change.add_command(set.clone()));
+        self.void(&mut change, ear.how, &void, &Meant::Key(part.clone()));
+        ear.run(self.deadline(), &change).await
+    }
+
+    /// Each key by itself, wherever it is, and then the news: while a slot moves from one server to
+    /// another, keys of one hash tag need not be together, and none can be touched where the others
+    /// hear of it.
+    async fn change_apart(
+        &self,
+        ear: &Ear,
+        part: &Part,
+        set: Option<&Cmd>,
+    ) -> Result<(), StoreError> {
+        let [value, lease, void] = self.names.keys(part);
+        let mut change = redis::pipe();
+        change.cmd("UNLINK").arg(&lease);
+        match set {
+            Some(set) => change.add_command(set.clone()),
+            None => change.cmd("UNLINK").arg(&value),
+        };
+        let request = async |mut wire| change.query_async::<Value>(&mut wire).await;
+        let connection = self.store.connection();
+        connection.run(&value, self.deadline(), request).await?;
+        let news = self.news(How::Publishing, &void, &Meant::Key(part.clone()));
+        ear.run(self.deadline(), &news).await
+    }
+
+    /// What lets the others hear that `meant` is void.
+    fn news(&self, how: How, name: &str, meant: &Meant) -> Pipeline {
+        let mut news = redis::pipe();
+        self.void(&mut news, how, name, meant);
+        news
     }
 
     /// Adds what lets the others hear that `meant` is void.
@@ -130,4 +171,9 @@ impl Shared {
             }
         }
     }
+}
+
+/// Whether nothing came of it, so that it can be tried in another way.
+fn is_refused(outcome: &Result<(), StoreError>) -> bool {
+    outcome.as_ref().is_err_and(|error| !error.may_have_run())
 }

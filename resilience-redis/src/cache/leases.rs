@@ -42,7 +42,45 @@ impl Shared {
         }
     }
 
+    /// Stores what was loaded; where that does not work, others need not wait for it.
     pub(super) async fn fill(
+        &self,
+        part: &Part,
+        lease: Lease,
+        entry: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let filled = self.fill_under(part, lease, entry, ttl).await;
+        if filled.is_err() {
+            // If this does not work either, it ends by itself.
+            let _ = self.release(part, lease, Unfilled::Failed).await;
+        }
+        filled
+    }
+
+    pub(super) async fn release(
+        &self,
+        part: &Part,
+        lease: Lease,
+        why: Unfilled,
+    ) -> Result<(), StoreError> {
+        let alone = match why {
+            Unfilled::Failed => Duration::ZERO,
+            Unfilled::Private => ALONE,
+        };
+        let over = Message::Over(part).write(&self.origin);
+        let token = self.token(lease);
+        let arguments = (&token, frame::millis(alone), &self.names.channel, &over);
+        let connection = self.store.connection();
+        let name = [self.names.lease(part)];
+        let _ended: u8 = self
+            .release
+            .call(connection, self.deadline(), &name, arguments)
+            .await?;
+        Ok(())
+    }
+
+    async fn fill_under(
         &self,
         part: &Part,
         lease: Lease,
@@ -64,28 +102,6 @@ impl Shared {
         let _stored: u8 = self
             .fill
             .call(connection, self.deadline(), &[value, lease_name], arguments)
-            .await?;
-        Ok(())
-    }
-
-    pub(super) async fn release(
-        &self,
-        part: &Part,
-        lease: Lease,
-        why: Unfilled,
-    ) -> Result<(), StoreError> {
-        let alone = match why {
-            Unfilled::Failed => Duration::ZERO,
-            Unfilled::Private => ALONE,
-        };
-        let over = Message::Over(part).write(&self.origin);
-        let token = self.token(lease);
-        let arguments = (&token, frame::millis(alone), &self.names.channel, &over);
-        let connection = self.store.connection();
-        let name = [self.names.lease(part)];
-        let _ended: u8 = self
-            .release
-            .call(connection, self.deadline(), &name, arguments)
             .await?;
         Ok(())
     }

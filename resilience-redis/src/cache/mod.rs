@@ -51,6 +51,9 @@
 //!
 //! # What it does not promise
 //!
+//! While a slot of a cluster moves from one server to another, its keys are put, removed and heard of
+//! as ever, each with a round trip more, but what is loaded of them is not stored.
+//!
 //! A process serves what it holds until it hears otherwise: less than a millisecond later in a quiet
 //! network. A server that fails over can forget the last entries, leases and removals before a
 //! replica knew of them; those processes that asked for the removals repeat them. Whoever changes

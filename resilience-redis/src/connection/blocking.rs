@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use deadpool_redis::{Manager, Pool, PoolError, Runtime, Timeouts};
-use redis::{AsyncConnectionConfig, PushInfo, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, PushInfo, aio::MultiplexedConnection, from_redis_value};
 
 use super::{Address, Connection, Node, dial::Dialer};
 use crate::StoreError;
@@ -47,6 +47,15 @@ impl Blocking {
 
     /// Deletes every key that matches `pattern` on any server; returns how many there were.
     pub(crate) async fn delete_all(&self, pattern: &str) -> Result<u64, StoreError> {
+        let mut deleted = self.delete_seen(pattern).await?;
+        if self.0.is_cluster() {
+            // What moved meanwhile to a server that had been looked through.
+            deleted = deleted.saturating_add(self.delete_seen(pattern).await?);
+        }
+        Ok(deleted)
+    }
+
+    async fn delete_seen(&self, pattern: &str) -> Result<u64, StoreError> {
         let nodes = self.0.nodes();
         if nodes.is_empty() {
             return Err(StoreError::Unavailable);
@@ -65,7 +74,7 @@ impl Blocking {
                     .await
                     .map_err(|error| StoreError::from(&error))?;
                 if !keys.is_empty() {
-                    let unlinked = unlink(keys, &mut connection).await?;
+                    let unlinked = self.unlink(&keys, &mut connection).await?;
                     deleted = deleted.saturating_add(unlinked);
                 }
                 if cursor == 0 {
@@ -74,6 +83,37 @@ impl Blocking {
             }
         }
         Ok(deleted)
+    }
+
+    async fn unlink(
+        &self,
+        keys: &[String],
+        connection: &mut deadpool_redis::Connection,
+    ) -> Result<u64, StoreError> {
+        // One command a key: in a cluster they are in different slots.
+        let mut unlink = redis::pipe();
+        for key in keys {
+            unlink.cmd("UNLINK").arg(key);
+        }
+        let replies = connection.send_packed_commands(&unlink, 0, keys.len());
+        let replies = replies.await.map_err(|error| StoreError::from(&error))?;
+        let mut unlinked = 0_u64;
+        for (key, reply) in keys.iter().zip(replies) {
+            let one = match from_redis_value(reply) {
+                Ok(one) => one,
+                // One on its way to another server is at neither without a redirection.
+                Err(_) => self.unlink_anywhere(key).await?,
+            };
+            unlinked = unlinked.saturating_add(one);
+        }
+        Ok(unlinked)
+    }
+
+    async fn unlink_anywhere(&self, key: &str) -> Result<u64, StoreError> {
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(key);
+        let request = async |mut wire| unlink.query_async(&mut wire).await;
+        self.0.run(key, PATIENCE, request).await
     }
 }
 
@@ -127,22 +167,6 @@ impl fmt::Debug for NodePool {
             .field("connections", &self.pool.status().size)
             .finish_non_exhaustive()
     }
-}
-
-async fn unlink(
-    keys: Vec<String>,
-    connection: &mut deadpool_redis::Connection,
-) -> Result<u64, StoreError> {
-    // One command a key: in a cluster they are in different slots.
-    let mut unlink = redis::pipe();
-    for key in keys {
-        unlink.cmd("UNLINK").arg(key);
-    }
-    let unlinked: Vec<u64> = unlink
-        .query_async(connection)
-        .await
-        .map_err(|error| StoreError::from(&error))?;
-    Ok(unlinked.iter().sum())
 }
 
 /// Those who block hold theirs for a second at a time.

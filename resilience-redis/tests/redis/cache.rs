@@ -658,6 +658,42 @@ async fn in_a_cluster_a_removal_that_no_replica_knew_of_is_told_again() {
 }
 
 #[tokio::test]
+async fn in_a_cluster_a_slot_that_moves_costs_no_invalidation() {
+    let cluster = RedisCluster::start().await;
+    let one = Process::with(&cluster.url(), hasty(), policy()).await;
+    let other = Process::with(&cluster.url(), hasty(), policy()).await;
+    let (key, name) = (7, "resilience:cache:{dishes:7}");
+    let from = cluster.owner_of(name).await;
+    let to = (from + 1) % cluster.owners().len();
+    let is_forgotten = async |value: &str| {
+        other.is_given(key, value).await;
+        one.cache.forget(&key).await.unwrap();
+        other.eventually_without(key).await;
+    };
+    one.cache.insert(key, "soup".to_owned());
+    other.is_given(key, "soup").await;
+
+    // The key is still where it was, and what is touched for it is not there any more.
+    cluster.begin_to_move(name, from, to).await;
+    is_forgotten("soup").await;
+    // Keys that are made while their slot moves are at the other server.
+    one.cache.insert(key, "stew".to_owned());
+    is_forgotten("stew").await;
+    one.cache.insert(key, "rice".to_owned());
+    other.is_given(key, "rice").await;
+    one.cache.forget_all().await.unwrap();
+    other.eventually_without(key).await;
+    // What one has loaded cannot be stored now: nobody waits for that.
+    let source = Source::default();
+    assert_eq!(one.load(key, &source).await, "load 1");
+    assert_eq!(other.load(key, &source).await, "load 2");
+
+    one.cache.insert(key, "cake".to_owned());
+    cluster.end_move(name, from, to).await;
+    is_forgotten("cake").await;
+}
+
+#[tokio::test]
 async fn after_a_failover_processes_hear_one_another_again_and_what_was_removed_stays_so() {
     let mut sentinels = RedisSentinels::start().await;
     let one = Process::with(&sentinels.url(), hasty(), policy()).await;
