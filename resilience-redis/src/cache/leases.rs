@@ -1,6 +1,9 @@
 //! The right to load a key for the whole fleet.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use resilience_core::cache::{Claim, Lease, Unfilled};
 use tokio::time::timeout;
@@ -10,7 +13,7 @@ use crate::StoreError;
 
 impl Shared {
     pub(super) async fn claim(
-        &self,
+        self: &Arc<Self>,
         part: &Part,
         lease: Duration,
         patience: Duration,
@@ -22,15 +25,21 @@ impl Shared {
         // From here on no end is missed.
         let mut waiter = self.waiters.wait(part.mark());
         let number = self.claims.fetch_add(1, Ordering::Relaxed);
-        let token = self.token(Lease::new(number));
+        let granted = Lease::new(number);
+        let token = self.token(granted);
         let connection = self.store.connection();
         let arguments = (&token, frame::millis(lease));
-        let left: i64 = self
+        let asked = Asked {
+            shared: self,
+            part,
+            lease: Some(granted),
+        };
+        let call = self
             .claim
-            .call(connection, self.deadline(), &name, arguments)
-            .await?;
+            .call(connection, self.deadline(), &name, arguments);
+        let left: i64 = asked.learn(call.await)?;
         let left = match u64::try_from(left) {
-            Ok(0) => return Ok(Claim::Granted(Lease::new(number))),
+            Ok(0) => return Ok(Claim::Granted(granted)),
             Ok(left) => Duration::from_millis(left),
             Err(_) => return Ok(Claim::Refused),
         };
@@ -104,6 +113,37 @@ impl Shared {
             .call(connection, self.deadline(), &[value, lease_name], arguments)
             .await?;
         Ok(())
+    }
+}
+
+/// A lease that was asked for. Where nobody learns what became of that, it may have been granted, and
+/// is given back: else others would wait for a load that nobody makes.
+struct Asked<'a> {
+    shared: &'a Arc<Shared>,
+    part: &'a Part,
+    lease: Option<Lease>,
+}
+
+impl Asked<'_> {
+    fn learn<T>(mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        let is_known = |error: &StoreError| !error.may_have_run();
+        if answer.as_ref().err().is_none_or(is_known) {
+            self.lease = None;
+        }
+        answer
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let (shared, part) = (Arc::clone(self.shared), self.part.clone());
+        self.shared.store.runtime().spawn(async move {
+            // If this does not work either, it ends by itself.
+            let _ = shared.release(&part, lease, Unfilled::Failed).await;
+        });
     }
 }
 

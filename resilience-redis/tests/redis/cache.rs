@@ -319,6 +319,20 @@ async fn whoever_waits_for_a_load_that_is_lost_with_its_process_goes_on_when_the
 }
 
 #[tokio::test]
+async fn whoever_never_learned_that_it_may_load_holds_nobody_up() {
+    let (server, _, other) = fleet_of_two().await;
+    let short = patient().decision_timeout(Duration::from_millis(50));
+    let one = Process::with(&server.url(), short, policy()).await;
+    server.freeze();
+    assert!(one.tier.claim(b"7", MINUTE, PATIENCE).await.is_err());
+    server.thaw();
+    // It is answered after all that was asked before.
+    eventually(async || one.tier.get(b"8").await.ok()).await;
+    assert!(keys(&server, "*").await.is_empty());
+    assert_eq!(other.load(7, &Source::default()).await, "load 1");
+}
+
+#[tokio::test]
 async fn that_a_key_has_no_value_is_known_to_all() {
     let (server, one, other) = fleet_of_two().await;
     let absent = async || Ok::<Option<String>, &str>(None);
