@@ -1,4 +1,4 @@
-//! A Redis server as the place where a fleet keeps its counts.
+//! Redis as the place where a fleet keeps what its processes share.
 
 use std::hash::Hash;
 
@@ -18,12 +18,13 @@ use crate::{
     stock::{self, Stocks},
 };
 
-/// A single Redis server that processes share their state through.
+/// A Redis server, or a cluster of them, that processes share their state through.
 ///
 /// # Sharing
 ///
-/// Clones share one connection, over which the commands of all callers go out together, and a
-/// small pool for what takes long. Both live on the runtime that [`RedisStore::connect`] ran on.
+/// Clones share one connection to each server, over which the commands of all callers go out
+/// together, and a small pool for what takes long. All live on the runtime that
+/// [`RedisStore::connect`] ran on.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     connection: Connection,

@@ -33,10 +33,6 @@ impl Blocking {
     /// [`Disconnection`](redis::PushKind::Disconnection) at the end. It runs in the task of the
     /// connection, so it must not wait. A connection whose packets vanish says nothing: ask it for
     /// a `PING` now and then.
-    #[allow(
-        dead_code,
-        reason = "for whoever listens to what servers say by themselves"
-    )]
     pub(crate) async fn dedicated(
         &self,
         node: &Node,

@@ -149,7 +149,6 @@ impl Connection {
     /// A number that grows when a connection is lost or made, and when a slot changes hands.
     ///
     /// Whoever keeps a copy of what a server holds has missed changes of it by then.
-    #[allow(dead_code, reason = "for whoever keeps copies of what servers hold")]
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
