@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::quota::{Algorithm, Quota, Rule};
+use crate::Timestamp;
 
 mod slots;
 mod words;
@@ -21,7 +22,26 @@ enum Step {
     Peek,
     Follow(Rule),
     Pass(u64),
+    /// Goes on to where so many parts of the window are over, or to an instant beside that.
+    PassParts(u64, Beside),
     FallBack(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Before,
+    At,
+    After,
+}
+
+/// When so many parts of a window of `rule` are over, of which one has begun by `now`.
+fn edge(now: Timestamp, rule: &Rule, parts: u64, beside: Beside) -> Timestamp {
+    let edge = (now.as_nanos() / rule.bucket() + parts) * rule.bucket();
+    Timestamp::from_nanos(match beside {
+        Beside::Before => (edge - 1).max(now.as_nanos()),
+        Beside::At => edge,
+        Beside::After => edge + 1,
+    })
 }
 
 /// Windows of some nanoseconds, or of some seconds, in which a clock may fall back far.
@@ -40,6 +60,7 @@ fn rule() -> impl Strategy<Value = Rule> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let time = || prop_oneof![0..50_u64, (0..40_u64).prop_map(|it| it * 100_000_000)];
+    let beside = prop_oneof![Just(Beside::Before), Just(Beside::At), Just(Beside::After)];
     let step = prop_oneof![
         16 => Just(Step::Take(1)),
         8 => (0..4_u64).prop_map(Step::Take),
@@ -48,7 +69,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..4_u64).prop_map(Step::Refund),
         1 => Just(Step::Peek),
         1 => rule().prop_map(Step::Follow),
-        8 => time().prop_map(Step::Pass),
+        4 => time().prop_map(Step::Pass),
+        8 => (1..12_u64, beside).prop_map(|(parts, beside)| Step::PassParts(parts, beside)),
         2 => time().prop_map(Step::FallBack),
     ];
     prop::collection::vec(step, 1..120)

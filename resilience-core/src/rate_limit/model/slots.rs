@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Step, rule, steps};
+use super::{Beside, Step, edge, rule, steps};
 use crate::{
     Timestamp,
     keyed::Retention,
@@ -14,7 +14,7 @@ use crate::{
         keys::{Keys, Verdict},
         plan::Plan,
         policy::{Rules, Tier},
-        quota::Rule,
+        quota::{Quota, Rule},
         state,
     },
 };
@@ -110,6 +110,7 @@ impl Both {
                 }
             }
             Step::Pass(nanos) => self.now = now.saturating_add(Duration::from_nanos(nanos)),
+            Step::PassParts(parts, beside) => self.now = edge(now, &self.rule, parts, beside),
             Step::FallBack(nanos) => {
                 self.now = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos));
             }
@@ -155,6 +156,27 @@ proptest! {
         }
         for key in 0..KEYS {
             both.compare(key);
+        }
+    }
+}
+
+#[test]
+fn what_a_machine_lends_is_counted_in_its_part_of_the_window_and_not_a_nanosecond_longer() {
+    for beside in [Beside::Before, Beside::At, Beside::After] {
+        let quota = Quota::new(9, Duration::from_nanos(1000));
+        let mut both = Both::new(quota.rule("test").unwrap());
+        for step in [
+            Step::Take(1),
+            Step::PassParts(1, Beside::At),
+            // Units of two parts need a machine, which lends what is left in the second.
+            Step::Take(1),
+            Step::PassParts(1, beside),
+            Step::Take(1),
+            // The second part is over now, and the third is not.
+            Step::PassParts(10, Beside::Before),
+            Step::Take(1),
+        ] {
+            both.step(0, step);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Step, rule, steps};
+use super::{Step, edge, rule, steps};
 use crate::{
     Timestamp,
     rate_limit::{
@@ -112,6 +112,9 @@ impl Both {
                 self.each(|cell, _| cell.follow(now, [rule], Tier::None));
             }
             Step::Pass(nanos) => self.now = now.saturating_add(Duration::from_nanos(nanos)),
+            Step::PassParts(parts, beside) => {
+                self.now = edge(now, self.machine.rule(), parts, beside)
+            }
             Step::FallBack(nanos) => {
                 self.now = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos));
             }
