@@ -148,10 +148,20 @@ impl SystemClock {
         }
         // The same by one multiplication and a shift that is known: whoever goes on with the time
         // waits some nanoseconds less for it.
-        let ticks = counter.saturating_sub(self.origin);
+        let Some(ticks) = counter.checked_sub(self.origin) else {
+            return behind_origin();
+        };
         let nanos = (u128::from(ticks) * u128::from(self.tick)) >> u64::BITS;
         Timestamp(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+}
+
+/// The time on a processor whose counter is a little behind that of the first caller. Called, since
+/// to choose between both would take as long as to add.
+#[cold]
+#[inline(never)]
+const fn behind_origin() -> Timestamp {
+    Timestamp::ZERO
 }
 
 fn tick(counter: &quanta::Clock) -> u64 {

@@ -695,6 +695,22 @@ fn whoever_asked_is_counted_once() {
 }
 
 #[test]
+fn calls_are_counted_one_by_one_however_many_there_are() {
+    for algorithm in ALL {
+        let (limiter, clock) = unkeyed(policy(Quota::per_second(500).algorithm(algorithm)));
+        for number in 1..=400 {
+            limiter.try_take(&()).unwrap();
+            clock.advance(NANO);
+            assert!(number % 50 != 0 || limiter.snapshot().allowed == number);
+        }
+        for _ in 0..100 {
+            limiter.try_take_n(&(), 1).unwrap();
+        }
+        assert_eq!(limiter.snapshot().allowed, 500);
+    }
+}
+
+#[test]
 fn an_observer_may_ask_the_limiter_that_reports_to_it() {
     let cell = Arc::new(Mutex::new(None::<RateLimiter>));
     let inside = Arc::clone(&cell);

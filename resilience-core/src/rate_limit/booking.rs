@@ -22,22 +22,12 @@ enum Marks {
     One(u64),
     /// What each quota said.
     Each([u64; MAX_QUOTAS]),
-    /// A place so many parts behind another, of which `unit` make one unit: few are ever asked
-    /// for, and a division takes longer than to keep three numbers.
-    Behind { place: u64, parts: u64, unit: u64 },
 }
 
 impl Booking {
     /// Units of a key with one quota, which counts them at `mark`.
     pub(super) const fn at(mark: u64, units: u64) -> Self {
         let marks = Marks::One(mark);
-        Self { units, marks }
-    }
-
-    /// Units with which a caller joined a line that was [offered](super::cell::Cell::offer) with its end at
-    /// `place`.
-    pub(super) const fn behind(place: u64, parts: u64, unit: u64, units: u64) -> Self {
-        let marks = Marks::Behind { place, parts, unit };
         Self { units, marks }
     }
 
@@ -51,9 +41,6 @@ impl Booking {
         match self.marks {
             Marks::One(mark) => [mark, 0, 0, 0, 0],
             Marks::Each(marks) => marks,
-            Marks::Behind { place, parts, unit } => {
-                [place.wrapping_add(parts / unit.max(1)), 0, 0, 0, 0]
-            }
         }
     }
 }

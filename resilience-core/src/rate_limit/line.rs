@@ -5,16 +5,16 @@ use super::quota::Rule;
 /// Where a line ends, and how many calls have joined it.
 ///
 /// ```text
-///  63..60   59..7                                6..1     0
-/// ┌───────┬─────────────────────────────────────┬───────┬──────┐
-/// │ round │ end                                 │ calls │ open │
-/// └───────┴─────────────────────────────────────┴───────┴──────┘
+///  63..11                                10..7   6..1    0
+/// ┌─────────────────────────────────────┬───────┬───────┬──────┐
+/// │ end                                 │ round │ calls │ open │
+/// └─────────────────────────────────────┴───────┴───────┴──────┘
 /// ```
 ///
 /// The end is the instant at which the line will have drained, in parts of a nanosecond, and goes
 /// round: only its distance from an instant that is near means anything. So a word that comes
-/// back while a caller looks away is a line that stands as it stood. The round tells lines of
-/// other rules apart.
+/// back while a caller looks away is a line that stands as it stood. It is on top, where sums go
+/// round by themselves. The round tells lines of other rules apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LineWord(pub(super) u64);
 
@@ -30,12 +30,15 @@ pub(super) struct Scale {
 }
 
 const CALLS: u32 = 1;
-const END: u32 = 7;
-const ROUND: u32 = 60;
-const END_BITS: u32 = ROUND - END;
+const ROUND: u32 = 7;
+const END: u32 = 11;
+const END_BITS: u32 = u64::BITS - END;
 
-/// Calls that a word counts before the machine must hear of them.
-const MAX_CALLS: u64 = (1 << (END - CALLS)) - 1;
+/// All below the end.
+const BELOW: u64 = (1 << END) - 1;
+
+/// Calls that a word counts before it starts again.
+const MAX_CALLS: u64 = (1 << (ROUND - CALLS)) - 1;
 
 /// Parts between an instant and the end of a line at most, so that no distance is ambiguous: of
 /// four such quarters of the round, two lie behind and two ahead.
@@ -45,7 +48,7 @@ impl LineWord {
     pub(super) const CLOSED: Self = Self(0);
 
     pub(super) const fn new(round: u64, end: u64) -> Self {
-        Self((round << ROUND) | (wrapped(end) << END) | 1)
+        Self((end << END) | ((round << ROUND) & BELOW) | 1)
     }
 
     pub(super) const fn is_open(self) -> bool {
@@ -53,32 +56,48 @@ impl LineWord {
     }
 
     pub(super) const fn end(self) -> u64 {
-        wrapped(self.0 >> END)
+        self.0 >> END
     }
 
     pub(super) const fn calls(self) -> u64 {
         (self.0 >> CALLS) & MAX_CALLS
     }
 
-    /// The word once one more call has moved the end; `None` where it counts no more of them.
-    pub(super) const fn joined(self, end: u64) -> Option<Self> {
-        if self.calls() == MAX_CALLS {
-            return None;
-        }
-        let round = self.0 >> ROUND;
-        let calls = self.calls() + 1;
-        Some(Self(Self::new(round, end).0 | (calls << CALLS)))
+    /// The word once one more call has joined at an instant in parts, with some of its own.
+    #[inline]
+    pub(super) const fn joined(self, instant: u64, parts: u64) -> Self {
+        let (end, below) = (self.0 & !BELOW, self.0 & BELOW);
+        let start = if self.distance(instant) > 0 {
+            end
+        } else {
+            instant << END
+        };
+        let last = MAX_CALLS << CALLS;
+        let below = if below & last == last {
+            below & !last
+        } else {
+            below + (1 << CALLS)
+        };
+        // What waits for the clock is added last.
+        let added = (parts << END) | below;
+        Self(start.wrapping_add(added))
     }
 
     /// What is left of the line at an instant in parts.
+    #[inline]
     pub(super) const fn level(self, instant: u64) -> u64 {
-        let distance = self.end().wrapping_sub(instant) << (u64::BITS - END_BITS);
-        let distance = distance.cast_signed() >> (u64::BITS - END_BITS);
+        let distance = self.distance(instant);
         if distance > 0 {
-            distance.unsigned_abs()
+            distance.unsigned_abs() >> END
         } else {
             0
         }
+    }
+
+    /// How far the end lies ahead of an instant, as high up as it stands.
+    const fn distance(self, instant: u64) -> i64 {
+        let end = self.0 & !BELOW;
+        end.wrapping_sub(instant << END).cast_signed()
     }
 }
 
@@ -92,11 +111,12 @@ impl Scale {
         fits.then_some(Self { pace, unit, room })
     }
 
-    /// The level once so many units have joined; `None` where there is no room.
+    /// The parts of so many units; `None` where they have no room beside a level.
     #[inline]
-    pub(super) fn joined(&self, level: u64, units: u64) -> Option<u64> {
-        let level = level.checked_add(self.unit.checked_mul(units)?)?;
-        (level <= self.room).then_some(level)
+    pub(super) fn parts(&self, units: u64, level: u64) -> Option<u64> {
+        let parts = self.unit.checked_mul(units)?;
+        let room = self.room.checked_sub(level)?;
+        (parts <= room).then_some(parts)
     }
 
     /// Units that have room beside a level.
@@ -154,9 +174,10 @@ mod tests {
                 for calls in 0..MAX_CALLS {
                     assert_eq!((word.end(), word.calls()), (end, calls));
                     assert!(word.is_open());
-                    word = word.joined(end).unwrap();
+                    assert_eq!((word.0 & BELOW) >> ROUND, round);
+                    word = word.joined(end, 0);
                 }
-                assert_eq!(word.joined(end), None);
+                assert_eq!(word.joined(end, 0), LineWord::new(round, end));
             }
         }
         assert!(!LineWord::CLOSED.is_open());
@@ -168,10 +189,14 @@ mod tests {
             for level in [0, 1, QUARTER, 2 * QUARTER - 1] {
                 let word = LineWord::new(0, instant.wrapping_add(level));
                 assert_eq!(word.level(instant), level);
+                let joined = word.joined(instant, 1);
+                assert_eq!(joined.end(), wrapped(word.end() + 1));
             }
             for past in [1, QUARTER] {
                 let word = LineWord::new(0, instant.wrapping_sub(past));
                 assert_eq!(word.level(instant), 0);
+                let joined = word.joined(instant, 3);
+                assert_eq!(joined.end(), wrapped(instant.wrapping_add(3)));
             }
         }
     }

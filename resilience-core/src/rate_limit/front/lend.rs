@@ -5,7 +5,7 @@ use crate::{
     rate_limit::{
         line::{LineWord, Scale, parts_between},
         quota::Rule,
-        timeline::Timeline,
+        timeline::{DISORDER, Timeline},
     },
     sync::{AtomicU64, Ordering, fence},
 };
@@ -25,6 +25,7 @@ impl Front {
         set(&words.latest, latest);
         set(&terms.lag, lag);
         set(&terms.since, latest);
+        set(&terms.early, latest.saturating_sub(DISORDER));
         set(&terms.limit, rule.limit);
         set(&terms.per, rule.per);
         let (kind, lent) = match offer {
@@ -34,7 +35,9 @@ impl Front {
                 next_back,
             } => {
                 let is_earlier = until < terms.until.load(Ordering::Relaxed);
-                if is_earlier || i64::try_from(units).is_err() {
+                // A clock may be early, but is never good for what is over already.
+                let is_over = until <= latest;
+                if is_earlier || is_over || i64::try_from(units).is_err() {
                     return Lent::Nothing;
                 }
                 set(&terms.until, until);
@@ -76,8 +79,8 @@ impl Front {
         lent
     }
 
-    /// Takes back what was lent: says what was taken of it, by how many calls, and the latest
-    /// instant at which that was done.
+    /// Takes back what was lent: says what was taken of it, by how many calls as far as those were
+    /// not counted elsewhere, and the latest instant at which that was done.
     pub(in crate::rate_limit) fn take_back(&self, lent: Lent) -> (Option<Taken>, u64, u64) {
         let words = &self.words;
         self.terms.kind.store(NOTHING, Ordering::Relaxed);
@@ -96,13 +99,11 @@ impl Front {
                 let line = LineWord(words.line.swap(LineWord::CLOSED.0, Ordering::AcqRel));
                 let start = since.wrapping_mul(scale.pace);
                 let after = parts_between(start, line.end());
-                let places = after.saturating_sub(level) / scale.unit;
-                let level = after;
-                let some = line.calls() > 0;
-                (
-                    some.then_some(Taken::Places { places, level }),
-                    line.calls(),
-                )
+                let taken = (after != level).then(|| Taken::Places {
+                    places: after.saturating_sub(level) / scale.unit,
+                    level: after,
+                });
+                (taken, line.calls())
             }
         };
         // Nobody may find what is lent next beside the words of before.

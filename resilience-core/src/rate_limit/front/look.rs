@@ -32,7 +32,7 @@ impl Front {
                 REFUSAL => (0, &self.terms.refused_until),
                 _ => return None,
             };
-            let now = self.in_order(self.moment(clock))?;
+            let now = self.in_order(self.moment(clock)?)?;
             let until = until.load(Ordering::Relaxed);
             let next_back = self.terms.next_back.load(Ordering::Relaxed);
             fence(Ordering::Acquire);

@@ -49,8 +49,9 @@ struct Terms {
     kind: AtomicU64,
     /// What the machine's timeline adds to the clock.
     lag: AtomicU64,
-    /// From when on what is lent is good.
+    /// From when on what is lent is good, and how much earlier a clock may be that is waited for.
     since: AtomicU64,
+    early: AtomicU64,
     /// Until when units are. Never goes back, so that whoever has read an earlier one knows
     /// enough.
     until: AtomicU64,
@@ -120,7 +121,8 @@ pub(in crate::rate_limit) enum Taken {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::rate_limit) struct Pass {
     pub(in crate::rate_limit) passed: Passed,
-    /// As how many calls the machine will hear of this one.
+    /// As how many calls the machine will hear of this one; less than none where a word has counted
+    /// as many as it can, and starts again.
     pub(in crate::rate_limit) heard_as: u64,
     pub(in crate::rate_limit) clock: ClockSeen,
 }
@@ -149,31 +151,30 @@ impl Front {
     /// The instant at which a caller comes to a line, and how that is counted.
     #[inline]
     fn at_line(&self, clock: Timestamp) -> Option<(u64, Scale)> {
-        self.present(clock, &self.terms.line_until)?;
+        let now = self.moment(clock)?;
+        self.present(now, &self.terms.line_until)?;
         let scale = Scale {
             pace: self.terms.pace.load(Ordering::Relaxed),
             unit: self.terms.unit.load(Ordering::Relaxed),
             room: self.terms.room.load(Ordering::Relaxed),
         };
-        Some((self.in_order(self.moment(clock))?, scale))
+        Some((self.in_order(now)?, scale))
     }
 
-    /// The instant of a caller on the machine's timeline.
+    /// The instant of a caller on the machine's timeline, unless that lies behind the end of time.
     #[inline]
-    fn moment(&self, clock: Timestamp) -> u64 {
+    fn moment(&self, clock: Timestamp) -> Option<u64> {
         let lag = self.terms.lag.load(Ordering::Relaxed);
-        clock.as_nanos().saturating_add(lag)
+        clock.as_nanos().checked_add(lag)
     }
 
     /// The instant at which a caller comes, where what is lent is good then.
     #[inline]
-    fn present(&self, clock: Timestamp, until: &AtomicU64) -> Option<u64> {
-        let now = self.moment(clock);
+    fn present(&self, now: u64, until: &AtomicU64) -> Option<u64> {
         let since = self.terms.since.load(Ordering::Relaxed);
-        let early = since.saturating_sub(now);
-        let now = now.max(since);
-        let good = early <= DISORDER && now < until.load(Ordering::Relaxed);
-        good.then_some(now)
+        let early = self.terms.early.load(Ordering::Relaxed);
+        let good = early <= now && now < until.load(Ordering::Relaxed);
+        good.then_some(now.max(since))
     }
 
     /// The instant at which a caller comes, or the latest one, where others came from a little
@@ -181,8 +182,7 @@ impl Front {
     #[inline]
     fn in_order(&self, now: u64) -> Option<u64> {
         let latest = self.words.latest.load(Ordering::Relaxed);
-        let behind = latest.saturating_sub(now);
-        (behind <= DISORDER).then_some(now.max(latest))
+        (latest.saturating_sub(DISORDER) <= now).then_some(now.max(latest))
     }
 
     /// Somebody came at `now` and took something.

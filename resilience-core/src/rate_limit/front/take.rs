@@ -26,7 +26,8 @@ impl Front {
 
     #[inline(always)]
     fn take_units(&self, clock: Timestamp, units: u64) -> Option<Pass> {
-        let now = self.present(clock, &self.terms.until)?;
+        let moment = self.moment(clock)?;
+        let now = self.present(moment, &self.terms.until)?;
         // What was lent may have been taken back since then, and other units lent. They do as
         // well: who comes late is counted late.
         let left = if units == 1 {
@@ -42,7 +43,7 @@ impl Front {
                 status: self.status(remaining),
             },
             heard_as: units,
-            clock: self.come_at(self.moment(clock)),
+            clock: self.come_at(moment),
         })
     }
 
@@ -76,9 +77,9 @@ impl Front {
             // If the word is still the same after this, what was read stood beside it.
             fence(Ordering::Acquire);
             let instant = now.wrapping_mul(scale.pace);
-            let level = scale.joined(line.level(instant), units)?;
-            let end = instant.wrapping_add(level);
-            let next = line.joined(end)?;
+            let level = line.level(instant);
+            let parts = scale.parts(units, level)?;
+            let next = line.joined(instant, parts);
             match self.words.line.compare_exchange_weak(
                 line.0,
                 next.0,
@@ -86,17 +87,20 @@ impl Front {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    let parts = parts_between(start, end);
-                    let remaining = scale.remaining(level);
+                    let behind = parts_between(start, next.end());
+                    let remaining = scale.remaining(level + parts);
                     return Some(Pass {
                         passed: Passed {
-                            booking: Booking::behind(place, parts, scale.unit, units),
+                            booking: Booking::at(
+                                place.wrapping_add(behind / scale.unit.max(1)),
+                                units,
+                            ),
                             status: QuotaStatus {
                                 remaining,
                                 ..status
                             },
                         },
-                        heard_as: 1,
+                        heard_as: next.calls().wrapping_sub(line.calls()),
                         clock: self.come_at(now),
                     });
                 }
@@ -112,7 +116,7 @@ impl Front {
         let status = self.status(0);
         let (wait, same) = match self.kind() {
             REFUSAL => {
-                let now = self.in_order(self.moment(clock))?;
+                let now = self.in_order(self.moment(clock)?)?;
                 let until = self.terms.refused_until.load(Ordering::Relaxed);
                 fence(Ordering::Acquire);
                 (until.saturating_sub(now), self.kind() == REFUSAL)
