@@ -20,15 +20,20 @@ pub enum Fallback {
     /// Each process allows its part of the quota: the limit divided by the number of processes that
     /// were last seen to have the limiter, but at least one unit. The default.
     ///
-    /// A key begins with its part of what the server said last. For one window after the server is
-    /// back (and a tenth, of the longest quota), both the server and the part must have room.
+    /// A key begins with its part of what the server said last. Of a
+    /// key of which a process has allowed units like this, both the server and the part must have
+    /// room for as long as these count: for a window and a tenth. For others one answer that came
+    /// too late changes nothing.
     ///
     /// All processes together therefore allow, of each key,
     ///
     /// - in a window without Redis: the limit, or one unit each where that is more;
-    /// - in a window in which Redis came back: the same, although it may have forgotten all counts;
-    /// - in a window in which it went away, for all of them or for some: twice that at the most, and
-    ///   hardly more than the limit where all had just heard how much was used.
+    /// - in a window in which Redis came back: the same where every process had allowed some,
+    ///   although it may have forgotten all counts; else the limit, and beside it the parts of
+    ///   those that had;
+    /// - in a window in which it went away, for all of them or for some: twice the limit at the most,
+    ///   and hardly more than once where all had just heard how much was used. What Redis granted
+    ///   in it and has forgotten comes on top: the limit at the most.
     ///
     /// A process that goes away counts for half a minute more. Of a new one the others hear within a
     /// second, and until then its part comes on top.
@@ -49,9 +54,7 @@ pub(super) struct Share {
     policy: Mutex<Policy>,
     count: Mutex<Count>,
     nodes: AtomicU64,
-    /// Outages so far; keys remember in which of them they began.
-    outages: AtomicU64,
-    /// When the part holds no more, in nanoseconds; `u64::MAX` during an outage.
+    /// Until when units count that were allowed of any key, in nanoseconds.
     until: AtomicU64,
 }
 
@@ -64,7 +67,6 @@ impl Share {
             policy: Mutex::new(policy.clone()),
             count: Mutex::new(Count::new()),
             nodes: AtomicU64::new(1),
-            outages: AtomicU64::new(0),
             until: AtomicU64::new(0),
         })
     }
@@ -72,9 +74,9 @@ impl Share {
     /// So many processes have the limiter, as the server said at `now`.
     pub(super) fn saw(&self, nodes: u64, now: Timestamp) {
         let policy = self.policy();
-        let holds = self.holds(now);
+        let in_use = self.is_in_use(now);
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(nodes) = count.hear(nodes, holds, now) {
+        if let Some(nodes) = count.hear(nodes, in_use, now) {
             self.nodes.store(nodes, Ordering::Relaxed);
             // The same policy in another size: it can always be taken over.
             let _ = self.resize(&policy);
@@ -92,21 +94,9 @@ impl Share {
         self.resize(&held)
     }
 
-    /// The server gave no decision.
-    pub(super) fn lost(&self) {
-        if self.until.swap(u64::MAX, Ordering::Relaxed) != u64::MAX {
-            self.outages.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// The server decided, at `now`; what was taken meanwhile counts for `window` more nanoseconds.
-    pub(super) fn found(&self, now: Timestamp, window: u64) {
-        let until = &self.until;
-        if until.load(Ordering::Relaxed) == u64::MAX {
-            let end = now.as_nanos().saturating_add(window).min(u64::MAX - 1);
-            // Where it fails somebody else has seen the server as well.
-            let _ = until.compare_exchange(u64::MAX, end, Ordering::Relaxed, Ordering::Relaxed);
-        }
+    /// Units count until `until` that were taken of some key while the server gave no decision.
+    pub(super) fn allowed(&self, until: Timestamp) {
+        self.until.fetch_max(until.as_nanos(), Ordering::Relaxed);
     }
 
     /// Whether the server has always decided so far.
@@ -114,17 +104,13 @@ impl Share {
         self.until.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether the part holds at `now`.
-    pub(super) fn holds(&self, now: Timestamp) -> bool {
+    /// Whether units of any key count at `now` that were taken while the server gave no decision.
+    fn is_in_use(&self, now: Timestamp) -> bool {
         now.as_nanos() < self.until.load(Ordering::Relaxed)
     }
 
-    pub(super) fn outages(&self) -> u64 {
-        self.outages.load(Ordering::Relaxed)
-    }
-
-    /// Takes `cost` units of the key `name`, of which the whole fleet had used `known` when the
-    /// outage began, if this is the first call in it.
+    /// Takes `cost` units of the key `name`, of which the whole fleet has used `known`, if that was
+    /// just heard.
     pub(super) fn take(
         &self,
         name: &str,
@@ -179,15 +165,15 @@ impl Count {
     }
 
     /// The server counted `heard`; gives the number that is believed, if it is another. Never fewer
-    /// while parts are in use, as `holds` says.
-    fn hear(&mut self, heard: u64, holds: bool, now: Timestamp) -> Option<u64> {
+    /// while parts are `in_use`.
+    fn hear(&mut self, heard: u64, in_use: bool, now: Timestamp) -> Option<u64> {
         let heard = heard.max(1);
         if heard >= self.nodes {
             self.fewer = None;
             return (std::mem::replace(&mut self.nodes, heard) != heard).then_some(heard);
         }
         let (since, most) = match self.fewer {
-            Some((since, most)) if !holds => (since, most.max(heard)),
+            Some((since, most)) if !in_use => (since, most.max(heard)),
             Some(_) | None => (now, heard),
         };
         self.fewer = Some((since, most));
@@ -221,7 +207,7 @@ mod tests {
         assert_eq!(count.hear(1, false, at(33)), None);
         assert_eq!(count.hear(2, false, at(34)), None);
         assert_eq!(count.hear(1, false, at(62)), None);
-        // No part grows while it holds.
+        // No part grows while it is in use.
         assert_eq!(count.hear(1, true, at(70)), None);
         assert_eq!(count.hear(1, true, at(200)), None);
         assert_eq!(count.hear(1, false, at(201)), None);

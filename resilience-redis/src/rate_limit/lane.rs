@@ -108,11 +108,9 @@ impl Lane {
         &self.runtime
     }
 
-    /// Whether units may be taken ahead, and how many. Not while a part of the quota holds: what is
-    /// taken from the server then must fit into it.
+    /// Whether units may be taken ahead, and how many.
     pub(super) fn leasing(&self, now: Timestamp) -> Option<Leasing> {
-        let leases = self.lease_percent > 0 && !self.share.holds(now);
-        leases.then(|| Leasing {
+        (self.lease_percent > 0).then(|| Leasing {
             percent: self.lease_percent,
             nodes: self.share.nodes(),
             now,

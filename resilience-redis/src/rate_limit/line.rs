@@ -12,6 +12,7 @@ use super::{
     denial::Denial,
     grant::{Before, Run, Verdict, room, tightest, verdicts},
     lease::{Lease, Spent, Term, Unused},
+    own::Own,
     places::{Answer, Places},
     question::{Aftermath, Ahead, Leasing, Past, Question, Told},
     rules::{Kind, Rule},
@@ -36,8 +37,10 @@ pub(super) struct Line {
     denial: Denial,
     /// Where units may be taken ahead, what was.
     lease: Option<Box<Lease>>,
-    /// The outage in which the server's last word was taken over.
-    outage: u64,
+    /// Units that were allowed here without the server.
+    own: Own,
+    /// Whether they begin with what the server said last.
+    is_seeded: bool,
 }
 
 /// How a caller found the line.
@@ -64,15 +67,25 @@ impl Line {
             doubtful: false,
             denial: Denial::default(),
             lease: leases.then(Box::default),
-            outage: 0,
+            own: Own::default(),
+            is_seeded: false,
         }
     }
 
     /// What the server said last was used, of the quota of which most was, the first time that this
-    /// is asked in `outage`.
-    pub(super) fn last_word(&mut self, outage: u64) -> Option<u64> {
-        let first = std::mem::replace(&mut self.outage, outage) != outage;
+    /// is asked since.
+    pub(super) fn last_word(&mut self) -> Option<u64> {
+        let first = !std::mem::replace(&mut self.is_seeded, true);
         first.then(|| self.windows.iter().map(Window::used).max().unwrap_or(0))
+    }
+
+    /// Units were allowed here without the server.
+    pub(super) fn allowed(&mut self, own: Own) {
+        self.own = self.own.and(own);
+    }
+
+    pub(super) const fn own(&self) -> Own {
+        self.own
     }
 
     /// A caller comes who wants `cost`.
@@ -137,7 +150,10 @@ impl Line {
             self.scheduled = false;
             return None;
         }
-        if let Some(leasing) = leasing {
+        // What the server grants a key that has some must fit into this process' part as well.
+        if let Some(leasing) = leasing
+            && !self.own.counts(leasing.now)
+        {
             let callers = &runs[first..];
             let ahead = self.ask_ahead(rules, callers, leasing);
             runs.extend(ahead);
@@ -265,6 +281,7 @@ impl Line {
                 *known = window.with(taken);
             }
         }
+        self.is_seeded = false;
         let doubtful = std::mem::take(&mut self.doubtful);
         if doubtful {
             self.denial.forget();
@@ -362,7 +379,8 @@ impl Line {
 
     /// Whether somebody is served here, or held back by `now`.
     pub(super) fn is_busy(&self, now: Timestamp) -> bool {
-        self.scheduled || !self.places.are_free() || self.denial.holds(now)
+        let holds_back = self.denial.holds(now) || self.own.counts(now);
+        self.scheduled || !self.places.are_free() || holds_back
     }
 }
 

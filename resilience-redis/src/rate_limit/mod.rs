@@ -73,6 +73,7 @@ mod leases;
 mod limiter;
 mod line;
 mod options;
+mod own;
 mod packed;
 mod places;
 mod question;

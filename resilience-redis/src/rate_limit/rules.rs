@@ -149,6 +149,15 @@ impl Rule {
         suffix
     }
 
+    /// How long units count at most, here or on the server: a window and a tenth.
+    pub(super) fn lasts(&self) -> Duration {
+        // Cells that hold more than drains in one window take longer.
+        let windows = self.burst().div_ceil(self.limit()).max(1);
+        let windows = u32::try_from(windows).unwrap_or(u32::MAX);
+        let longest = self.length.saturating_mul(windows);
+        longest.saturating_add(longest / 10)
+    }
+
     /// Milliseconds that a key lives after it was written, where that is always the same.
     pub(super) fn lives(&self) -> u64 {
         let micros = match self.kind {

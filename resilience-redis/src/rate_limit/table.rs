@@ -19,7 +19,7 @@ use indexmap::{
 };
 use resilience_core::Timestamp;
 
-use super::line::Line;
+use super::{line::Line, own::Own};
 
 /// One key: what its name is on the server, and who waits for a word about it.
 #[derive(Debug)]
@@ -52,6 +52,9 @@ struct Shard {
     entries: IndexMap<Box<[u8]>, Arc<Entry>, RandomState>,
     capacity: usize,
     hand: usize,
+    /// Units that this process allowed of keys that are remembered no more: any new key may be one
+    /// of them.
+    forgotten: Own,
 }
 
 impl Table {
@@ -63,6 +66,7 @@ impl Table {
             entries: IndexMap::with_hasher(hasher.clone()),
             capacity: capacity / shards,
             hand: 0,
+            forgotten: Own::default(),
         };
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
@@ -87,7 +91,8 @@ impl Table {
             return act(entry);
         }
         shard.make_room(now);
-        let (name, line) = make();
+        let (name, mut line) = make();
+        line.allowed(shard.forgotten);
         let entry = Arc::new(Entry {
             name,
             line: Mutex::new(line),
@@ -148,7 +153,9 @@ impl Shard {
         });
         self.hand = (self.hand + SAMPLE) % length;
         if let Some(index) = spared {
-            self.entries.swap_remove_index(index);
+            let gone = self.entries.swap_remove_index(index);
+            let own = gone.map(|(_, entry)| entry.line().own());
+            self.forgotten = self.forgotten.and(own.unwrap_or_default());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resilience_core::{Event, Reason, Rejected};
+use resilience_core::{Event, QuotaStatus, Reason, Rejected};
 
 use super::{
     ask::{Receipt, Standing, Told},
@@ -10,6 +10,7 @@ use super::{
     fallback::Fallback,
     grant::Verdict,
     lease::Spent,
+    own::Own,
     places::Answer,
     server_clock::since_1970,
     shared::Shared,
@@ -19,23 +20,11 @@ use crate::StoreError;
 
 impl Shared {
     pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
-        let share = &self.share;
         let (verdict, taken) = match answer {
             Answer::Decided(verdict, taken) => (verdict, taken),
             Answer::Leased(spent) => return self.leased(Arc::clone(entry), cost, spent),
-            Answer::Failed(error) => {
-                // One spoilt key is no outage.
-                if error != StoreError::ForeignValue {
-                    share.lost();
-                }
-                return self.undecided(entry, cost, error).into();
-            }
+            Answer::Failed(error) => return self.undecided(entry, cost, error).into(),
         };
-        // Without an outage so far there is none to end, and no part that holds.
-        let is_calm = share.is_calm();
-        if !is_calm {
-            share.found(self.lane.now(), self.longest_window());
-        }
         let decision = self.decision(&verdict, Source::Redis, Some(taken));
         if decision.outcome.is_err() {
             return decision.into();
@@ -47,11 +36,10 @@ impl Shared {
             lease: None,
         };
         // What this process allowed on its own is not in the server's counts: no burst on return.
-        if !is_calm
-            && cost > 0
-            && self.fallback == Fallback::LocalShare
-            && share.holds(self.lane.now())
-            && let Err(rejected) = share.take(entry.name(), cost, None)
+        if cost > 0
+            && !self.share.is_calm()
+            && entry.line().own().counts(self.lane.now())
+            && let Err(rejected) = self.share.take(entry.name(), cost, None)
         {
             self.give_back(&receipt);
             return self.refused(rejected, Source::Degraded).into();
@@ -97,11 +85,7 @@ impl Shared {
         let outcome = match self.fallback {
             Fallback::Allow => Ok(rule.status(rule.limit())),
             Fallback::Deny => Err(Rejected::new(Reason::StoreUnavailable, self.name)),
-            Fallback::LocalShare => {
-                let share = &self.share;
-                let known = entry.line().last_word(share.outages());
-                share.take(entry.name(), cost, known)
-            }
+            Fallback::LocalShare => self.take_part(entry, cost),
         };
         if let Err(rejected) = &outcome {
             self.lane.environment().emit(&Event::Rejected(rejected));
@@ -112,6 +96,18 @@ impl Shared {
             time: None,
             error: Some(error),
         }
+    }
+
+    /// Takes from this process' part of the quota.
+    fn take_part(&self, entry: &Entry, cost: u64) -> Result<QuotaStatus, Rejected> {
+        let known = entry.line().last_word();
+        let status = self.share.take(entry.name(), cost, known)?;
+        if cost > 0 {
+            let own = Own::new(self.lane.rules(), self.lane.now());
+            entry.line().allowed(own);
+            self.share.allowed(own.until());
+        }
+        Ok(status)
     }
 
     pub(super) fn never_fits(&self, cost: u64) -> Option<Decision> {
@@ -169,13 +165,5 @@ impl Shared {
             name: rule.name,
             next_back: verdict.next_back,
         }
-    }
-
-    /// How long what was taken counts at most, in nanoseconds.
-    fn longest_window(&self) -> u64 {
-        let rules = self.lane.rules().iter();
-        let longest = rules.map(|rule| rule.status(0).window).max();
-        let longest = longest.unwrap_or_default().as_nanos() / 10 * 11;
-        u64::try_from(longest).unwrap_or(u64::MAX - 1)
     }
 }

@@ -59,6 +59,44 @@ async fn local_share_at_worst_allows_twice_the_limit_where_some_lose_redis() {
 }
 
 #[tokio::test]
+async fn local_share_at_worst_allows_less_than_twice_the_limit_where_redis_comes_back() {
+    let mut server = RedisServer::start().await;
+    let mut fleet = Fleet::start("share", &four(&server)).await;
+    server.kill();
+    let mut total = 0;
+    for member in &mut fleet.members[..3] {
+        total += member.count(&format!("take {CALLS}")).await;
+    }
+    assert_eq!(total, 3 * LIMIT / 4);
+    server.start_again().await;
+    fleet.tell("heal").await;
+    // The fourth was asked for nothing meanwhile, and knows nothing of that.
+    total += fleet.take(CALLS).await;
+    assert_eq!(total, LIMIT + 3 * LIMIT / 4);
+}
+
+#[tokio::test]
+async fn one_late_answer_is_no_outage_of_all_keys() {
+    let server = RedisServer::start().await;
+    let one = limiter(&server.url(), Fallback::LocalShare).await;
+    let other = limiter(&server.url(), Fallback::LocalShare).await;
+    eventually(async || (one.nodes() == 2 && other.nodes() == 2).then_some(())).await;
+    server.freeze();
+    let late = one.decide("late", 1).await;
+    assert!(late.error.is_some() && late.outcome.is_ok());
+    server.thaw();
+    eventually(async || one.decide("late", 0).await.error.is_none().then_some(())).await;
+    one.try_take_n("fresh", LIMIT).await.expect("all of it");
+    // What was allowed then the server does not know of: both must have room.
+    one.try_take_n("late", LIMIT / 2 - 1).await.expect("a part");
+    let over = one.decide("late", 1).await;
+    assert_eq!(over.source, Source::Degraded);
+    let rejected = over.outcome.expect_err("the part is used up");
+    assert_eq!(rejected.reason(), Reason::RateLimited);
+    other.try_take_n("late", LIMIT / 2).await.expect("the rest");
+}
+
+#[tokio::test]
 async fn parts_do_not_grow_where_one_process_after_the_other_loses_redis() {
     let mut server = RedisServer::start().await;
     let mut fleet = Fleet::start("share", &four(&server)).await;

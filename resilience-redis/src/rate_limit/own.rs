@@ -1,0 +1,41 @@
+//! Units of a key that this process allowed on its own.
+
+use resilience_core::Timestamp;
+
+use super::rules::Rule;
+
+/// When the last of them were allowed, and until when they count. The server knows nothing of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    last: Timestamp,
+    until: Timestamp,
+}
+
+impl Own {
+    /// Some that are allowed at `now`, of a key of `rules`.
+    pub(super) fn new(rules: &[Rule], now: Timestamp) -> Self {
+        let longest = rules.iter().map(Rule::lasts).max().unwrap_or_default();
+        Self {
+            last: now,
+            until: now.saturating_add(longest),
+        }
+    }
+
+    /// These and `others`.
+    pub(super) fn and(self, others: Self) -> Self {
+        Self {
+            last: self.last.max(others.last),
+            until: self.until.max(others.until),
+        }
+    }
+
+    /// When none of them count any more.
+    pub(super) const fn until(self) -> Timestamp {
+        self.until
+    }
+
+    /// Whether some count at `now`.
+    pub(super) fn counts(self, now: Timestamp) -> bool {
+        now < self.until
+    }
+}
