@@ -9,9 +9,11 @@ use std::{
 };
 
 use resilience_core::{
-    Environment, Event, InvalidPolicy, QuotaStatus, RateLimiter, Reason, Rejected, Timestamp,
-    rate_limit::Policy,
+    Environment, Event, InvalidPolicy, QuotaStatus, Reason, Rejected, Timestamp,
+    rate_limit::{Reservation, Terms},
 };
+
+use super::part::Part;
 
 /// What a limiter does when Redis gives no decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,7 +22,7 @@ pub enum Fallback {
     /// Each process allows its part of the quota: the limit divided by the number of processes that
     /// were last seen to have the limiter, but at least one unit. The default.
     ///
-    /// A key begins with its part of what the server said last. Of a
+    /// A key begins with its part of what the server said last, as far as that counts still. Of a
     /// key of which a process has allowed units like this, both the server and the part must have
     /// room for as long as these count: for a window and a tenth. For others one answer that came
     /// too late changes nothing.
@@ -50,8 +52,10 @@ pub enum Fallback {
 /// This process' part of the quotas, and whether it holds.
 #[derive(Debug)]
 pub(super) struct Share {
-    limiter: RateLimiter<String>,
-    policy: Mutex<Policy>,
+    /// One of each quota.
+    parts: Box<[Part]>,
+    /// What they are parts of.
+    terms: Mutex<Terms>,
     count: Mutex<Count>,
     nodes: AtomicU64,
     /// Until when units count that were allowed of any key, in nanoseconds.
@@ -59,12 +63,13 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn new(policy: &Policy, environment: &Environment) -> Result<Self, InvalidPolicy> {
+    pub(super) fn new(terms: &Terms, environment: &Environment) -> Result<Self, InvalidPolicy> {
         // Whoever is refused is told of by the limiter that asks.
         let environment = environment.clone().observer(|_: &Event<'_>| ());
+        let part = |term| Part::new(term, terms.capacity, &environment);
         Ok(Self {
-            limiter: RateLimiter::new_in(policy.clone(), &environment)?,
-            policy: Mutex::new(policy.clone()),
+            parts: terms.quotas.iter().map(part).collect::<Result<_, _>>()?,
+            terms: Mutex::new(terms.clone()),
             count: Mutex::new(Count::new()),
             nodes: AtomicU64::new(1),
             until: AtomicU64::new(0),
@@ -73,13 +78,13 @@ impl Share {
 
     /// So many processes have the limiter, as the server said at `now`.
     pub(super) fn saw(&self, nodes: u64, now: Timestamp) {
-        let policy = self.policy();
+        let terms = self.terms();
         let in_use = self.is_in_use(now);
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(nodes) = count.hear(nodes, in_use, now) {
             self.nodes.store(nodes, Ordering::Relaxed);
-            // The same policy in another size: it can always be taken over.
-            let _ = self.resize(&policy);
+            // The same quotas in another size: they can always be taken over.
+            let _ = self.resize(&terms);
         }
     }
 
@@ -87,10 +92,10 @@ impl Share {
         self.nodes.load(Ordering::Relaxed)
     }
 
-    /// Takes over what `policy` allows.
-    pub(super) fn follow(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
-        let mut held = self.policy();
-        held.clone_from(policy);
+    /// Takes over what `terms` allow.
+    pub(super) fn follow(&self, terms: &Terms) -> Result<(), InvalidPolicy> {
+        let mut held = self.terms();
+        held.clone_from(terms);
         self.resize(&held)
     }
 
@@ -109,40 +114,57 @@ impl Share {
         now.as_nanos() < self.until.load(Ordering::Relaxed)
     }
 
-    /// Takes `cost` units of the key `name`, of which the whole fleet has used `known`, if that was
-    /// just heard.
+    /// The whole fleet has used so much of the key `name`, of each quota.
+    pub(super) fn seed(&self, name: &str, used: impl IntoIterator<Item = u64>) {
+        let nodes = self.nodes();
+        for (part, used) in self.parts.iter().zip(used) {
+            part.seed(name, used.div_ceil(nodes));
+        }
+    }
+
+    /// Takes `cost` units of the key `name` from the parts of those quotas that are `meant`, by their
+    /// places, or from none; says where the tightest of them stands, if any is meant.
     pub(super) fn take(
         &self,
         name: &str,
         cost: u64,
-        known: Option<u64>,
-    ) -> Result<QuotaStatus, Rejected> {
-        if let Some(used) = known {
-            let stands = self.limiter.peek(name);
-            // An outage shortly before left units here, which are among those that are known.
-            let ours = stands.limit.saturating_sub(stands.remaining);
-            let missing = used.div_ceil(self.nodes()).saturating_sub(ours);
-            let _ = self.limiter.try_take_n(name, missing.min(stands.remaining));
-        }
-        self.limiter.try_take_n(name, cost).map_err(|rejected| {
-            match rejected.reason() {
-                // It is only the part that is too small, and not for long.
-                Reason::CostExceedsQuota => {
-                    Rejected::new(Reason::StoreUnavailable, rejected.policy())
+        meant: impl Fn(usize) -> bool,
+    ) -> Result<Option<QuotaStatus>, Rejected> {
+        let (mut taken, mut refused) = (Vec::new(), Vec::new());
+        for (index, part) in self.parts.iter().enumerate() {
+            if meant(index) {
+                match part.take(name, cost) {
+                    Ok(reservation) => taken.push(reservation),
+                    Err(rejected) => refused.push(rejected),
                 }
-                _ => rejected,
             }
+        }
+        let Some(slowest) = refused.into_iter().max_by_key(wait) else {
+            let standings = taken.iter().map(Reservation::status);
+            return Ok(standings.min_by_key(|status| status.remaining));
+        };
+        taken.into_iter().for_each(Reservation::cancel);
+        Err(match slowest.reason() {
+            // It is only the part that is too small, and not for long.
+            Reason::CostExceedsQuota => Rejected::new(Reason::StoreUnavailable, slowest.policy()),
+            _ => slowest,
         })
     }
 
-    /// The part, while `policy` is held still.
-    fn resize(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
-        self.limiter.reconfigure(policy.clone().share(self.nodes()))
+    /// The parts, while `terms` are held still.
+    fn resize(&self, terms: &Terms) -> Result<(), InvalidPolicy> {
+        let mut parts = self.parts.iter().zip(&terms.quotas);
+        parts.try_for_each(|(part, term)| part.resize(term, self.nodes()))
     }
 
-    fn policy(&self) -> MutexGuard<'_, Policy> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long to wait after a refusal; what no wait helps waits longest.
+fn wait(rejected: &Rejected) -> Duration {
+    rejected.retry_after().unwrap_or(Duration::MAX)
 }
 
 /// How many processes there are, as far as can be believed.
@@ -189,6 +211,11 @@ const DISBELIEF: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use resilience_core::{
+        ManualClock,
+        rate_limit::{Policy, Quota},
+    };
+
     use super::*;
 
     #[test]
@@ -213,5 +240,34 @@ mod tests {
         assert_eq!(count.hear(1, false, at(201)), None);
         assert_eq!(count.hear(1, false, at(230)), Some(1));
         assert_eq!(count.hear(0, false, at(231)), None);
+    }
+    #[test]
+    fn each_quota_begins_with_its_own_part_of_what_was_used() {
+        let clock = ManualClock::new();
+        let minute = Duration::from_secs(60);
+        let policy = Policy::new("minute", Quota::new(10, minute))
+            .and(Quota::new(100, minute * 600).named("hours"));
+        let terms = policy.terms().expect("quotas");
+        let environment = Environment::new().clock(clock.clone());
+        let share = Share::new(&terms, &environment).expect("a valid policy");
+        share.seed("key", [0, 80]);
+        let refusal = |minutes| {
+            let taken = share.take("key", 1, |_| true);
+            let rejected = taken.expect_err("no room");
+            assert!(rejected.retry_after() >= Some(minute * minutes));
+            rejected.policy()
+        };
+        let take = |units| share.take("key", units, |_| true).expect("room");
+        assert_eq!(take(10).map(|it| it.remaining), Some(0));
+        assert_eq!(refusal(1), "minute");
+        clock.advance(2 * minute);
+        assert_eq!(take(10).map(|it| it.remaining), Some(0));
+        assert_eq!(refusal(500), "hours");
+        clock.advance(2 * minute);
+        assert_eq!(refusal(500), "hours");
+        // Whoever was refused for want of one has taken of none.
+        let minute = |index| index == 0;
+        let left = share.take("key", 10, minute).expect("room");
+        assert_eq!(left.map(|it| it.limit), Some(10));
     }
 }

@@ -11,6 +11,7 @@ use resilience_core::Timestamp;
 use super::{
     denial::Denial,
     grant::{Before, Run, Verdict, room, tightest, verdicts},
+    last_word::LastWord,
     lease::{Lease, Spent, Term, Unused},
     own::Own,
     places::{Answer, Places},
@@ -39,8 +40,7 @@ pub(super) struct Line {
     lease: Option<Box<Lease>>,
     /// Units that were allowed here without the server.
     own: Own,
-    /// Whether they begin with what the server said last.
-    is_seeded: bool,
+    last_word: LastWord,
 }
 
 /// How a caller found the line.
@@ -68,15 +68,14 @@ impl Line {
             denial: Denial::default(),
             lease: leases.then(Box::default),
             own: Own::default(),
-            is_seeded: false,
+            last_word: LastWord::new(rules),
         }
     }
 
-    /// What the server said last was used, of the quota of which most was, the first time that this
-    /// is asked since.
-    pub(super) fn last_word(&mut self) -> Option<u64> {
-        let first = !std::mem::replace(&mut self.is_seeded, true);
-        first.then(|| self.windows.iter().map(Window::used).max().unwrap_or(0))
+    /// What the server said last was used of each quota, as far as that counts at `now`; `None` where
+    /// it has said nothing since this was last asked.
+    pub(super) fn last_word(&mut self, rules: &[Rule], now: Timestamp) -> Option<Vec<u64>> {
+        self.last_word.tell(rules, &self.windows, now)
     }
 
     /// Units were allowed here without the server.
@@ -281,7 +280,7 @@ impl Line {
                 *known = window.with(taken);
             }
         }
-        self.is_seeded = false;
+        self.last_word.hear(rules, (before, taken), (sent, now));
         let doubtful = std::mem::take(&mut self.doubtful);
         if doubtful {
             self.denial.forget();

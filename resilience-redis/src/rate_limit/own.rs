@@ -38,4 +38,9 @@ impl Own {
     pub(super) fn counts(self, now: Timestamp) -> bool {
         now < self.until
     }
+
+    /// Whether some count at `now` in the quota of `rule`.
+    pub(super) fn counts_in(self, rule: &Rule, now: Timestamp) -> bool {
+        self.counts(now) && now < self.last.saturating_add(rule.lasts())
+    }
 }

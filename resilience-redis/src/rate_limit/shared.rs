@@ -57,7 +57,7 @@ impl Shared {
         check_leases(options, &rules)?;
         let connection = store.connection().clone();
         let prefix = connection.settings().key_prefix().to_owned();
-        let share = Arc::new(Share::new(policy, &options.environment)?);
+        let share = Arc::new(Share::new(&terms, &options.environment)?);
         let nodes = key::start(&prefix, NODES, policy.name())? + "}";
         register::keep(store, nodes, &share, &options.environment);
         Ok(Self {
@@ -177,7 +177,7 @@ impl Shared {
             return Err(fixed("quotas"));
         }
         let _changing = self.changing.lock();
-        self.share.follow(policy)?;
+        self.share.follow(&terms)?;
         for (old, new) in old.iter().zip(&new) {
             old.follow(new);
         }

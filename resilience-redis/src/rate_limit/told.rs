@@ -38,8 +38,7 @@ impl Shared {
         // What this process allowed on its own is not in the server's counts: no burst on return.
         if cost > 0
             && !self.share.is_calm()
-            && entry.line().own().counts(self.lane.now())
-            && let Err(rejected) = self.share.take(entry.name(), cost, None)
+            && let Err(rejected) = self.fit_beside_own(entry, cost)
         {
             self.give_back(&receipt);
             return self.refused(rejected, Source::Degraded).into();
@@ -98,16 +97,30 @@ impl Shared {
         }
     }
 
-    /// Takes from this process' part of the quota.
+    /// Takes from this process' part of the quotas.
     fn take_part(&self, entry: &Entry, cost: u64) -> Result<QuotaStatus, Rejected> {
-        let known = entry.line().last_word();
-        let status = self.share.take(entry.name(), cost, known)?;
+        let (rules, now) = (self.lane.rules(), self.lane.now());
+        let known = entry.line().last_word(rules, now);
+        self.share.seed(entry.name(), known.into_iter().flatten());
+        let status = self.share.take(entry.name(), cost, |_| true)?;
         if cost > 0 {
-            let own = Own::new(self.lane.rules(), self.lane.now());
+            let own = Own::new(rules, now);
             entry.line().allowed(own);
             self.share.allowed(own.until());
         }
-        Ok(status)
+        Ok(status.unwrap_or_else(|| rules[0].status(0)))
+    }
+
+    /// Takes what the server granted from the part of each quota of which this process has allowed
+    /// units on its own that count still.
+    fn fit_beside_own(&self, entry: &Entry, cost: u64) -> Result<(), Rejected> {
+        let (rules, now) = (self.lane.rules(), self.lane.now());
+        let own = entry.line().own();
+        if !own.counts(now) {
+            return Ok(());
+        }
+        let counts = |index: usize| own.counts_in(&rules[index], now);
+        self.share.take(entry.name(), cost, counts).map(|_| ())
     }
 
     pub(super) fn never_fits(&self, cost: u64) -> Option<Decision> {

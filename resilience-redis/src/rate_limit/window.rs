@@ -79,6 +79,15 @@ impl Window {
         self.past.iter().sum::<u64>() + self.present
     }
 
+    /// Those of them that are still in the window when the present step is `step`.
+    pub(super) fn used_at(&self, step: u64) -> u64 {
+        let passed = usize::try_from(step.saturating_sub(self.step)).unwrap_or(usize::MAX);
+        match PAST.checked_sub(passed) {
+            Some(past) => self.present + self.past[..past].iter().sum::<u64>(),
+            None => 0,
+        }
+    }
+
     /// When there is room for `cost` more units within `limit`, after `taken` more and if nobody else
     /// takes any: the first such step. `None` where there is room now, or never will be.
     pub(super) fn room(&self, taken: u64, cost: u64, limit: u64) -> Option<u64> {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use resilience_core::{Measured as _, Reason, Rejected};
 use resilience_redis::{
     RedisStore,
-    rate_limit::{Fallback, Options, Policy, Quota, RateLimiter, Snapshot, Source},
+    rate_limit::{Algorithm, Fallback, Options, Policy, Quota, RateLimiter, Snapshot, Source},
 };
 
 use crate::support::{Member, Proxy, RedisServer, eventually, obey, patient, role};
@@ -73,6 +73,30 @@ async fn local_share_at_worst_allows_less_than_twice_the_limit_where_redis_comes
     // The fourth was asked for nothing meanwhile, and knows nothing of that.
     total += fleet.take(CALLS).await;
     assert_eq!(total, LIMIT + 3 * LIMIT / 4);
+}
+
+#[tokio::test]
+async fn local_share_begins_with_what_was_used_whatever_counts_it() {
+    let mut server = RedisServer::start().await;
+    let mut limiters = Vec::new();
+    for (name, algorithm) in [
+        ("window", Algorithm::SlidingWindow),
+        ("log", Algorithm::SlidingLog),
+        ("cells", Algorithm::Gcra),
+    ] {
+        let quota = Quota::new(LIMIT, WINDOW).algorithm(algorithm);
+        let limiter = limiter_of(&server.url(), Fallback::LocalShare, name, quota).await;
+        limiter.try_take_n("key", LIMIT - 1).await.expect("room");
+        limiter.try_take("key").await.expect("room");
+        limiters.push(limiter);
+    }
+    server.kill();
+    for limiter in &limiters {
+        let outcome = limiter.try_take_n("key", 10).await;
+        let rejected = outcome.expect_err("this process knows that all is used");
+        assert_eq!(rejected.reason(), Reason::RateLimited);
+        limiter.try_take_n("other", 10).await.expect("room");
+    }
 }
 
 #[tokio::test]
@@ -223,11 +247,20 @@ async fn a_member_of_the_fleet() {
 }
 
 async fn limiter(url: &str, fallback: Fallback) -> RateLimiter {
+    limiter_of(url, fallback, "test", Quota::new(LIMIT, WINDOW)).await
+}
+
+async fn limiter_of(
+    url: &str,
+    fallback: Fallback,
+    name: &'static str,
+    quota: Quota,
+) -> RateLimiter {
     let settings = patient()
         .decision_timeout(Duration::from_millis(500))
         .connect_timeout(Duration::from_secs(1));
     let store = RedisStore::connect(url, settings).await;
-    let policy = Policy::new("test", Quota::new(LIMIT, WINDOW));
+    let policy = Policy::new(name, quota);
     let options = Options::new().fallback(fallback);
     let store = store.expect("the server is up");
     store
