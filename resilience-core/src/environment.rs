@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Clock, Event, Observer, Random, Timestamp, foreign::contain, observe::Tracing};
+use crate::{
+    Clock, Event, Observer, Random, Rejected, Timestamp, foreign::contain, observe::Tracing,
+};
 
 /// What an engine takes from its surroundings: time, chance, and who listens.
 ///
@@ -70,8 +72,27 @@ impl Environment {
         });
     }
 
-    /// Whether anybody may listen to refusals. A caller that asks first keeps a refusal that nobody
-    /// hears of out of memory, which is half of what it costs to refuse.
+    /// Tells of a refusal, where anybody may listen.
+    ///
+    /// What is told is a copy, since what is pointed at cannot stay in registers, and to write it
+    /// down is half of what it costs to refuse.
+    #[inline(always)]
+    pub(crate) fn tell_refusal(&self, rejected: &Rejected) {
+        if self.hears_refusals() {
+            self.tell_copy(rejected.clone());
+        }
+    }
+
+    #[cold]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "by reference, it would be written down whether it is told or not"
+    )]
+    fn tell_copy(&self, rejected: Rejected) {
+        self.emit(&Event::Rejected(&rejected));
+    }
+
+    /// Whether anybody may listen to refusals.
     #[inline]
     pub(crate) fn hears_refusals(&self) -> bool {
         self.observer.is_some() || Tracing::hears_refusals()

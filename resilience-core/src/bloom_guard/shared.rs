@@ -210,9 +210,7 @@ impl<F: Filter> Shared<F> {
     /// Refuses a call for a key that is not there.
     pub(super) fn refuse(&self) -> Rejected {
         let rejected = Rejected::new(Reason::Absent, self.name);
-        if self.environment.hears_refusals() {
-            self.environment.emit(&Event::Rejected(&rejected));
-        }
+        self.environment.tell_refusal(&rejected);
         rejected
     }
 

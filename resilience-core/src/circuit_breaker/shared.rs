@@ -157,9 +157,7 @@ impl Shared {
             Refusal::Probing => Rejected::new(Reason::CircuitOpen, self.name),
             Refusal::ForcedOpen => Rejected::new(Reason::CircuitForcedOpen, self.name),
         };
-        if self.environment.hears_refusals() {
-            self.environment.emit(&Event::Rejected(&rejected));
-        }
+        self.environment.tell_refusal(&rejected);
         rejected
     }
 

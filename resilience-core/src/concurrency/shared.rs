@@ -9,7 +9,7 @@ use super::{
     state::{Counts, Decision, Place, Standing, State, Step},
 };
 use crate::{
-    Environment, Event, Outcome, Reason, Rejected, Settle, Timestamp,
+    Environment, Outcome, Reason, Rejected, Settle, Timestamp,
     engine::{Hold, keep_at_hand},
     foreign::contain,
     sync::{Arc, AtomicU64, Mutex, Ordering, lock},
@@ -203,9 +203,7 @@ impl Common {
             &tally.refused
         };
         counter.fetch_add(1, Relaxed);
-        if self.environment.hears_refusals() {
-            self.environment.emit(&Event::Rejected(&rejected));
-        }
+        self.environment.tell_refusal(&rejected);
         rejected
     }
 }
