@@ -73,6 +73,7 @@ mod outcome;
 mod protocol;
 mod random;
 pub mod rate_limit;
+mod reason;
 mod rejected;
 #[cfg(feature = "http")]
 pub mod respond;
@@ -97,7 +98,8 @@ pub use self::{
     outcome::Outcome,
     random::Random,
     rate_limit::RateLimiter,
-    rejected::{BoxError, Error, QuotaStatus, Reason, Rejectable, Rejected},
+    reason::Reason,
+    rejected::{BoxError, Error, QuotaStatus, Rejectable, Rejected},
 };
 #[cfg(feature = "http")]
 pub use self::{classify::Http, respond::Respond};
