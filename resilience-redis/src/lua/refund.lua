@@ -5,7 +5,8 @@
 --            All KEYS of a call have one hash tag
 -- ARGV[1]    number of quotas, then for each its kind and its length in microseconds
 -- ARGV       then for each call: units, 1 to 2^52; the time when they were taken in microseconds, 0
---            where nobody knows, and then the oldest are meant; and for each quota how many keys
+--            where nobody knows, and then the oldest that count are meant; and for each quota how
+--            many keys, and where the oldest are meant which step the first of them is of
 --
 -- Kinds and what their keys hold: see take_quotas.lua. A key that holds something else is left.
 --
@@ -19,9 +20,11 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
-local function from_window(units, first, last)
+local function from_window(units, first, last, step, length)
+  local present = math.floor(now / length)
   for i = first, last do
-    local count = redis.pcall('GET', keys[i])
+    local age = step and present - (step + i - first) or 0
+    local count = age >= 0 and age <= 10 and redis.pcall('GET', keys[i])
     count = type(count) ~= 'table' and tonumber(count or 0) or 0
     local back = math.min(units, count)
     if back > 0 then
@@ -67,9 +70,13 @@ while at <= #argv do
   local units, taken = tonumber(argv[at]), argv[at + 1]
   at = at + 2
   for _, quota in ipairs(quotas) do
-    local last = index + argv[at] - 1
+    local last, step = index + argv[at] - 1, nil
+    if taken == '0' then
+      at = at + 1
+      step = tonumber(argv[at])
+    end
     if quota.kind == 'window' then
-      from_window(units, index, last)
+      from_window(units, index, last, step, quota.length)
     elseif quota.kind == 'log' then
       from_log(units, taken, keys[index], quota.length)
     else

@@ -145,14 +145,14 @@ impl Lane {
 
     /// Gives `units` back to `name`, the oldest.
     pub(super) async fn refund_oldest(&self, name: &str, units: u64) -> Result<(), StoreError> {
-        let now = self.time().at(self.now());
+        let now = self.ask_time(name).await?;
         let refund = Refund::oldest(name, units, &self.rules, now);
         self.send_refunds(&[refund]).await
     }
 
     /// Deletes all counts of `name`.
     pub(super) async fn clear(&self, name: &str) -> Result<(), StoreError> {
-        let now = self.time().at(self.now());
+        let now = self.ask_time(name).await?;
         let refund = Refund::oldest(name, 1, &self.rules, now);
         let mut command = redis::cmd("UNLINK");
         refund.keys().for_each(|key| {
@@ -160,6 +160,13 @@ impl Lane {
         });
         let request = async |mut wire| command.query_async(&mut wire).await;
         self.connection.run(name, self.patience, request).await
+    }
+
+    /// What the clock shows of the server that has `name`, in microseconds since 1970.
+    async fn ask_time(&self, name: &str) -> Result<u64, StoreError> {
+        let request = async |mut wire| redis::cmd("TIME").query_async(&mut wire).await;
+        let time = self.connection.run(name, self.patience, request).await;
+        time.map(|(seconds, micros): (u64, u64)| seconds * 1_000_000 + micros)
     }
 
     pub(super) fn depart(self: &Arc<Self>) {

@@ -19,23 +19,43 @@ pub(super) struct Refund {
     units: u64,
     /// When they were taken, microseconds; 0 where nobody knows.
     taken: u64,
-    /// For each quota the keys to take from, in this order.
-    keys: Box<[Box<[String]>]>,
+    /// What to take from of each quota.
+    counts: Box<[Counts]>,
     /// Whether nobody used the units, which were taken ahead.
     is_lease: bool,
+}
+
+/// The counts of one quota.
+#[derive(Debug)]
+struct Counts {
+    /// From the oldest to the youngest.
+    keys: Box<[String]>,
+    /// The step that the first is of.
+    first: u64,
+}
+
+impl Counts {
+    fn new(name: &str, rule: &Rule, first: u64, last: u64) -> Self {
+        let key = |step| name.to_owned() + &rule.suffix(step);
+        Self {
+            keys: (first..=last).map(key).collect(),
+            first,
+        }
+    }
 }
 
 impl Refund {
     /// Gives back just what was taken at `taken` by the server's clock.
     pub(super) fn exact(entry: &Arc<Entry>, units: u64, rules: &[Rule], taken: u64) -> Self {
-        let key = |rule: &Rule| -> Box<[String]> {
-            Box::new([entry.name().to_owned() + &rule.suffix(rule.step(taken))])
+        let counts = |rule: &Rule| {
+            let step = rule.step(taken);
+            Counts::new(entry.name(), rule, step, step)
         };
         Self {
             entry: Some(Arc::clone(entry)),
             units,
             taken,
-            keys: rules.iter().map(key).collect(),
+            counts: rules.iter().map(counts).collect(),
             is_lease: false,
         }
     }
@@ -48,24 +68,22 @@ impl Refund {
         }
     }
 
-    /// Gives back the oldest units that count at `now` by the server's clock: those would be back
-    /// the soonest, so that no window can hold too much, whichever were meant.
+    /// Gives back the oldest units that count: those would be back the soonest, so that no window
+    /// can hold too much, whichever were meant. The server read `now` not long ago.
     pub(super) fn oldest(name: &str, units: u64, rules: &[Rule], now: u64) -> Self {
-        let keys = |rule: &Rule| {
-            let last = rule.step(now);
-            let first = match rule.kind {
-                Kind::Window { .. } => last.saturating_sub(PAST as u64),
-                Kind::Log { .. } | Kind::Cells { .. } => last,
+        let counts = |rule: &Rule| {
+            let present = rule.step(now);
+            let (first, last) = match rule.kind {
+                Kind::Window { .. } => (present.saturating_sub(PAST as u64), present + AHEAD),
+                Kind::Log { .. } | Kind::Cells { .. } => (present, present),
             };
-            (first..=last)
-                .map(|step| name.to_owned() + &rule.suffix(step))
-                .collect()
+            Counts::new(name, rule, first, last)
         };
         Self {
             entry: None,
             units,
             taken: 0,
-            keys: rules.iter().map(keys).collect(),
+            counts: rules.iter().map(counts).collect(),
             is_lease: false,
         }
     }
@@ -85,12 +103,12 @@ impl Refund {
 
     /// Every key that something may be taken from.
     pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
-        self.keys.iter().flatten()
+        self.counts.iter().flat_map(|counts| &counts.keys)
     }
 
     /// A name with the hash tag of the key.
     pub(super) fn name(&self) -> &str {
-        &self.keys[0][0]
+        &self.counts[0].keys[0]
     }
 }
 
@@ -109,8 +127,14 @@ pub(super) fn write(rules: &[Rule], refunds: &[Refund], command: &mut Cmd) {
     }
     for refund in refunds {
         command.arg(refund.units).arg(refund.taken);
-        refund.keys.iter().for_each(|keys| {
-            command.arg(keys.len());
-        });
+        for counts in &refund.counts {
+            command.arg(counts.keys.len());
+            if refund.taken == 0 {
+                command.arg(counts.first);
+            }
+        }
     }
 }
+
+/// Steps that may begin until the server has the question.
+const AHEAD: u64 = 16;

@@ -114,11 +114,16 @@ impl Machine {
         }
         words.extend(texts(&[units, 0]));
         for (index, quota) in quotas.iter().enumerate() {
+            let (ahead, spare) = self.named;
             let steps = match quota.kind {
-                "window" => (now / quota.length).saturating_sub(10)..=now / quota.length,
+                // Steps that are over may be named too.
+                "window" => {
+                    let last = now / quota.length + ahead;
+                    last.saturating_sub(10 + spare)..=last
+                }
                 _ => 0..=0,
             };
-            words.push((steps.end() - steps.start() + 1).to_string());
+            words.extend(texts(&[steps.end() - steps.start() + 1, *steps.start()]));
             keys.extend(steps.map(|step| name(&index.to_string(), step)));
         }
         let reply = self.run(REFUND, now, &keys, &words).await;
@@ -598,7 +603,9 @@ async fn a_key_that_holds_something_else_spoils_its_own_call_alone() {
                 );
             }
         }
-        let words = ["1", kind, "100", "3", "0", "1", "3", "0", "1"].map(str::to_owned);
+        let first = step.as_str();
+        let words = ["1", kind, "100", "3", "0", "1", first, "3", "0", "1", first];
+        let words = words.map(str::to_owned);
         let reply = machine.run(REFUND, TODAY, &keys, &words).await;
         assert_eq!(reply, Value::Int(2));
         assert_eq!(machine.command(&["HLEN", "{a}"]).await, Value::Int(1));

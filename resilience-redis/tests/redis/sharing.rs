@@ -196,6 +196,18 @@ async fn units_that_come_back_are_seen_by_all_who_ask() {
 }
 
 #[tokio::test]
+async fn whoever_never_asked_can_give_back_and_clear() {
+    let server = RedisServer::start().await;
+    let limiter = async || server.limiter(10, MINUTE).await;
+    let one = limiter().await;
+    one.try_take_n("key", 8).await.expect("room");
+    limiter().await.refund("key", 3).await.expect("redis is up");
+    assert_eq!(one.peek("key").await.expect("redis is up").remaining, 5);
+    limiter().await.clear("key").await.expect("redis is up");
+    assert_eq!(one.peek("key").await.expect("redis is up").remaining, 10);
+}
+
+#[tokio::test]
 async fn more_keys_than_are_remembered_are_counted_as_well() {
     let server = RedisServer::start().await;
     let store = server.store().await;
