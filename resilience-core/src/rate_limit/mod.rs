@@ -79,6 +79,7 @@ mod shared;
 mod slot;
 mod state;
 mod tally;
+mod terms;
 mod timeline;
 mod usage;
 
@@ -86,7 +87,8 @@ pub use self::{
     layer::{Cost, Everybody, Gate, Layer, OneUnit, Permit, Priced, Service, Wait},
     limiter::{RateLimiter, Standing},
     measure::Snapshot,
-    policy::{Charge, MissingKey, Mode, Policy, Term, Terms},
+    policy::{Charge, MissingKey, Mode, Policy},
     quota::{Algorithm, Quota},
     reservation::Reservation,
+    terms::{Term, Terms},
 };

@@ -1,8 +1,11 @@
 //! Units by the time at which they are used, past and booked.
 
+mod search;
+
 use std::collections::VecDeque;
 
-use super::{
+pub(super) use self::search::Search;
+use crate::rate_limit::{
     front::Offer,
     quota::{Algorithm, Rule},
     run::Run,
@@ -17,7 +20,7 @@ use super::{
 /// at `s`, the windows that contain `s`: whoever comes last into a window finds all others counted.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Log {
+pub(in crate::rate_limit) struct Log {
     entries: VecDeque<Entry>,
     total: u128,
 }
@@ -35,11 +38,15 @@ impl Entry {
     fn is_over(&self, at: u128, per: u64) -> bool {
         u128::from(self.last) + u128::from(per) <= at
     }
+
+    fn count(&self) -> u128 {
+        self.units.into()
+    }
 }
 
 impl Log {
     /// One bucket's units, or one instant's.
-    pub(super) fn of_run(run: Run, rule: &Rule) -> Self {
+    pub(in crate::rate_limit) fn of_run(run: Run, rule: &Rule) -> Self {
         let mut log = Self::default();
         if run.units > 0 {
             log.book(run.since, run.units, rule);
@@ -49,7 +56,7 @@ impl Log {
 
     /// The bucket that holds all there is, where one does that is neither ahead of `now` nor of
     /// another rule's width.
-    pub(super) fn run(&self, now: u64, rule: &Rule) -> Option<Run> {
+    pub(in crate::rate_limit) fn run(&self, now: u64, rule: &Rule) -> Option<Run> {
         let Some(entry) = self.entries.front() else {
             return Some(Run::NOTHING);
         };
@@ -64,7 +71,7 @@ impl Log {
     }
 
     /// Drops what no window that contains `now` or a later instant can hold.
-    pub(super) fn forget(&mut self, now: u64, rule: &Rule) {
+    pub(in crate::rate_limit) fn forget(&mut self, now: u64, rule: &Rule) {
         while let Some(entry) = self.entries.front()
             && entry.is_over(now.into(), rule.per)
         {
@@ -73,22 +80,20 @@ impl Log {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::rate_limit) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Units in the fullest window that contains `now`. What is over must be forgotten before.
-    pub(super) fn peak(&self, now: u64, rule: &Rule) -> u128 {
+    pub(in crate::rate_limit) fn peak(&self, now: u64, rule: &Rule) -> u128 {
         if !self.has_bookings(now) {
             return self.total;
         }
-        let mut search = self.search(now, rule, 0);
-        search.look_ahead(now.into());
-        search.fullest
+        self.search(now, rule, 0).peak()
     }
 
     /// How long until the first unit is back; zero where none is out.
-    pub(super) fn next_back(&self, now: u64, rule: &Rule) -> u64 {
+    pub(in crate::rate_limit) fn next_back(&self, now: u64, rule: &Rule) -> u64 {
         self.entries.front().map_or(0, |entry| {
             let back = u128::from(entry.last) + u128::from(rule.per);
             saturated(back.saturating_sub(now.into()))
@@ -96,7 +101,7 @@ impl Log {
     }
 
     /// What callers may decide by themselves from `now` on, as long as nobody has booked ahead.
-    pub(super) fn offer(&self, now: u64, rule: &Rule) -> Option<Offer> {
+    pub(in crate::rate_limit) fn offer(&self, now: u64, rule: &Rule) -> Option<Offer> {
         if self.has_bookings(now) {
             return None;
         }
@@ -123,37 +128,24 @@ impl Log {
     }
 
     /// Where a call of `units` could find its place.
-    pub(super) fn search(&self, now: u64, rule: &Rule, units: u64) -> Search<'_> {
+    pub(in crate::rate_limit) fn search(&self, now: u64, rule: &Rule, units: u64) -> Search<'_> {
         let next = if self.has_bookings(now) {
             self.entries.partition_point(|entry| entry.first <= now)
         } else {
             self.entries.len()
         };
         let booked: u128 = self.entries.range(next..).map(Entry::count).sum();
-        let held = self.total - booked;
-        Search {
-            entries: &self.entries,
-            per: rule.per,
-            room: rule.limit.saturating_sub(units).into(),
-            now,
-            oldest: 0,
-            next,
-            held,
-            ahead_oldest: 0,
-            ahead: next,
-            ahead_held: held,
-            fullest: held,
-            full_until: 0,
-        }
+        Search::new(&self.entries, next, self.total - booked, now, rule, units)
     }
 
     /// Counts `units` as used at `at`.
-    pub(super) fn book(&mut self, at: u64, units: u64, rule: &Rule) {
+    pub(in crate::rate_limit) fn book(&mut self, at: u64, units: u64, rule: &Rule) {
         self.total += u128::from(units);
         let (index, first, last) = self.bucket_at(at, rule);
         match self.entries.get_mut(index) {
             Some(entry) if entry.first == first => entry.units = entry.units.saturating_add(units),
-            Some(_) | None => self.entries.insert(index, Entry { first, last, units }),
+            Some(_) => self.entries.insert(index, Entry { first, last, units }),
+            None => self.entries.push_back(Entry { first, last, units }),
         }
     }
 
@@ -180,7 +172,7 @@ impl Log {
     }
 
     /// Takes back what [`book`](Self::book) counted at `at`, as far as it still counts.
-    pub(super) fn cancel(&mut self, at: u64, units: u64) {
+    pub(in crate::rate_limit) fn cancel(&mut self, at: u64, units: u64) {
         let index = self.place_of(at);
         if let Some(entry) = self.entries.get(index)
             && entry.first <= at
@@ -191,7 +183,7 @@ impl Log {
 
     /// Takes back `units` used by `now`, the oldest first: those are free again the soonest, so
     /// that no window can hold too much, whichever were meant.
-    pub(super) fn refund(&mut self, now: u64, mut units: u64) {
+    pub(in crate::rate_limit) fn refund(&mut self, now: u64, mut units: u64) {
         let mut index = 0;
         while units > 0
             && let Some(entry) = self.entries.get(index)
@@ -225,94 +217,6 @@ impl Log {
 
     fn has_bookings(&self, now: u64) -> bool {
         self.entries.back().is_some_and(|entry| entry.first > now)
-    }
-}
-
-impl Entry {
-    fn count(&self) -> u128 {
-        self.units.into()
-    }
-}
-
-/// Looks for the first instant at which a call has room; goes over the entries once, however
-/// often it is asked.
-///
-/// The sum over a window that is moved to the right grows only where the window's end meets an
-/// entry, and falls only where its start leaves one. So the windows that contain an instant `s`
-/// are judged by the one that ends at `s` and by those that end with a booking less than a window
-/// ahead of `s`, and a search goes on from an instant without room where the oldest entry leaves,
-/// or just after the booking.
-#[derive(Debug)]
-pub(super) struct Search<'a> {
-    entries: &'a VecDeque<Entry>,
-    per: u64,
-    /// Units that a window may hold beside the call.
-    room: u128,
-    now: u64,
-    /// The window that ends at the instant looked at holds the entries from `oldest` until `next`.
-    oldest: usize,
-    next: usize,
-    held: u128,
-    /// The window that ends with the booking before `ahead` holds them from `ahead_oldest`.
-    ahead_oldest: usize,
-    ahead: usize,
-    ahead_held: u128,
-    /// Units in the fullest window seen.
-    fullest: u128,
-    /// Earlier instants lie in a window without room that ends with a booking.
-    full_until: u128,
-}
-
-impl Search<'_> {
-    /// The shortest wait of at least `wait` nanoseconds after which there is room. Never asked
-    /// for less than before.
-    pub(super) fn from(&mut self, wait: u64) -> u64 {
-        let mut at = u128::from(self.now) + u128::from(wait);
-        loop {
-            self.look_ahead(at);
-            if at < self.full_until {
-                at = self.full_until;
-                continue;
-            }
-            self.look_back(at);
-            if self.held <= self.room {
-                return saturated(at - u128::from(self.now));
-            }
-            at = u128::from(self.entries[self.oldest].last) + u128::from(self.per);
-        }
-    }
-
-    /// Judges the windows that contain `at` and end with a booking.
-    fn look_ahead(&mut self, at: u128) {
-        while let Some(booking) = self.entries.get(self.ahead)
-            && u128::from(booking.first) < at + u128::from(self.per)
-        {
-            let end = u128::from(booking.first);
-            self.ahead += 1;
-            self.ahead_held += booking.count();
-            while self.entries[self.ahead_oldest].is_over(end, self.per) {
-                self.ahead_held -= self.entries[self.ahead_oldest].count();
-                self.ahead_oldest += 1;
-            }
-            self.fullest = self.fullest.max(self.ahead_held);
-            if self.ahead_held > self.room {
-                self.full_until = end + 1;
-            }
-        }
-    }
-
-    /// Moves the window that ends at the instant looked at on to `at`.
-    fn look_back(&mut self, at: u128) {
-        while let Some(entry) = self.entries.get(self.next)
-            && u128::from(entry.first) <= at
-        {
-            self.held += entry.count();
-            self.next += 1;
-        }
-        while self.oldest < self.next && self.entries[self.oldest].is_over(at, self.per) {
-            self.held -= self.entries[self.oldest].count();
-            self.oldest += 1;
-        }
     }
 }
 

@@ -1,0 +1,75 @@
+use std::time::Duration;
+
+use super::{
+    policy::{Charge, MissingKey, Mode, Policy},
+    quota::{Algorithm, Rule},
+};
+use crate::InvalidPolicy;
+
+/// A checked policy in the words of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// The quotas of each key, one to four: a call takes from all of them or from none.
+    pub quotas: Vec<Term>,
+    /// How many keys to remember in this process; never zero.
+    pub capacity: usize,
+    /// Whether the policy refuses.
+    pub mode: Mode,
+    /// What becomes of a request that names no key.
+    pub missing_key: MissingKey,
+    /// Which calls are charged.
+    pub charge: Charge,
+}
+
+/// A quota in the words of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Term {
+    /// What refusals call it.
+    pub name: &'static str,
+    /// Units in one window; never zero.
+    pub limit: u64,
+    /// Length of the window; never zero.
+    pub window: Duration,
+    /// Units that an idle key can take at once; never zero.
+    pub burst: u64,
+    /// How units are counted.
+    pub algorithm: Algorithm,
+}
+
+impl Policy {
+    /// The policy in the words of a store, which keeps the counts and decides by rules of its own.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the policy, or which setting asks for what no store can do: tiers, a
+    /// quota of all keys, and waiting.
+    pub fn terms(&self) -> Result<Terms, InvalidPolicy> {
+        let checked = self.clone().check()?;
+        let unsupported = |field| InvalidPolicy::new(field, "is not supported by this store");
+        if !checked.rules.tiers.is_empty() {
+            return Err(unsupported("tier"));
+        }
+        if checked.rules.global.is_some() {
+            return Err(unsupported("global"));
+        }
+        if !checked.max_wait.is_zero() {
+            return Err(unsupported("max_wait"));
+        }
+        let term = |rule: Rule| Term {
+            name: rule.name,
+            limit: rule.limit,
+            window: rule.window(),
+            burst: rule.most,
+            algorithm: rule.algorithm,
+        };
+        Ok(Terms {
+            quotas: checked.rules.quotas.into_iter().map(term).collect(),
+            capacity: checked.capacity,
+            mode: checked.mode,
+            missing_key: checked.missing_key,
+            charge: checked.charge,
+        })
+    }
+}
