@@ -16,6 +16,7 @@ use ordering::{
     stack::Pages,
     store::{Dish, Store},
 };
+use resilience_core::Environment;
 use tokio::net::TcpListener;
 
 use super::Problem;
@@ -55,7 +56,7 @@ pub(crate) async fn from_database(folder: Folder) -> Result<(SocketAddr, Server)
 }
 
 async fn store(folder: &Folder, name: &str) -> Result<Store, Problem> {
-    let store = Store::open(&folder.database(name), &Pages::new()?).await?;
+    let store = Store::open(&folder.database(name), &Pages::new(&Environment::new())?).await?;
     Ok(store)
 }
 
