@@ -10,6 +10,7 @@ pub mod governor;
 pub mod keys;
 pub mod ours;
 pub mod report;
+mod rounds;
 mod row;
 mod subject;
 pub mod tower_resilience;
@@ -17,6 +18,7 @@ pub mod tower_resilience;
 pub use self::{
     bare::{Answer, Bare, BareHttp, HttpAnswer},
     keys::KEYS,
+    rounds::Rounds,
     row::{Row, smoke},
     subject::{Expect, Http, Keyed, Plain, Subject, call, http, keyed, layered, now, walk},
 };

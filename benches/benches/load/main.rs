@@ -11,9 +11,9 @@ mod client;
 mod pages;
 mod server;
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
-use benches::{report, smoke};
+use benches::{Rounds, report};
 use hdrhistogram::Histogram;
 use tokio::runtime::Builder;
 
@@ -22,7 +22,7 @@ use self::{client::Clients, pages::Folder, server::Serving};
 type Problem = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Problem> {
-    let length = Length::chosen();
+    let rounds = Rounds::chosen(Rounds::of(7, 400), Rounds::of(15, 1_000));
     let folder = Folder::new()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let own = || folder.clone();
@@ -49,17 +49,17 @@ fn main() -> Result<(), Problem> {
         .collect();
 
     let mut rates = vec![Vec::new(); servers.len()];
-    for _ in 0..length.rounds {
+    for _ in 0..rounds.number {
         for (clients, rates) in clients.iter().zip(&mut rates) {
-            rates.push(runtime.block_on(clients.as_many_as_possible(length.round))?);
+            rates.push(runtime.block_on(clients.as_many_as_possible(rounds.length))?);
         }
     }
     let slowest = rates.iter().map(|rates| median(rates.clone()));
     let half = slowest.fold(f64::INFINITY, f64::min) / 2.0;
     let mut latencies = vec![Vec::new(); servers.len()];
-    for _ in 0..length.rounds {
+    for _ in 0..rounds.number {
         for (clients, latencies) in clients.iter().zip(&mut latencies) {
-            latencies.push(runtime.block_on(clients.by_timetable(half, length.round))?);
+            latencies.push(runtime.block_on(clients.by_timetable(half, rounds.length))?);
         }
     }
     for (number, (layer, who, server)) in servers.iter().enumerate() {
@@ -78,27 +78,6 @@ fn main() -> Result<(), Problem> {
     report::ratio("dish_page", ratio(1));
     report::ratio("dish_page_in_memory", ratio(2));
     folder.remove()
-}
-
-/// How long to look.
-struct Length {
-    rounds: u32,
-    round: Duration,
-}
-
-impl Length {
-    fn chosen() -> Self {
-        let quick = std::env::args().any(|argument| argument == "--quick");
-        let (rounds, round) = match (smoke(), quick) {
-            (true, _) => (1, 50),
-            (_, true) => (7, 400),
-            _ => (15, 1_000),
-        };
-        Self {
-            rounds,
-            round: Duration::from_millis(round),
-        }
-    }
 }
 
 #[allow(

@@ -11,9 +11,9 @@ mod ours;
 mod server;
 mod theirs;
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
-use benches::{report, smoke};
+use benches::{Rounds, report};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
@@ -26,7 +26,7 @@ use self::{
 type Problem = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Problem> {
-    let length = Length::chosen();
+    let rounds = Rounds::chosen(Rounds::of(5, 300), Rounds::of(11, 1_000));
     let server = Server::start()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let url = server.url();
@@ -80,11 +80,11 @@ fn main() -> Result<(), Problem> {
     })?;
 
     let mut rates = vec![Vec::new(); rows.len()];
-    for _ in 0..length.rounds {
+    for _ in 0..rounds.number {
         for ((_, asks, keys), rates) in rows.iter().zip(&mut rates) {
             // Every key was asked about a moment before, as where there is traffic.
-            runtime.block_on(crowd::crowd(&**asks, keys, TASKS, length.round / 2));
-            rates.push(runtime.block_on(crowd::crowd(&**asks, keys, TASKS, length.round)));
+            runtime.block_on(crowd::crowd(&**asks, keys, TASKS, rounds.length / 2));
+            rates.push(runtime.block_on(crowd::crowd(&**asks, keys, TASKS, rounds.length)));
         }
     }
     for ((id, asks, keys), rates) in rows.iter().zip(rates) {
@@ -97,20 +97,20 @@ fn main() -> Result<(), Problem> {
             row.insert("allocs".to_owned(), allocations.into());
         });
     }
-    alone(&runtime, &rows, length);
+    alone(&runtime, &rows, rounds);
     Ok(())
 }
 
 /// How long an answer takes where one task asks alone: the commands and the decisions take turns.
-fn alone(runtime: &Runtime, rows: &[Row], length: Length) {
+fn alone(runtime: &Runtime, rows: &[Row], rounds: Rounds) {
     let rows = [
         ("redis_incr_alone/redis/1", &rows[0]),
         ("redis_limiter_alone/ours/1", &rows[1]),
     ];
     let mut times = [const { Vec::new() }; 2];
-    for _ in 0..length.rounds {
+    for _ in 0..rounds.number {
         for ((_, (_, asks, keys)), times) in rows.iter().zip(&mut times) {
-            times.extend(runtime.block_on(crowd::alone(&**asks, keys, length.round / 4)));
+            times.extend(runtime.block_on(crowd::alone(&**asks, keys, rounds.length / 4)));
         }
     }
     for ((id, (_, asks, keys)), mut times) in rows.into_iter().zip(times) {
@@ -129,28 +129,6 @@ fn alone(runtime: &Runtime, rows: &[Row], length: Length) {
 
 /// A name, who is asked, and about what.
 type Row = (&'static str, Box<dyn Asks>, Keys);
-
-/// How long to look.
-#[derive(Clone, Copy)]
-struct Length {
-    rounds: u32,
-    round: Duration,
-}
-
-impl Length {
-    fn chosen() -> Self {
-        let quick = std::env::args().any(|argument| argument == "--quick");
-        let (rounds, round) = match (smoke(), quick) {
-            (true, _) => (1, 20),
-            (_, true) => (5, 300),
-            _ => (11, 1_000),
-        };
-        Self {
-            rounds,
-            round: Duration::from_millis(round),
-        }
-    }
-}
 
 /// Of one call among those of a crowd, the connection's included.
 #[allow(clippy::cast_precision_loss, reason = "some thousand")]
