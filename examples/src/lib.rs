@@ -4,6 +4,7 @@
 //! `stack` is the part to read first: each layer of the library on a line, with its reason.
 
 pub mod api;
+mod background;
 pub mod cached_page;
 pub mod clock;
 mod config;
@@ -122,7 +123,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     settlement.resume().await.map_err(store::OpenError::from)?;
     let engines = stack::engines(&inbound, &pages, &outbound, fleet.as_ref());
     otel::register(&metrics.meter(), engines.clone());
-    let background = stack::background(&settlement, &store, fleet.as_ref())?;
+    let background = background::start(&settlement, &store, fleet.as_ref())?;
     let background = background.into_iter().map(StopOnDrop).collect();
     let service = Service(Arc::new(Parts {
         store,

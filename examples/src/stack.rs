@@ -7,16 +7,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::X_CONTENT_TYPE_OPTIONS};
 use http_body_util::Full;
 use resilience_core::{
-    BoxError, Cache, Environment, Error, InvalidPolicy, Measured, Respond,
-    backoff::{Backoff, Jitter},
-    bloom_guard,
+    BoxError, Cache, Environment, Error, InvalidPolicy, Measured, Respond, bloom_guard,
     cache::{self, EarlyRefresh, Origin},
     catch_panic::CatchPanic,
     circuit_breaker::{self, CircuitBreaker, OpenWait, Window},
     concurrency::{self, Bulkhead, Bulkheads},
     key::ClientIp,
     rate_limit::{self, Everybody, Quota},
-    supervise::{self, Supervised, supervise},
 };
 use resilience_redis::rate_limit::Options;
 use tokio::task::JoinSet;
@@ -32,12 +29,10 @@ use tower_http::{
 use crate::{
     Routes, api,
     cached_page::Page,
-    config::{Config, FleetSettings},
+    config::Config,
     fleet::Fleet,
     known::Known,
     limit::Limit,
-    settlement::Settlement,
-    store::Store,
     telemetry::{self, Metrics, REQUEST_ID, RandomRequestId},
 };
 
@@ -292,59 +287,6 @@ where
         .layer(engines.calls.layer()) // a provider that is slow does not take all we have
         .service(exchange); // has the deadline: an answer that is late is a failure
     BoxCloneSyncService::new(service)
-}
-
-/// What goes on without anybody asking.
-pub(crate) fn background(
-    settlement: &Settlement,
-    store: &Store,
-    fleet: Option<&Fleet>,
-) -> Result<Vec<Supervised>, InvalidPolicy> {
-    let settlement = settlement.clone();
-    // A database that was away is back within seconds: no order need wait a minute for a restart.
-    let backoff = Backoff::exponential(Duration::from_millis(100))
-        .max(Duration::from_secs(5))
-        .jitter(Jitter::Equal);
-    let task = |name| supervise::Policy::new(name).backoff(backoff);
-    let mut tasks = vec![
-        supervise(task("settlement"), move || settlement.clone().run())?, // an error or a panic ends one run, not the task
-    ];
-    let Some(Fleet {
-        turns, settings, ..
-    }) = fleet
-    else {
-        return Ok(tasks);
-    };
-    let FleetSettings {
-        recount,
-        remind,
-        cooks,
-        ..
-    } = *settings;
-    let (listing, missing) = (store.clone(), store.clone());
-    let kept = (store.clone(), turns.clone());
-    let reminding = kept.clone();
-    tasks.extend([
-        supervise(task("list-dishes"), move || {
-            listing.clone().list_what_is_lost()
-        })?, // all numbers pass meanwhile
-        supervise(task("count-missing"), move || {
-            missing.clone().count_what_is_missing()
-        })?, // whoever finds none does
-        supervise(task("count-anew"), move || {
-            let (store, turns) = kept.clone();
-            store.count_regularly(turns, recount)
-        })?, // one gateway at a time
-        supervise(task("remind-kitchens"), move || {
-            let (store, turns) = reminding.clone();
-            store.remind_kitchens(turns, remind)
-        })?, // of what the queue has not, or has no more
-    ]);
-    for _ in 0..cooks {
-        let store = store.clone();
-        tasks.push(supervise(task("cook"), move || store.clone().cook())?); // each gateway has a kitchen
-    }
-    Ok(tasks)
 }
 
 /// Everything that counts what it does.
