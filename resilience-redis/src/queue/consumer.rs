@@ -1,6 +1,5 @@
 use std::{fmt, time::Duration};
 
-use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 use resilience_core::{
     Clock, Random, Timestamp,
     backoff::{Backoff, Jitter},
@@ -11,7 +10,8 @@ use super::{
     Buried, Message, MessageId, Queue,
     engine::millis,
     measure::add,
-    message::{Entry, NotRead, unexpected},
+    message::{Entry, NotRead},
+    redelivery::Search,
 };
 use crate::{StoreError, identity};
 
@@ -19,15 +19,13 @@ use crate::{StoreError, identity};
 ///
 /// It may be dropped at any time: what it was given and did not acknowledge is given to others.
 pub struct Consumer {
-    queue: Queue,
-    group: &'static str,
-    name: String,
-    clock: Clock,
+    pub(super) queue: Queue,
+    pub(super) group: &'static str,
+    pub(super) name: String,
+    pub(super) clock: Clock,
     /// Whether the server is known to have the group.
     open: bool,
-    /// Where the search for abandoned messages goes on, and when.
-    search_from: MessageId,
-    search_at: Timestamp,
+    pub(super) search: Search,
     /// How often in a row there was no answer.
     failures: u32,
     random: Random,
@@ -41,8 +39,7 @@ impl Consumer {
             name: identity::unique(),
             clock: Clock::system(),
             open: false,
-            search_from: MessageId::FIRST,
-            search_at: Timestamp::ZERO,
+            search: Search::default(),
             failures: 0,
             random: Random::default(),
         }
@@ -156,7 +153,7 @@ impl Consumer {
             return Ok(abandoned);
         }
         // Until the next look for abandoned messages, at most.
-        let wait = end.min(self.search_at).saturating_since(self.clock.now());
+        let wait = end.min(self.search.at).saturating_since(self.clock.now());
         let entries = self.read(most, wait.min(LONGEST_BLOCK)).await?;
         let entries = entries.into_iter().map(|entry| (entry, 1));
         Ok(self.messages(entries.collect()).await)
@@ -172,62 +169,8 @@ impl Consumer {
         sleep(pause.min(end.saturating_since(self.clock.now()))).await;
     }
 
-    async fn take_over(&mut self, most: usize) -> Result<Vec<Message>, StoreError> {
-        let now = self.clock.now();
-        if now < self.search_at {
-            return Ok(Vec::new());
-        }
-        let shared = &self.queue.0;
-        let policy = &shared.policy;
-        let arguments = (
-            self.group,
-            &self.name,
-            millis(policy.abandoned_after),
-            self.search_from.to_string(),
-            most,
-            policy.deliveries,
-            policy.dead_letters,
-            millis(policy.keep_dead_letters),
-        );
-        let script = &shared.scripts.claim;
-        let claimed: Claimed = shared.call(script, &shared.keys, &arguments).await?;
-        add(&shared.tally.buried, claimed.buried);
-        add(&shared.tally.stuck, claimed.stuck);
-        add(&shared.tally.lost, claimed.lost);
-        add(&shared.tally.redelivered, claimed.messages.len() as u64);
-        self.search_from = claimed.next;
-        if claimed.next == MessageId::FIRST {
-            // Twice in the time: what was abandoned waits half as long again, at most.
-            self.search_at = now.saturating_add(policy.abandoned_after / 2);
-        }
-        Ok(self.messages(claimed.messages).await)
-    }
-
-    /// Reads new messages, and waits for the first of them up to `patience`.
-    ///
-    /// On a connection of its own: the shared one would stand still while it waits.
-    async fn read(&self, most: usize, patience: Duration) -> Result<Vec<Entry>, StoreError> {
-        let shared = &self.queue.0;
-        let [messages, _] = &shared.keys;
-        let mut read = redis::cmd("XREADGROUP");
-        read.arg("GROUP").arg(self.group).arg(&self.name);
-        read.arg("COUNT").arg(most);
-        // To block for no time is to block for ever.
-        if let wait @ 1.. = millis(patience) {
-            read.arg("BLOCK").arg(wait);
-        }
-        read.arg("STREAMS").arg(messages).arg(">");
-        let node = shared.store.connection().node_of(messages)?;
-        let mut connection = shared.store.blocking().lend(&node).await?;
-        let streams: Option<Streams> = read
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| StoreError::from(&error))?;
-        Ok(streams.map_or_else(Vec::new, |streams| streams.0))
-    }
-
     /// Gives out what is a message, and buries what is none.
-    async fn messages(&self, entries: Vec<(Entry, u32)>) -> Vec<Message> {
+    pub(super) async fn messages(&self, entries: Vec<(Entry, u32)>) -> Vec<Message> {
         let longest = self.queue.0.policy.longest_payload;
         let mut messages = Vec::with_capacity(entries.len());
         for (entry, deliveries) in entries {
@@ -249,59 +192,6 @@ impl fmt::Debug for Consumer {
             .field("group", &self.group)
             .field("name", &self.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// A reply to `queue_claim.lua`.
-struct Claimed {
-    next: MessageId,
-    messages: Vec<(Entry, u32)>,
-    buried: u64,
-    stuck: u64,
-    lost: u64,
-}
-
-impl FromRedisValue for Claimed {
-    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let (next, messages, buried, stuck, lost): (_, Vec<Given>, _, _, _) =
-            from_redis_value(reply)?;
-        Ok(Self {
-            next,
-            messages: messages.into_iter().map(|given| given.0).collect(),
-            buried,
-            stuck,
-            lost,
-        })
-    }
-}
-
-/// An entry, its fields and how often it was given out, side by side.
-struct Given((Entry, u32));
-
-impl FromRedisValue for Given {
-    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let Value::Array(mut parts) = reply else {
-            return Err(unexpected());
-        };
-        let deliveries = from_redis_value(parts.pop().ok_or_else(unexpected)?)?;
-        Ok(Self((from_redis_value(Value::Array(parts))?, deliveries)))
-    }
-}
-
-/// A reply to `XREADGROUP` about one stream: an array of its name and its entries, or a map of one.
-struct Streams(Vec<Entry>);
-
-impl FromRedisValue for Streams {
-    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let entries = match reply {
-            Value::Array(mut streams) if streams.len() == 1 => match streams.remove(0) {
-                Value::Array(mut stream) if stream.len() == 2 => stream.remove(1),
-                _ => return Err(unexpected()),
-            },
-            Value::Map(mut streams) if streams.len() == 1 => streams.remove(0).1,
-            _ => return Err(unexpected()),
-        };
-        from_redis_value(entries).map(Self)
     }
 }
 

@@ -95,7 +95,7 @@ impl Queue {
             .await
     }
 
-    /// Up to `letters` dead letters behind `after`, from the oldest on; from the first on where that
+    /// Up to `letters` dead letters and 1000, behind `after`, from the oldest on; from the first on where that
     /// is `None`.
     ///
     /// # Errors
@@ -106,20 +106,9 @@ impl Queue {
         after: Option<MessageId>,
         letters: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        let [_, dead] = &self.0.keys;
-        let start = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
-        let mut range = redis::cmd("XRANGE");
-        range
-            .arg(dead)
-            .arg(start)
-            .arg("+")
-            .arg("COUNT")
-            .arg(letters);
-        let connection = self.0.store.connection();
-        let entries: Vec<Entry> = connection
-            .run(dead, self.0.deadline(), async |mut wire| {
-                range.query_async(&mut wire).await
-            })
+        let entries = self
+            .0
+            .dead_letters(after, letters.min(MOST_LETTERS))
             .await?;
         Ok(entries.into_iter().filter_map(Entry::letter).collect())
     }
@@ -232,3 +221,6 @@ impl fmt::Debug for Queue {
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// What one caller may have at once in its memory.
+const MOST_LETTERS: usize = 1000;

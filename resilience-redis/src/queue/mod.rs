@@ -73,6 +73,8 @@ mod engine;
 mod measure;
 mod message;
 mod policy;
+mod read;
+mod redelivery;
 mod reply;
 mod scripts;
 

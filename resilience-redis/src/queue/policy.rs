@@ -75,6 +75,9 @@ impl Policy {
 
     /// Sets how often a message is given out until it becomes a dead letter: at least once.
     /// Default: 5 times.
+    ///
+    /// The first time counts when Redis sends the message; every other when it has arrived, so that
+    /// no message is given up because answers are late.
     #[must_use]
     pub const fn deliveries(mut self, times: u32) -> Self {
         self.deliveries = times;
@@ -105,6 +108,18 @@ impl Policy {
     pub const fn keep_dead_letters(mut self, time: Duration) -> Self {
         self.keep_dead_letters = time;
         self
+    }
+
+    /// Messages that one answer of the server may hold.
+    pub(super) const fn messages_a_step(&self) -> usize {
+        let messages = BYTES_A_STEP / self.longest_payload;
+        if messages > MOST_A_STEP {
+            MOST_A_STEP
+        } else if messages == 0 {
+            1
+        } else {
+            messages
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidPolicy> {
@@ -180,6 +195,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// One of them holds up whoever shares its server for about a millisecond.
 const LARGEST_PAYLOAD: usize = 1024 * 1024;
+/// Less than a millisecond of the server's time, in which nobody else is answered.
+const BYTES_A_STEP: usize = 1024 * 1024;
+/// As much time for what is short: each message is noted as given out.
+const MOST_A_STEP: usize = 250;
 /// Each push to a full queue looks at all of them.
 const MOST_GROUPS: usize = 16;
 const LONGEST_GROUP: usize = 64;

@@ -5,6 +5,7 @@ pub(super) struct Scripts {
     pub(super) acknowledge: Script,
     pub(super) bury: Script,
     pub(super) claim: Script,
+    pub(super) give: Script,
     pub(super) open: Script,
     pub(super) push: Script,
     pub(super) revive: Script,
@@ -25,6 +26,10 @@ impl Scripts {
             claim: Script::new(concat!(
                 include_str!("../lua/queue.lua"),
                 include_str!("../lua/queue_claim.lua")
+            )),
+            give: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_give.lua")
             )),
             open: Script::new(concat!(
                 include_str!("../lua/queue.lua"),

@@ -295,6 +295,7 @@ async fn scripts_of_queues() {
     let push = script!("queue", "queue_push");
     let open = script!("queue", "queue_open");
     let claim = script!("queue", "queue_claim");
+    let give = script!("queue", "queue_give");
     let bury = script!("queue", "queue_bury");
     let revive = script!("queue", "queue_revive");
     let acknowledge = script!("queue", "queue_acknowledge");
@@ -334,22 +335,17 @@ async fn scripts_of_queues() {
         assert!(user.look(&read).await.contains(&payload));
         // Nobody has abandoned them for so long, or is asked to take none.
         let taken = user
-            .run(
-                claim,
-                two,
-                &["g", "two", MOST_I64, "0-0", "1000", "1", "1", DAY],
-            )
+            .run(claim, two, &["g", "two", MOST_I64, "0-0", "64"])
             .await;
-        assert_eq!(taken, "[0-0 [] 0 0 0]");
-        let none = user
-            .run(claim, two, &["g", "two", "0", "0-0", "0", "1", "1", DAY])
-            .await;
+        assert_eq!(taken, "[0-0 [] 0]");
+        let none = user.run(claim, two, &["g", "two", "0", "0-0", "0"]).await;
         assert_eq!(none, "error");
-        // One becomes a dead letter; of the other's kind there is no room.
-        let stuck = user
-            .run(claim, two, &["g", "two", "0", "0-0", "1000", "1", "0", DAY])
-            .await;
-        assert_eq!(stuck, "[0-0 [] 0 2 0]");
+        let last = second.strip_prefix("[now ").unwrap().trim_end_matches(']');
+        // However often they are taken over, they were given out once.
+        for _ in 0..3 {
+            let taken = user.run(claim, two, &["g", "two", "0", "0-0", "64"]).await;
+            assert_eq!(taken, format!("[0-0 [[{id} 1] [{last} 1]] 0]"));
+        }
         for most in ["0", LEAST_I64] {
             assert_eq!(
                 user.run(bury, two, &["g", &id, "", most, DAY]).await,
@@ -364,17 +360,16 @@ async fn scripts_of_queues() {
             user.run(bury, two, &["g", &id, "", "1", DAY]).await,
             "before"
         );
-        let given = user
-            .run(
-                claim,
-                two,
-                &["g", "two", "0", "0-0", "1", "2147483648", "1", DAY],
-            )
-            .await;
-        assert!(
-            given.contains(&payload) && given.ends_with("2]] 0 0 0]"),
-            "{given}"
-        );
+        for (owner, ids, given) in [
+            ("one", &[last][..], "[0]"),
+            ("two", &[last, &id], "[2 0]"),
+            ("two", &[last], "[3]"),
+            ("", &[last], "[0]"),
+            ("two", &[], "[]"),
+        ] {
+            let words = [&["g", owner], ids].concat();
+            assert_eq!(user.run(give, two, &words).await, given, "{owner}");
+        }
         for gone in ["0-0", "18446744073709551615-18446744073709551615"] {
             assert_eq!(
                 user.run(revive, two, &[LARGEST, gone, "g"]).await,
@@ -388,6 +383,7 @@ async fn scripts_of_queues() {
                 user.run(acknowledge, two, &["g", "1", "g", gone]).await,
                 "0"
             );
+            assert_eq!(user.run(give, two, &["g", "two", gone]).await, "[0]");
         }
         let dead = user.look(&format!("XRANGE {} - +", keys[1])).await;
         let letter = dead
@@ -403,7 +399,6 @@ async fn scripts_of_queues() {
             user.run(revive, two, &[LARGEST, &letter, "g"]).await,
             "[gone ]"
         );
-        let last = second.strip_prefix("[now ").unwrap().trim_end_matches(']');
         assert_eq!(
             user.run(acknowledge, two, &["g", "1", "g", last]).await,
             "1"

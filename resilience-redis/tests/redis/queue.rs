@@ -74,6 +74,16 @@ async fn some(consumer: &mut Consumer) -> Vec<Message> {
     eventually(async || Some(batch(consumer, 100).await).filter(|some| !some.is_empty())).await
 }
 
+/// Returns when as many clients of the server are blocked.
+async fn is_waiting(server: &RedisServer, number: usize) {
+    let blocked = format!("blocked_clients:{number}\r");
+    eventually(async || {
+        let clients: String = server.ask("INFO clients").await;
+        clients.contains(&blocked).then_some(())
+    })
+    .await;
+}
+
 /// A command that the library has no word for.
 async fn ask<T: FromRedisValue>(raw: &mut MultiplexedConnection, words: &[&str]) -> T {
     let mut command = redis::Cmd::new();
@@ -112,12 +122,7 @@ async fn whoever_waits_is_given_what_comes() {
     let queue = server.queue(policy()).await;
     let mut waiting = consumer(&queue);
     let pushing = async {
-        let mut raw = server.raw().await;
-        let blocked = async || {
-            let clients: String = ask(&mut raw, &["INFO", "clients"]).await;
-            clients.contains("blocked_clients:1").then_some(())
-        };
-        eventually(blocked).await;
+        is_waiting(&server, 1).await;
         queue.push(b"a").await.expect("room");
     };
     let (messages, ()) = tokio::join!(waiting.next_batch(10, DAY), pushing);
@@ -345,6 +350,116 @@ async fn a_message_that_was_given_out_too_often_is_a_dead_letter() {
     assert_eq!(letters[0].reason, "too hot");
     queue.discard(letters[0].id).await.expect("discarded");
     assert_eq!(queue.dead_letters(None, 10).await, Ok(vec![]));
+}
+
+/// Whoever dies after the server answered, or is given its answer too late, was given nothing.
+#[tokio::test]
+async fn only_a_message_that_was_given_to_somebody_counts_as_delivered() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(hasty().deliveries(3)).await;
+    let id = queue.push(b"a").await.expect("room");
+    assert_eq!(batch(&mut consumer(&queue), 1).await.len(), 1);
+    let claim = concat!(
+        include_str!("../../src/lua/queue.lua"),
+        include_str!("../../src/lua/queue_claim.lua")
+    );
+    let mut raw = server.raw().await;
+    for _ in 0..5 {
+        let mut call = redis::cmd("EVAL");
+        call.arg(claim).arg(2).arg(STREAM).arg(DEAD);
+        call.arg(&[GROUP, "gone", "0", "0-0", "10", "3", "10", "60000"]);
+        let _: redis::Value = call.query_async(&mut raw).await.expect("an answer");
+    }
+    let again = some(&mut consumer(&queue)).await;
+    assert_eq!((again[0].id(), again[0].deliveries()), (id, 2));
+    assert_eq!(queue.depth().await.expect("depth").dead_letters, 0);
+}
+
+/// A message that others have ended, or have by now, is given to nobody else.
+#[tokio::test]
+async fn what_is_not_ours_any_more_when_it_arrives_is_not_given_out() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    let mut worker = consumer(&queue);
+    for payload in ["a", "b"] {
+        queue.push(payload.as_bytes()).await.expect("room");
+    }
+    let given = batch(&mut worker, 2).await;
+    let mut raw = server.raw().await;
+    let give = concat!(
+        include_str!("../../src/lua/queue.lua"),
+        include_str!("../../src/lua/queue_give.lua")
+    );
+    let mut count = async |owner: &str| -> Vec<u32> {
+        let mut call = redis::cmd("EVAL");
+        call.arg(give).arg(2).arg(STREAM).arg(DEAD);
+        call.arg(GROUP).arg(owner);
+        call.arg(
+            ids(&given)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+        );
+        call.query_async(&mut raw).await.expect("an answer")
+    };
+    let owner = format!("{worker:?}");
+    let (_, owner) = owner.rsplit_once("name: \"").expect("a name");
+    let (owner, _) = owner.split_once('"').expect("a name");
+    assert_eq!(count("somebody").await, [0, 0]);
+    assert_eq!(count(owner).await, [2, 2]);
+    worker.acknowledge(&[given[0].id()]).await.expect("done");
+    assert_eq!(count(owner).await, [0, 3]);
+}
+
+/// One answer of the server holds up everybody whose decisions it makes.
+#[tokio::test]
+async fn no_answer_is_longer_than_a_decision_may_take() {
+    const BYTES_A_STEP: usize = 1 << 20;
+    let server = RedisServer::start_with(&[
+        "--slowlog-log-slower-than",
+        "0",
+        "--slowlog-max-len",
+        "100000",
+    ])
+    .await;
+    let longest = 64 * 1024;
+    let queue = server.queue(hasty().longest_payload(longest)).await;
+    let payload = vec![b'x'; longest];
+    for _ in 0..40 {
+        queue.push(&payload).await.expect("room");
+    }
+    let mut worker = consumer(&queue);
+    assert_eq!(batch(&mut worker, 1000).await.len(), 40);
+    let mut other = consumer(&queue);
+    let mut again = 0;
+    eventually(async || {
+        again += batch(&mut other, 1000).await.len();
+        (again >= 40).then_some(())
+    })
+    .await;
+    let mut other = consumer(&queue);
+    let buried = some(&mut other).await;
+    for message in &buried {
+        let outcome = other.bury(message.id(), "no").await;
+        assert_eq!(outcome, Ok(Buried::Now));
+    }
+    let letters = queue.dead_letters(None, usize::MAX).await.expect("letters");
+    assert_eq!(letters.len(), buried.len());
+    type Slow = Vec<(u64, u64, u64, Vec<String>, String, String)>;
+    let commands: Slow = server.ask("SLOWLOG GET 100000").await;
+    let mut steps = 0;
+    for (_, _, _, words, _, _) in &commands {
+        let Some(count) = words.iter().position(|word| word == "COUNT") else {
+            continue;
+        };
+        if words.contains(&"JUSTID".to_owned()) {
+            continue;
+        }
+        let count: usize = words[count + 1].parse().expect("a number");
+        assert!(count * longest <= BYTES_A_STEP, "{words:?}");
+        steps += 1;
+    }
+    assert!(steps >= 40 * longest / BYTES_A_STEP, "{steps}");
 }
 
 #[tokio::test]
