@@ -3,7 +3,11 @@
 use std::{fmt, time::Duration};
 
 use deadpool_redis::{Manager, Pool, PoolError, Runtime, Timeouts};
-use redis::{AsyncConnectionConfig, PushInfo, aio::MultiplexedConnection, from_redis_value};
+use redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, PushInfo, RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    from_redis_value,
+};
 
 use super::{Address, Connection, Node, dial::Dialer};
 use crate::StoreError;
@@ -20,11 +24,19 @@ impl Blocking {
         Self(connection)
     }
 
-    /// Lends a connection to `node` for what blocks or is long: `XREADGROUP`, `WAIT`, `SCAN`.
+    /// Lends a connection to `node` for what is long: `XRANGE`, `SCAN`.
     ///
-    /// An answer that takes longer than [`PATIENCE`] is an error, so block for less.
-    pub(crate) async fn lend(&self, node: &Node) -> Result<deadpool_redis::Connection, StoreError> {
-        node.pool()?.lend().await
+    /// An answer that takes longer than [`PATIENCE`] is an error.
+    pub(crate) async fn lend(&self, node: &Node) -> Result<Lent, StoreError> {
+        Lent::of(&node.pool()?.pool).await
+    }
+
+    /// Lends a connection to `node` for what blocks: `XREADGROUP`.
+    ///
+    /// Apart from those for what is long, which would wait behind it. Block for less than
+    /// [`PATIENCE`], and in few places: there are [`WAITING`] of them.
+    pub(crate) async fn lend_to_wait(&self, node: &Node) -> Result<Lent, StoreError> {
+        Lent::of(&node.pool()?.waiting).await
     }
 
     /// Opens a connection to `node` that nobody shares, for `SUBSCRIBE` and `CLIENT TRACKING`.
@@ -81,17 +93,13 @@ impl Blocking {
         Ok(deleted)
     }
 
-    async fn unlink(
-        &self,
-        keys: &[String],
-        connection: &mut deadpool_redis::Connection,
-    ) -> Result<u64, StoreError> {
+    async fn unlink(&self, keys: &[String], connection: &mut Lent) -> Result<u64, StoreError> {
         // One command a key: in a cluster they are in different slots.
         let mut unlink = redis::pipe();
         for key in keys {
             unlink.cmd("UNLINK").arg(key);
         }
-        let replies = connection.send_packed_commands(&unlink, 0, keys.len());
+        let replies = connection.req_packed_commands(&unlink, 0, keys.len());
         let replies = replies.await.map_err(|error| StoreError::from(&error))?;
         let mut unlinked = 0_u64;
         for (key, reply) in keys.iter().zip(replies) {
@@ -113,46 +121,95 @@ impl Blocking {
     }
 }
 
-/// A few connections to one server.
-#[derive(Clone)]
-pub(super) struct NodePool {
-    address: Address,
-    pool: Pool,
+/// A connection that nobody else has meanwhile.
+///
+/// It goes back to the others where all that was asked over it was answered. Else it is closed: the
+/// server would go on with what nobody waits for, and give messages to nobody.
+pub(crate) struct Lent {
+    connection: Option<deadpool_redis::Connection>,
+    is_asked: bool,
 }
 
-impl NodePool {
-    pub(super) fn new(dialer: &Dialer, address: Address) -> Result<Self, StoreError> {
-        let patience = dialer.settings().time_to_connect();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(patience))
-            .set_response_timeout(Some(PATIENCE));
-        let manager = Manager::new_with_config(dialer.info(&address)?, config)
-            .map_err(|error| StoreError::from(&error))?;
-        let pool = Pool::builder(manager)
-            .max_size(POOL_SIZE)
-            .timeouts(Timeouts {
-                wait: Some(PATIENCE),
-                create: Some(patience),
-                recycle: Some(PATIENCE),
-            })
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|_| StoreError::Unavailable)?;
-        Ok(Self { address, pool })
-    }
-
-    pub(super) const fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn lend(&self) -> Result<deadpool_redis::Connection, StoreError> {
-        self.pool.get().await.map_err(|error| match error {
+impl Lent {
+    async fn of(pool: &Pool) -> Result<Self, StoreError> {
+        let connection = pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => StoreError::from(&error).as_seen_later(),
             PoolError::Timeout(_)
             | PoolError::Closed
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_) => StoreError::Unavailable,
+        })?;
+        Ok(Self {
+            connection: Some(connection),
+            is_asked: false,
         })
+    }
+
+    async fn ask<T>(
+        &mut self,
+        request: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        let Some(connection) = &mut self.connection else {
+            return Err((ErrorKind::Io, "the connection is closed").into());
+        };
+        self.is_asked = true;
+        let answer = request(connection).await;
+        // Also where it took too long, and may still come.
+        self.is_asked = matches!(&answer, Err(error) if error.is_io_error());
+        answer
+    }
+}
+
+impl ConnectionLike for Lent {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(self.ask(async |connection| connection.req_packed_command(command).await))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(self.ask(async move |connection| {
+            connection
+                .req_packed_commands(commands, offset, count)
+                .await
+        }))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.as_ref().map_or(0, ConnectionLike::get_db)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take_if(|_| self.is_asked) {
+            drop(deadpool_redis::Connection::take(connection));
+        }
+    }
+}
+
+/// Connections to one server, made when they are asked for.
+#[derive(Clone)]
+pub(super) struct NodePool {
+    address: Address,
+    pool: Pool,
+    waiting: Pool,
+}
+
+impl NodePool {
+    pub(super) fn new(dialer: &Dialer, address: Address) -> Result<Self, StoreError> {
+        Ok(Self {
+            pool: pool(dialer, &address, LONG)?,
+            waiting: pool(dialer, &address, WAITING)?,
+            address,
+        })
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
     }
 }
 
@@ -160,13 +217,35 @@ impl fmt::Debug for NodePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The pool's own `Debug` shows the server's address and the user.
         f.debug_struct("NodePool")
-            .field("connections", &self.pool.status().size)
+            .field("long", &self.pool.status().size)
+            .field("waiting", &self.waiting.status().size)
             .finish_non_exhaustive()
     }
 }
 
-/// Those who block hold theirs for a second at a time.
-const POOL_SIZE: usize = 8;
+fn pool(dialer: &Dialer, address: &Address, size: usize) -> Result<Pool, StoreError> {
+    let patience = dialer.settings().time_to_connect();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(patience))
+        .set_response_timeout(Some(PATIENCE));
+    let manager = Manager::new_with_config(dialer.info(address)?, config)
+        .map_err(|error| StoreError::from(&error))?;
+    Pool::builder(manager)
+        .max_size(size)
+        .timeouts(Timeouts {
+            wait: Some(PATIENCE),
+            create: Some(patience),
+            recycle: Some(PATIENCE),
+        })
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|_| StoreError::Unavailable)
+}
+
+/// Held for an answer at a time.
+const LONG: usize = 8;
+/// One for each group of each queue in a process that somebody waits for, and held for a second.
+const WAITING: usize = 64;
 /// How long whoever uses these connections waits for one of them, and for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Keys that the server looks at in one go: some hundred microseconds.

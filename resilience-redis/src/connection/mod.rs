@@ -17,7 +17,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use redis::RedisResult;
 use tokio::sync::watch;
 
-pub(crate) use self::{blocking::Blocking, dial::Address, node::Node, wire::Wire};
+pub(crate) use self::{
+    blocking::{Blocking, Lent},
+    dial::Address,
+    node::Node,
+    wire::Wire,
+};
 
 use self::{
     cluster::Cluster,

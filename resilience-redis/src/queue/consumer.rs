@@ -1,10 +1,10 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use resilience_core::{
     Clock, Random, Timestamp,
     backoff::{Backoff, Jitter},
 };
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     Buried, Message, MessageId, Queue,
@@ -23,6 +23,7 @@ pub struct Consumer {
     pub(super) group: &'static str,
     pub(super) name: String,
     pub(super) clock: Clock,
+    pub(super) turn: Arc<Semaphore>,
     /// Whether the server is known to have the group.
     open: bool,
     pub(super) search: Search,
@@ -32,8 +33,9 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(queue: Queue, group: &'static str) -> Self {
+    pub(super) fn new(queue: Queue, group: &'static str, turn: Arc<Semaphore>) -> Self {
         Self {
+            turn,
             queue,
             group,
             name: identity::unique(),
@@ -154,7 +156,7 @@ impl Consumer {
         }
         // Until the next look for abandoned messages, at most.
         let wait = end.min(self.search.at).saturating_since(self.clock.now());
-        let entries = self.read(most, wait.min(LONGEST_BLOCK)).await?;
+        let entries = self.read(most, wait).await?;
         let entries = entries.into_iter().map(|entry| (entry, 1));
         Ok(self.messages(entries.collect()).await)
     }
@@ -197,8 +199,6 @@ impl fmt::Debug for Consumer {
 
 /// About 3 ms of the server's time.
 const MOST_MESSAGES: usize = 1000;
-/// Well below the time after which a connection that says nothing is given up.
-const LONGEST_BLOCK: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Consumers that did nothing for an hour and owe nothing are dead processes.

@@ -2,6 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, ToRedisArgs};
 use resilience_core::{Error, InvalidPolicy, Reason, Rejected};
+use tokio::sync::Semaphore;
 
 use super::{
     Consumer, DeadLetter, Depth, MessageId, Policy, Pushed, Revived, Snapshot,
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) store: RedisStore,
     pub(super) scripts: Scripts,
     pub(super) tally: Tally,
+    /// For each group, the right to wait for what comes: of many consumers one blocks for all.
+    turns: Vec<Arc<Semaphore>>,
     /// Messages, and dead letters.
     pub(super) keys: [String; 2],
 }
@@ -31,11 +34,13 @@ impl Queue {
         let prefix = store.connection().settings().key_prefix();
         let messages = key::start(prefix, "queue", policy.name)? + "}";
         let dead = format!("{messages}:dead");
+        let turns = policy.groups.iter().map(|_| Arc::new(Semaphore::new(1)));
         Ok(Self(Arc::new(Shared {
             policy: *policy,
             store: store.clone(),
             scripts: Scripts::new(),
             tally: Tally::default(),
+            turns: turns.collect(),
             keys: [messages, dead],
         })))
     }
@@ -76,11 +81,12 @@ impl Queue {
     ///
     /// Where the policy does not name the group.
     pub fn consumer(&self, group: &'static str) -> Result<Consumer, InvalidPolicy> {
-        if !self.0.policy.groups.contains(&group) {
+        let mut groups = self.0.policy.groups.iter().zip(&self.0.turns);
+        let Some((group, turn)) = groups.find(|(named, _)| **named == group) else {
             let problem = "must be one of those that the policy names";
             return Err(InvalidPolicy::new("group", problem));
-        }
-        Ok(Consumer::new(self.clone(), group))
+        };
+        Ok(Consumer::new(self.clone(), group, Arc::clone(turn)))
     }
 
     /// What waits.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
+use tokio::time::timeout;
 
 use super::{
     Consumer, MessageId,
     engine::{Shared, millis},
     message::{Entry, unexpected},
 };
-use crate::StoreError;
+use crate::{StoreError, connection::Lent};
 
 impl Consumer {
     /// Reads new messages, and waits for the first of them up to `patience`.
@@ -19,13 +20,37 @@ impl Consumer {
         patience: Duration,
     ) -> Result<Vec<Entry>, StoreError> {
         let shared = &self.queue.0;
+        let end = self.clock.now().saturating_add(patience);
         let mut connection = shared.lend().await?;
+        let found = self
+            .read_over(&mut connection, most, Duration::ZERO)
+            .await?;
+        drop(connection);
+        if !found.is_empty() || patience.is_zero() {
+            return Ok(found);
+        }
+        // Whoever has the turn is given what comes, and the next one then waits.
+        let Ok(Ok(_turn)) = timeout(patience, self.turn.acquire()).await else {
+            return Ok(Vec::new());
+        };
+        let mut connection = shared.lend_to_wait().await?;
+        let wait = end.saturating_since(self.clock.now()).min(LONGEST_BLOCK);
+        self.read_over(&mut connection, most, wait).await
+    }
+
+    /// Reads in steps, and waits for the first of them up to `patience`.
+    async fn read_over(
+        &self,
+        connection: &mut Lent,
+        most: usize,
+        mut patience: Duration,
+    ) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
-        let mut patience = patience;
         loop {
-            let step = shared.policy.messages_a_step().min(most - entries.len());
+            let step = self.queue.0.policy.messages_a_step();
+            let step = step.min(most - entries.len());
             let read = self.command(step, patience);
-            let streams: Option<Streams> = match read.query_async(&mut connection).await {
+            let streams: Option<Streams> = match read.query_async(connection).await {
                 Ok(streams) => streams,
                 // What has arrived is not held back.
                 Err(_) if !entries.is_empty() => return Ok(entries),
@@ -85,9 +110,15 @@ impl Shared {
     }
 
     /// A connection to the queue's server on which long answers hold up nobody's decisions.
-    pub(super) async fn lend(&self) -> Result<deadpool_redis::Connection, StoreError> {
+    pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
         let node = self.store.connection().node_of(&self.keys[0])?;
         self.store.blocking().lend(&node).await
+    }
+
+    /// One on which to wait holds up nobody.
+    async fn lend_to_wait(&self) -> Result<Lent, StoreError> {
+        let node = self.store.connection().node_of(&self.keys[0])?;
+        self.store.blocking().lend_to_wait(&node).await
     }
 }
 
@@ -107,3 +138,6 @@ impl FromRedisValue for Streams {
         from_redis_value(entries).map(Self)
     }
 }
+
+/// Well below the time after which a connection that says nothing is given up.
+const LONGEST_BLOCK: Duration = Duration::from_secs(1);

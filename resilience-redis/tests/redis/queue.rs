@@ -17,7 +17,7 @@ use resilience_redis::{
 };
 use tokio::task::JoinSet;
 
-use crate::support::{RedisServer, eventually, patient};
+use crate::support::{PATIENCE, RedisServer, eventually, patient};
 
 const STREAM: &str = "resilience:queue:{test}";
 const DEAD: &str = "resilience:queue:{test}:dead";
@@ -714,6 +714,61 @@ async fn a_batch_whose_caller_went_away_is_given_out_again() {
     queue.push(b"a").await.expect("room");
     let messages = some(&mut consumer(&queue)).await;
     assert_eq!(payloads(&messages), ["a"]);
+}
+
+#[tokio::test]
+async fn what_comes_after_a_wait_was_dropped_is_given_to_another() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    let clients = async || {
+        let clients: String = server.ask("CLIENT LIST").await;
+        clients.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut leaving = consumer(&queue);
+    let waiting = tokio::select! {
+        _ = leaving.next_batch(10, DAY) => panic!("nothing came"),
+        blocked = eventually(async || {
+            let blocked = |client: &String| client.contains(" flags=b ");
+            clients().await.into_iter().find(blocked)
+        }) => blocked,
+    };
+    let (id, _) = waiting.split_once(' ').expect("an id");
+    drop(leaving);
+    // Else the server gives what comes next to nobody.
+    eventually(async || {
+        let is_there = |client: String| client.split(' ').next() == Some(id);
+        (!clients().await.into_iter().any(is_there)).then_some(())
+    })
+    .await;
+    queue.push(b"a").await.expect("room");
+    let messages = some(&mut consumer(&queue)).await;
+    assert_eq!(payloads(&messages), ["a"]);
+}
+
+/// Many who wait hold up neither each other nor the server.
+#[tokio::test]
+async fn of_many_consumers_of_a_process_one_blocks_for_all() {
+    const MANY: usize = 60;
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    let mut workers = JoinSet::new();
+    for _ in 0..MANY {
+        let mut worker = consumer(&queue);
+        workers.spawn(async move { worker.next_batch(1, DAY).await.map(|found| found.len()) });
+    }
+    is_waiting(&server, 1).await;
+    let impatient = consumer(&queue)
+        .next_batch(1, Duration::from_millis(20))
+        .await;
+    assert_eq!(impatient, Ok(vec![]));
+    assert_eq!(queue.dead_letters(None, 1).await, Ok(vec![]));
+    is_waiting(&server, 1).await;
+    for _ in 0..MANY {
+        queue.push(b"a").await.expect("room");
+    }
+    let outcomes = tokio::time::timeout(PATIENCE, workers.join_all()).await;
+    let outcomes = outcomes.expect("each was given one");
+    assert!(outcomes.iter().all(|found| *found == Ok(1)), "{outcomes:?}");
 }
 
 /// I16 of a work queue: what was accepted has its effect, and has it once where effects have ids.
