@@ -1,6 +1,6 @@
 -- Ends reservations whose time is over, and forgets orders that are over for long enough.
 --
--- ARGV[1]   orders to look at: 1 to 1000
+-- ARGV[1]   orders to look at, at most: 1 to 1000
 -- ARGV[2]   milliseconds for which an order that is over is remembered: 1 to 2 592 000 000
 --
 -- Reply     { expired, more }   more: 1 where others may be due already

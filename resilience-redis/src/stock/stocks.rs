@@ -128,6 +128,9 @@ impl Stock {
     /// Ends up to `orders` reservations whose time is over, and forgets what is over for long
     /// enough. Any process may, at any time.
     ///
+    /// Fewer where they would hold up the server for longer than a millisecond or two: it says
+    /// whether there are [more](Reaped::more).
+    ///
     /// # Errors
     ///
     /// [`Error::Store`]; [`Error::Invalid`] where `orders` is not 1 to 1000.
@@ -305,5 +308,5 @@ fn millis(time: Duration) -> u64 {
 
 /// About 0.5 ms of the server's time.
 const ITEMS_A_STEP: usize = 500;
-/// About 3 ms of the server's time.
+/// The server stops before that where it would take long.
 const MOST_REAPED: u32 = 1000;
