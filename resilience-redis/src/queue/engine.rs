@@ -5,7 +5,7 @@ use resilience_core::{Error, InvalidPolicy, Reason, Rejected};
 use tokio::sync::Semaphore;
 
 use super::{
-    Consumer, DeadLetter, Depth, MessageId, Policy, Pushed, Revived, Snapshot,
+    Consumer, DeadLetter, Depth, Dropped, MessageId, Policy, Pushed, Revived, Snapshot,
     measure::{Tally, add},
     message::Entry,
     reply::Appended,
@@ -87,6 +87,25 @@ impl Queue {
             return Err(InvalidPolicy::new("group", problem));
         };
         Ok(Consumer::new(self.clone(), group, Arc::clone(turn)))
+    }
+
+    /// Drops a group that no policy names any more, with all that only this group still needed.
+    ///
+    /// Not before the last process that names it is gone: that one opens it again, and is given all
+    /// that is there.
+    ///
+    /// # Errors
+    ///
+    /// Where Redis gave no answer; called again, it does no harm.
+    pub async fn drop_group(&self, group: &str) -> Result<Dropped, StoreError> {
+        let groups = self.0.policy.groups;
+        if groups.contains(&group) {
+            return Ok(Dropped::Named);
+        }
+        let arguments = (group, groups);
+        let script = &self.0.scripts.drop_group;
+        let dropped: bool = self.0.call(script, &self.0.keys, &arguments).await?;
+        Ok(if dropped { Dropped::Now } else { Dropped::Gone })
     }
 
     /// What waits.

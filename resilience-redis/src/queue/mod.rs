@@ -84,5 +84,5 @@ pub use self::{
     measure::Snapshot,
     message::{DeadLetter, Message, MessageId, NoMessageId},
     policy::Policy,
-    reply::{Buried, Depth, GroupDepth, Pushed, Revived},
+    reply::{Buried, Depth, Dropped, GroupDepth, Pushed, Revived},
 };

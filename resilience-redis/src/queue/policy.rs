@@ -47,7 +47,9 @@ impl Policy {
 
     /// Sets who reads it: 1 to 16 groups, each of which gets every message once. Default: `workers`.
     ///
-    /// All processes must name the same groups: a message goes when all of them are done with it.
+    /// All processes must name the same groups: a message goes when all of them are done with it,
+    /// and those that were named earlier. One that is given up fills the queue until
+    /// [`Queue::drop_group`](super::Queue::drop_group) says so.
     #[must_use]
     pub const fn groups(mut self, groups: &'static [&'static str]) -> Self {
         self.groups = groups;

@@ -33,6 +33,17 @@ pub enum Revived {
     Gone,
 }
 
+/// Whether a group was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// It was.
+    Now,
+    /// There is no such group.
+    Gone,
+    /// The queue's own policy names it: it stays.
+    Named,
+}
+
 /// What waits in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -5,6 +5,7 @@ pub(super) struct Scripts {
     pub(super) acknowledge: Script,
     pub(super) bury: Script,
     pub(super) claim: Script,
+    pub(super) drop_group: Script,
     pub(super) give: Script,
     pub(super) open: Script,
     pub(super) push: Script,
@@ -26,6 +27,10 @@ impl Scripts {
             claim: Script::new(concat!(
                 include_str!("../lua/queue.lua"),
                 include_str!("../lua/queue_claim.lua")
+            )),
+            drop_group: Script::new(concat!(
+                include_str!("../lua/queue.lua"),
+                include_str!("../lua/queue_drop.lua")
             )),
             give: Script::new(concat!(
                 include_str!("../lua/queue.lua"),

@@ -300,10 +300,13 @@ async fn scripts_of_queues() {
     let revive = script!("queue", "queue_revive");
     let acknowledge = script!("queue", "queue_acknowledge");
     let depth = script!("queue", "queue_depth");
+    let drop_group = script!("queue", "queue_drop");
     let payload = "p".repeat(512);
+    let long = "g".repeat(512);
     for keys in User::names(&["queue", "dead", "known"]) {
         let (all, two) = (&keys[..], &keys[..2]);
         assert_eq!(user.run(depth, two, &[]).await, "[0 0 []]");
+        assert_eq!(user.run(drop_group, two, &["g", "h"]).await, "0");
         for capacity in ["0", LEAST_I64] {
             assert_eq!(
                 user.run(push, two, &[capacity, "x", DAY, "g"]).await,
@@ -412,6 +415,10 @@ async fn scripts_of_queues() {
             user.run(depth, two, &[]).await,
             format!("[1 0 [[g 2 0 {lag}]]]")
         );
+        for (gone, dropped) in [("", "0"), (&long, "0"), ("g", "1"), ("g", "0")] {
+            assert_eq!(user.run(drop_group, two, &[gone, "h"]).await, dropped);
+        }
+        assert_eq!(user.run(depth, two, &[]).await, "[1 0 []]");
     }
 }
 

@@ -13,7 +13,9 @@ use redis::{AsyncCommands as _, FromRedisValue, aio::MultiplexedConnection};
 use resilience_core::{Error, Measured as _, Reason, Rejected};
 use resilience_redis::{
     RedisStore, StoreError,
-    queue::{Buried, Consumer, GroupDepth, Message, MessageId, Policy, Pushed, Queue, Revived},
+    queue::{
+        Buried, Consumer, Dropped, GroupDepth, Message, MessageId, Policy, Pushed, Queue, Revived,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -162,6 +164,30 @@ async fn a_full_queue_refuses_and_has_room_for_what_is_done() {
     rejected(queue.push(b"g").await);
     assert_eq!(payloads(&batch(&mut worker, 10).await), ["d", "e", "f"]);
     assert_eq!(queue.snapshot().full, 4);
+}
+
+/// Nobody reads for it any more, and it would keep every message for ever.
+#[tokio::test]
+async fn a_group_that_is_given_up_does_not_fill_the_queue() {
+    let server = RedisServer::start().await;
+    let before = server.queue(policy().capacity(3).groups(&["a", "b"])).await;
+    let after = server.queue(policy().capacity(3).groups(&["a"])).await;
+    assert_eq!(after.drop_group("b").await, Ok(Dropped::Gone));
+    let mut worker = after.consumer("a").expect("named");
+    batch(&mut worker, 1).await;
+    batch(&mut before.consumer("b").expect("named"), 1).await;
+    for _ in 0..3 {
+        after.push(b"a").await.expect("room");
+    }
+    let done = ids(&batch(&mut worker, 10).await);
+    worker.acknowledge(&done[..2]).await.expect("done");
+    rejected(after.push(b"a").await);
+    assert_eq!(before.drop_group("b").await, Ok(Dropped::Named));
+    assert_eq!(after.drop_group("b").await, Ok(Dropped::Now));
+    assert_eq!(after.drop_group("b").await, Ok(Dropped::Gone));
+    // What the other group still needs is there.
+    assert_eq!(after.depth().await.expect("depth").messages, 1);
+    after.push(b"a").await.expect("room");
 }
 
 #[tokio::test]
@@ -959,7 +985,7 @@ async fn the_documented_permissions_are_enough_and_figures_are_told() {
     let server = RedisServer::start().await;
     let url = server
         .user(
-            "+eval +evalsha +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel +xgroup \
+            "+eval +evalsha +exists +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel +xgroup \
              +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +ping +unwatch",
         )
         .await;
@@ -984,6 +1010,7 @@ async fn the_documented_permissions_are_enough_and_figures_are_told() {
     let letters = letters.await;
     queue.revive(letters[0].id).await.expect("allowed");
     queue.discard(letters[0].id).await.expect("allowed");
+    assert_eq!(queue.drop_group("gone").await, Ok(Dropped::Gone));
     assert_eq!(queue.depth().await.expect("allowed").dead_letters, 0);
     let figures = queue.snapshot();
     assert_eq!((figures.accepted, figures.known, figures.buried), (3, 1, 1));
