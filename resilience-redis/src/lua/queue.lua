@@ -9,6 +9,7 @@
 -- done with, so no message is lost that somebody still needs.
 
 local STREAM, DEAD = KEYS[1], KEYS[2]
+local LENGTHS = 4
 
 -- The pairs of a flat reply, as a table.
 local function table_of(flat)
@@ -41,13 +42,13 @@ local function first_needed(group)
 end
 
 -- Deletes what all groups are done with. `groups` have to be there: one that was never opened needs
--- every message.
+-- every message. Returns how many messages some group still needs at most, where that is known.
 local function trim(groups)
   local infos = redis.pcall('XINFO', 'GROUPS', STREAM)
   if infos.err then
     return
   end
-  local missing, first = {}, nil
+  local missing, first, pending, lag = {}, nil, 0, 0
   for _, name in ipairs(groups) do
     missing[name] = true
   end
@@ -58,10 +59,26 @@ local function trim(groups)
     if not first or is_before(needed, first) then
       first = needed
     end
+    -- What one group was not given yet holds what another was not given; what they were given and
+    -- are not done with may be different messages.
+    pending = pending + group.pending
+    lag = lag and group.lag and math.max(lag, group.lag)
   end
   if first and not next(missing) then
     redis.call('XTRIM', STREAM, 'MINID', first)
+    return lag and pending + lag
   end
+end
+
+-- Whether there is no room for one more message, as far as it takes room: what is done with counts
+-- no more, though a message in front of it that is not keeps it, up to `LENGTHS` times the capacity.
+local function is_full(capacity, groups)
+  if redis.call('XLEN', STREAM) < capacity then
+    return false
+  end
+  local needed = trim(groups) or math.huge
+  local length = redis.call('XLEN', STREAM)
+  return length >= capacity and (needed >= capacity or length >= LENGTHS * capacity)
 end
 
 -- Moves a message that `group` was given to the dead letters, with at most 500 of its fields.

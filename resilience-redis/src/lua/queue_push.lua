@@ -8,16 +8,12 @@
 --
 -- Reply          { 'now', id }, { 'before', id } or { 'full', '' }
 
-local capacity = tonumber(ARGV[1])
 local known = KEYS[3] and redis.call('GET', KEYS[3])
 if known then
   return { 'before', known }
 end
-if redis.call('XLEN', STREAM) >= capacity then
-  trim({ unpack(ARGV, 4) })
-  if redis.call('XLEN', STREAM) >= capacity then
-    return { 'full', '' }
-  end
+if is_full(tonumber(ARGV[1]), { unpack(ARGV, 4) }) then
+  return { 'full', '' }
 end
 local id = redis.call('XADD', STREAM, '*', 'd', ARGV[2])
 if KEYS[3] then

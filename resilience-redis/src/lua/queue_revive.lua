@@ -6,16 +6,12 @@
 --
 -- Reply          { 'now', id }, { 'gone', '' } or { 'full', '' }
 
-local capacity = tonumber(ARGV[1])
 local letter = message_at(DEAD, ARGV[2])
 if not letter then
   return { 'gone', '' }
 end
-if redis.call('XLEN', STREAM) >= capacity then
-  trim({ unpack(ARGV, 3) })
-  if redis.call('XLEN', STREAM) >= capacity then
-    return { 'full', '' }
-  end
+if is_full(tonumber(ARGV[1]), { unpack(ARGV, 3) }) then
+  return { 'full', '' }
 end
 -- Behind what was noted at the burial.
 local id = redis.call('XADD', STREAM, '*', unpack(letter[2], 9))

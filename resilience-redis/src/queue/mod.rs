@@ -41,7 +41,8 @@
 //!   to another where it is not acknowledged within [`Policy::abandoned_after`]. A consumer that was
 //!   only slow may be at it still: what it does must come to the same when it is done twice.
 //! - *Never more than [`Policy::capacity`].* A full queue refuses, as a bulkhead does, and a layer
-//!   further out can shed. It counts what any group still needs, and what lies behind that.
+//!   further out can shed. It counts what any group still needs; what is done and lies behind that is
+//!   kept besides, up to four times as many messages in all.
 //! - *Nothing is deleted that somebody needs.* Messages go when all groups have acknowledged them,
 //!   from the oldest on; no length trims them. What somebody else deletes is counted as lost.
 //! - *A message that was given out too often becomes a dead letter*, in one step with its

@@ -38,7 +38,10 @@ impl Policy {
 
     /// Sets how many messages it holds at most: 1 to 2^53 - 1. Default: 10 000.
     ///
-    /// What consumers get done in the time for which a message is of use to anybody.
+    /// What consumers get done in the time for which a message is of use to anybody. Messages that
+    /// all groups are done with do not count; they are kept while one in front of them is not done,
+    /// up to four times as many in all. (Before Redis 7.0, and after somebody deleted messages, they
+    /// count.)
     #[must_use]
     pub const fn capacity(mut self, messages: u64) -> Self {
         self.capacity = messages;
