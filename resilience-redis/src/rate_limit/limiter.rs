@@ -168,8 +168,8 @@ impl RateLimiter {
     /// # Errors
     ///
     /// What is wrong with `policy`, or what in it cannot change: everything but limits and bursts.
-    pub fn reconfigure(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
-        self.0.reconfigure(policy)
+    pub fn reconfigure(&self, policy: Policy) -> Result<(), InvalidPolicy> {
+        self.0.reconfigure(&policy)
     }
 }
 

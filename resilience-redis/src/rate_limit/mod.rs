@@ -4,6 +4,14 @@
 //! Not for a limit that protects one process from overload: that is nobody else's business, and
 //! the limits in `resilience_core` decide it without a network in between.
 //!
+//! # In place of a limit in memory
+//!
+//! One line makes the limiter: `store.rate_limiter(&policy)?` in place of `RateLimiter::new(policy)?`.
+//! `layer`, `layer_by` and `layer_with` are the same, and so is what they answer. Whoever asks without
+//! a layer awaits the answer; a [`refund`](RateLimiter::refund) is awaited as well, since units are
+//! back when the server has heard of it, and it says where that failed. Tiers, a global quota beside
+//! the keys', waiting and shadow mode are not to be had: a policy with one of these is refused.
+//!
 //! # Algorithms
 //!
 //! Those of `resilience_core`, by the same [`Policy`]. A [sliding window](Algorithm::SlidingWindow)

@@ -2,7 +2,11 @@
 
 use std::{
     cell::RefCell,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use resilience_core::{
@@ -23,7 +27,7 @@ use super::{
     table::{Entry, Table},
     tally::Tally,
 };
-use crate::{RedisStore, StoreKey, key};
+use crate::{RedisStore, StoreError, StoreKey, key};
 
 pub(super) struct Shared {
     pub(super) name: &'static str,
@@ -39,6 +43,8 @@ pub(super) struct Shared {
     pub(super) lane: Arc<Lane>,
     pub(super) share: Arc<Share>,
     pub(super) tally: Tally,
+    /// From when on the next outage is worth a line in the log, in nanoseconds.
+    quiet_until: AtomicU64,
     /// Taken by whoever changes the rules.
     changing: Mutex<()>,
 }
@@ -78,6 +84,7 @@ impl Shared {
             )),
             share,
             tally: Tally::default(),
+            quiet_until: AtomicU64::new(0),
             changing: Mutex::new(()),
         })
     }
@@ -117,6 +124,22 @@ impl Shared {
             self.lane.push(Arc::clone(&entry));
         }
         Ask::Waits(Place::new(Arc::clone(self), entry, cost, place))
+    }
+
+    /// Tells the operator that this process decides alone, or nobody: not with every call.
+    pub(super) fn warn(&self, error: &StoreError) {
+        let now = self.lane.now();
+        let until = self.quiet_until.load(Ordering::Relaxed);
+        let next = now.saturating_add(BETWEEN_WARNINGS).as_nanos();
+        if now.as_nanos() >= until
+            && self
+                .quiet_until
+                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            let (policy, fallback) = (self.name, self.fallback);
+            tracing::warn!(policy, ?fallback, reason = %error, "redis gives no decision");
+        }
     }
 
     /// Gives back what was taken.
@@ -221,6 +244,7 @@ fn with_identity<K: StoreKey + ?Sized, R>(key: &K, act: impl FnOnce(&[u8]) -> R)
     })
 }
 
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 /// What stands in a key after the prefix, for a rate limit.
 const KIND: &str = "rl";
 /// What stands there for the processes that have the limiter.

@@ -52,6 +52,9 @@ impl Shared {
 
     /// Counts what a caller is told, unless it only looked.
     pub(super) fn counted(&self, cost: u64, told: Told) -> Told {
+        if let Some(error) = &told.decision.error {
+            self.warn(error);
+        }
         if cost > 0 {
             self.tally.count(&told.decision);
         }

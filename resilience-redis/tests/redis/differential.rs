@@ -104,7 +104,9 @@ async fn play(name: &'static str, quotas: &[Quota], also: Also) {
         match random.u8(..40) {
             0 if also != Also::Nothing => {
                 let policy = policy(random.u64(1..3));
-                pair.redis.reconfigure(&policy).expect("only limits change");
+                pair.redis
+                    .reconfigure(policy.clone())
+                    .expect("only limits change");
                 pair.memory.reconfigure(policy).expect("only limits change");
             }
             1 if also == Also::ChangesAndRefunds => {
@@ -119,7 +121,7 @@ async fn play(name: &'static str, quotas: &[Quota], also: Also) {
                     pair.redis.clear_all().await.expect("redis is up");
                     pair = Pair::new(pair.redis.clone(), &policy(1));
                     pair.redis
-                        .reconfigure(&policy(1))
+                        .reconfigure(policy(1))
                         .expect("only limits change");
                 }
             }

@@ -77,7 +77,7 @@ impl Ask for rate_limit::RateLimiter {
     }
 
     fn change(&self, policy: Policy) {
-        self.reconfigure(&policy).expect("limits can change");
+        self.reconfigure(policy).expect("limits can change");
     }
 }
 

@@ -241,11 +241,9 @@ async fn limits_change_at_once_and_what_was_taken_stays_taken() {
     };
     limiter.try_take_n("key", 10).await.expect("room");
     limiter.try_take("key").await.expect_err("used up");
-    limiter
-        .reconfigure(&policy(12))
-        .expect("a limit can change");
+    limiter.reconfigure(policy(12)).expect("a limit can change");
     assert_eq!(limiter.try_take("key").await.expect("room").remaining, 1);
-    limiter.reconfigure(&policy(5)).expect("a limit can change");
+    limiter.reconfigure(policy(5)).expect("a limit can change");
     let rejected = limiter.try_take("key").await.expect_err("far over");
     assert_eq!(rejected.quota().expect("a quota").remaining, 0);
     let other = resilience_redis::rate_limit::Quota::new(5, 2 * MINUTE);
@@ -257,7 +255,7 @@ async fn limits_change_at_once_and_what_was_taken_stays_taken() {
         (policy(0), "limit"),
         (policy(5).and(other), "quotas"),
     ] {
-        let invalid = limiter.reconfigure(&policy).expect_err("it cannot change");
+        let invalid = limiter.reconfigure(policy).expect_err("it cannot change");
         assert_eq!(invalid.field(), field);
     }
 }
