@@ -72,6 +72,7 @@ mod guard;
 mod names;
 mod own;
 mod rebuild;
+mod scripts;
 mod shared;
 
 pub use resilience_core::bloom_guard::{Policy, Presence, Snapshot, Standing};

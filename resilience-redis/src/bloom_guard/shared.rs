@@ -11,7 +11,7 @@ use resilience_core::{
 };
 use tokio::sync::watch;
 
-use super::{generation::Generation, names::Names, own::Own};
+use super::{generation::Generation, names::Names, own::Own, scripts::Scripts};
 use crate::{RedisStore, StoreError, identity, script::Script};
 
 /// What the guard, the task that follows the fleet, and whoever builds have in common.
@@ -28,14 +28,6 @@ pub(super) struct Shared {
     /// The generation that is being built here, as it is written.
     building: Mutex<String>,
     pub(super) progress: watch::Sender<Progress>,
-}
-
-pub(super) struct Scripts {
-    pub(super) poll: Script,
-    pub(super) add: Script,
-    pub(super) begin: Script,
-    pub(super) merge: Script,
-    pub(super) end: Script,
 }
 
 /// How the filter stands in Redis, as far as it told us.
@@ -243,33 +235,6 @@ impl Drop for Telling<'_> {
     fn drop(&mut self) {
         if !self.told {
             self.shared.own().doubt();
-        }
-    }
-}
-
-impl Scripts {
-    fn new() -> Self {
-        Self {
-            poll: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_poll.lua")
-            )),
-            add: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_add.lua")
-            )),
-            begin: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_begin.lua")
-            )),
-            merge: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_merge.lua")
-            )),
-            end: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_end.lua")
-            )),
         }
     }
 }

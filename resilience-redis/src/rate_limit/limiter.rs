@@ -168,6 +168,10 @@ impl RateLimiter {
     /// # Errors
     ///
     /// What is wrong with `policy`, or what in it cannot change: everything but limits and bursts.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "as the limits in memory have it"
+    )]
     pub fn reconfigure(&self, policy: Policy) -> Result<(), InvalidPolicy> {
         self.0.reconfigure(&policy)
     }

@@ -1,20 +1,20 @@
 //! Who holds a lock, for how long, and with which number.
 
+mod crowd;
+mod edges;
+
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
-use resilience_core::{Clock, Error, Reason};
+use resilience_core::{Error, Reason};
 use resilience_redis::{
     RedisStore, StoreError,
     lock::{Fence, Guard, Locks, Loss, NotReleased, Policy},
 };
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 use crate::support::{PATIENCE, RedisServer, eventually, patient};
 
@@ -24,7 +24,7 @@ const RENEWED: Duration = Duration::from_millis(1500);
 const MINUTE: Duration = Duration::from_secs(60);
 const LOCK: &str = "resilience:lock:{test:key}";
 const FENCE: &str = "resilience:lock:{test:key}:fence";
-const ACQUIRE: &str = include_str!("../../src/lua/lock_acquire.lua");
+const ACQUIRE: &str = include_str!("../../../src/lua/lock_acquire.lua");
 
 impl RedisServer {
     async fn locks(&self, ttl: Duration) -> Locks {
@@ -240,213 +240,4 @@ async fn the_fence_never_goes_back() {
     let seen = Fence::from_u64(ahead + 1_000_000_000).expect("below 2^53");
     let above = locks.try_lock_above("key", seen).await.expect("free");
     assert!(above.fence() > seen);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_that_want_it_have_it_one_after_the_other() {
-    let server = RedisServer::start().await;
-    let inside = Arc::new(AtomicUsize::new(0));
-    let last = Arc::new(AtomicU64::new(0));
-    let mut workers = JoinSet::new();
-    for _ in 0..8 {
-        let locks = server.locks(MINUTE).await;
-        let (inside, last) = (inside.clone(), last.clone());
-        workers.spawn(async move {
-            for _ in 0..10 {
-                let guard = locks.lock("key", MINUTE).await.expect("in time");
-                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
-                let fence = guard.fence().as_u64();
-                assert!(last.swap(fence, Ordering::SeqCst) < fence);
-                tokio::task::yield_now().await;
-                assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
-                guard.release().await.expect("still ours");
-            }
-        });
-    }
-    workers.join_all().await;
-}
-
-/// Linearizability of what a resource relies on: whoever took the lock later has a larger number.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_follow_the_order_of_holders_whatever_happens_to_the_server() {
-    let mut server = RedisServer::start().await;
-    let clock = Clock::system();
-    let mut workers = JoinSet::new();
-    for _ in 0..4 {
-        let settings = patient().decision_timeout(Duration::from_millis(100));
-        let store = RedisStore::connect(&server.url(), settings).await;
-        let locks = locks(&store.expect("a store"), SHORT);
-        let clock = clock.clone();
-        workers.spawn(async move {
-            let mut taken = Vec::new();
-            while taken.len() < 25 {
-                let asked = clock.now();
-                if let Ok(guard) = locks.lock("key", SHORT).await {
-                    taken.push((asked, clock.now(), guard.fence()));
-                    if taken.len() % 3 > 0 {
-                        let _ = guard.release().await;
-                    }
-                }
-            }
-            taken
-        });
-    }
-    let mut raw = server.raw().await;
-    for round in 0..3 {
-        eventually(async || raw.exists::<_, bool>(FENCE).await.ok()?.then_some(())).await;
-        match round {
-            0 => {
-                let () = redis::cmd("FLUSHALL")
-                    .query_async(&mut raw)
-                    .await
-                    .expect("ok");
-            }
-            1 => {
-                server.freeze();
-                // Longer than the lock lives.
-                sleep(SHORT * 2).await;
-                server.thaw();
-            }
-            _ => {
-                server.kill();
-                server.start_again().await;
-            }
-        }
-    }
-    let mut taken = workers.join_all().await.concat();
-    assert_eq!(taken.len(), 100);
-    taken.sort_unstable_by_key(|(.., fence)| *fence);
-    for (index, (_, heard, fence)) in taken.iter().enumerate() {
-        let smaller = &taken[..index];
-        assert!(
-            smaller.iter().all(|(.., other)| other != fence),
-            "given twice"
-        );
-        let later = smaller.iter().find(|(asked, ..)| asked > heard);
-        assert_eq!(later, None, "asked after {fence} was given");
-    }
-}
-
-#[test]
-fn a_guard_that_outlives_its_runtime_expires_without_a_panic() {
-    let runtime = || {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime")
-    };
-    let outer = runtime();
-    let server = outer.block_on(RedisServer::start());
-    let inner = runtime();
-    let (kept, dropped) = inner.block_on(async {
-        let locks = server.locks(SHORT).await;
-        let other = locks.try_lock("another").await.expect("free");
-        (take(&locks).await, other)
-    });
-    drop(inner);
-    drop(dropped);
-    outer.block_on(async {
-        assert_eq!(kept.lost().await, Loss::Expired);
-        let mut raw = server.raw().await;
-        eventually(async || is_free(&mut raw).await.then_some(())).await;
-        let released = kept.release().await;
-        assert_eq!(released, Err(NotReleased::Store(StoreError::Unavailable)));
-    });
-}
-
-#[tokio::test]
-async fn what_was_set_by_hand_is_respected_and_what_is_no_lock_is_named() {
-    let server = RedisServer::start().await;
-    let locks = server.locks(MINUTE).await;
-    let mut raw = server.raw().await;
-    // Without an end: an operator's way to keep everybody out.
-    let () = raw.set(LOCK, "operator").await.expect("set");
-    assert_eq!(reason(&locks).await, Reason::ConcurrencyLimited);
-    for (key, value) in [
-        (LOCK, None),
-        (FENCE, None),
-        (FENCE, Some("0x10")),
-        (FENCE, Some("-1")),
-    ] {
-        let () = raw.del(&[LOCK, FENCE]).await.expect("deleted");
-        let () = match value {
-            None => raw.rpush(key, "a list").await.expect("pushed"),
-            Some(value) => raw.set(key, value).await.expect("set"),
-        };
-        let error = locks.try_lock("key").await.expect_err("no lock");
-        assert_eq!(error.into_inner(), Some(StoreError::ForeignValue));
-        assert!(key == LOCK || is_free(&mut raw).await, "nothing half done");
-    }
-}
-
-#[tokio::test]
-async fn the_script_bears_the_edges_of_its_arguments() {
-    let server = RedisServer::start().await;
-    let mut raw = server.raw().await;
-    let long = format!("{{{}}}", "k".repeat(510));
-    let fence = format!("{}f", &long[..511]);
-    let mut acquire = async |owner: &str, ttl: u64, above: u64| {
-        let mut call = redis::cmd("EVAL");
-        call.arg(ACQUIRE).arg(2).arg(&long).arg(&fence);
-        call.arg(owner).arg(ttl).arg(above);
-        call.query_async::<(u64, u64)>(&mut raw).await
-    };
-    let owner = "o".repeat(64);
-    let day = 86_400_000;
-    let (first, _) = acquire(&owner, day, 0).await.expect("taken");
-    let (again, _) = acquire(&owner, day, 0).await.expect("the same owner");
-    assert!(again > first);
-    let (held, left) = acquire("another", 1, 0).await.expect("held");
-    assert!(held == 0 && (day - 60_000..=day).contains(&left), "{left}");
-    let (largest, _) = acquire(&owner, 1, (1 << 53) - 2).await.expect("one left");
-    assert_eq!(largest, (1 << 53) - 1);
-    let error = acquire(&owner, 1, 0).await.expect_err("none left");
-    assert_eq!(error.code(), Some("WRONGTYPE"));
-    assert!(Fence::from_u64((1 << 53) - 2).is_ok());
-    for number in [(1 << 53) - 1, 1 << 53, u64::MAX] {
-        assert!(Fence::from_u64(number).is_err());
-    }
-}
-
-#[tokio::test]
-async fn keys_of_any_length_are_locks_of_their_own_and_all_of_them_expire() {
-    let server = RedisServer::start().await;
-    let locks = server.locks(MINUTE).await;
-    let (empty, long) = (String::new(), "k".repeat(512));
-    let mut held = Vec::new();
-    for key in [&empty, &long, &format!("{long}k"), &"{}:".to_owned()] {
-        held.push(locks.try_lock(key).await.expect("free"));
-    }
-    let mut raw = server.raw().await;
-    let keys: Vec<String> = raw.keys("*").await.expect("keys");
-    assert_eq!(keys.len(), 8);
-    for key in keys {
-        assert!(key.len() <= 512, "{key}");
-        assert!(raw.pttl::<_, i64>(&key).await.expect("a life") > 0, "{key}");
-    }
-}
-
-#[tokio::test]
-async fn lives_that_cannot_work_are_named() {
-    let store = RedisServer::start().await.store().await;
-    for ttl in [Duration::ZERO, Duration::from_millis(1), Duration::MAX] {
-        let invalid = store.locks(&Policy::new("test").ttl(ttl)).expect_err("no");
-        assert_eq!(invalid.field(), "ttl");
-    }
-}
-
-#[tokio::test]
-async fn the_documented_permissions_are_enough() {
-    let server = RedisServer::start().await;
-    let url = server
-        .user("+eval +evalsha +get +pexpire +pttl +set +time +unlink")
-        .await;
-    let store = RedisStore::connect(&url, patient()).await.expect("allowed");
-    let locks = locks(&store, RENEWED);
-    let guard = take(&locks).await;
-    assert_eq!(reason(&locks).await, Reason::ConcurrencyLimited);
-    let first = guard.valid_until();
-    eventually(async || (guard.valid_until() > first).then_some(())).await;
-    guard.release().await.expect("allowed");
 }
