@@ -28,7 +28,7 @@ pub enum Source {
     /// The server, by its counts and its clock.
     Redis,
     /// This process: the server had named a time before which the key has no room, or no quota is
-    /// large enough for the call.
+    /// large enough for the call. With an error where the server was to be asked once more.
     DeniedLocally,
     /// This process, out of units that it has taken ahead.
     Lease,

@@ -1,4 +1,10 @@
 //! Refusals that need no question.
+//!
+//! What the server refused has room when it named, but may have it sooner: other processes give
+//! units back, or forget the key, and say so to the server alone. So one caller after the other is
+//! sent to ask all the same, with a pause in between, while all others are refused here.
+
+use std::time::Duration;
 
 use resilience_core::Timestamp;
 
@@ -15,12 +21,27 @@ struct Denied {
     cost: u64,
     since: Timestamp,
     until: Timestamp,
+    /// When the next caller asks, and how long after him the next.
+    asks: Timestamp,
+    pause: Duration,
     verdict: Verdict,
 }
 
 impl Denial {
-    /// What a caller hears who wants `cost`; `None` where that is for the server to say.
+    /// What a caller hears who wants `cost`; `None` where that is for the server to say, and for
+    /// who is to ask all the same.
     pub(super) fn verdict(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
+        let verdict = self.known(cost, now)?;
+        let denied = self.0.as_mut()?;
+        if now >= denied.asks {
+            denied.asks = now.saturating_add(denied.pause);
+            return None;
+        }
+        Some(verdict)
+    }
+
+    /// What is known of a call that wants `cost`.
+    pub(super) fn known(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
         let denied = self.0?;
         // A clock that was set back would prolong it.
         if now >= denied.until || now < denied.since {
@@ -34,8 +55,8 @@ impl Denial {
         })
     }
 
-    /// The server refused `cost` when it was asked at `sent`.
-    pub(super) fn note(&mut self, cost: u64, verdict: Verdict, sent: Timestamp) {
+    /// The server refused `cost` when it was asked at `sent`; after each `pause` one asks again.
+    pub(super) fn note(&mut self, cost: u64, verdict: Verdict, sent: Timestamp, pause: Duration) {
         if cost > 0 && self.0.is_none_or(|denied| cost <= denied.cost) {
             // The server read its clock after `sent`: its time comes no later than this.
             let until = sent.saturating_add(verdict.wait);
@@ -43,8 +64,17 @@ impl Denial {
                 cost,
                 since: sent,
                 until,
+                asks: sent.saturating_add(pause),
+                pause,
                 verdict,
             });
+        }
+    }
+
+    /// The server granted `cost`: there is room again for who was refused no more than that.
+    pub(super) fn granted(&mut self, cost: u64) {
+        if self.0.is_some_and(|denied| denied.cost <= cost) {
+            self.0 = None;
         }
     }
 
@@ -62,5 +92,67 @@ impl Denial {
     /// Whether somebody is held back by `now`.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
         self.0.is_some_and(|denied| now < denied.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    fn refused(cost: u64) -> Denial {
+        let mut denial = Denial::default();
+        denial.note(cost, refusal(), at(1000), PAUSE);
+        denial
+    }
+
+    fn refusal() -> Verdict {
+        Verdict {
+            wait: Duration::from_secs(1),
+            rule: 0,
+            remaining: 0,
+            next_back: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn one_asks_after_each_pause_and_all_others_are_refused_at_once() {
+        let mut denial = refused(1);
+        let mut asked = Vec::new();
+        for millis in 1000..2000 {
+            match denial.verdict(1, at(millis)) {
+                Some(verdict) => {
+                    assert_eq!(verdict.wait, Duration::from_millis(2000 - millis));
+                }
+                None => asked.push(millis),
+            }
+            assert!(denial.known(1, at(millis)).is_some());
+        }
+        assert_eq!(
+            asked,
+            [1100, 1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900]
+        );
+        assert_eq!(denial.verdict(1, at(2000)), None);
+        assert!(!denial.holds(at(2000)));
+    }
+
+    #[test]
+    fn who_asked_and_was_refused_prolongs_it_and_who_was_granted_ends_it() {
+        let mut denial = refused(1);
+        assert_eq!(denial.verdict(1, at(1100)), None);
+        denial.note(1, refusal(), at(1100), PAUSE);
+        assert!(denial.verdict(1, at(1199)).is_some());
+        assert_eq!(denial.verdict(1, at(1200)), None);
+        denial.granted(1);
+        assert_eq!(denial.known(1, at(1201)), None);
+        // There is room for less.
+        let mut denial = refused(3);
+        denial.granted(2);
+        assert!(denial.known(3, at(1001)).is_some());
     }
 }

@@ -107,7 +107,7 @@ impl RateLimiter {
 
     /// Forgets what `key` has taken.
     ///
-    /// Other processes may go on refusing until the time that they were named.
+    /// Other processes may go on refusing for up to a second.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl RateLimiter {
     ///
     /// For an operator's hand: it looks at every key of the database, in steps between which the
     /// server serves others, over a connection of its own. Counts made meanwhile may stay, and other
-    /// processes may go on refusing until the time that they were named.
+    /// processes may go on refusing for up to a second.
     ///
     /// # Errors
     ///

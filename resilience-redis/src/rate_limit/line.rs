@@ -108,6 +108,11 @@ impl Line {
         }
     }
 
+    /// What is known of a call that wants `cost`, where it has no room.
+    pub(super) fn denied(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
+        self.denial.known(cost, now)
+    }
+
     /// The caller at `index` asks for the answer; `waker` is woken when it is there.
     pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
         self.places.poll(index, waker)
@@ -262,7 +267,10 @@ impl Line {
                 if from_memory {
                     return again.push(index);
                 }
-                self.denial.note(cost, verdict, sent);
+                let pause = rules[verdict.rule].pause();
+                self.denial.note(cost, verdict, sent, pause);
+            } else if cost > 0 {
+                self.denial.granted(cost);
             }
             let answer = Answer::Decided(verdict, now);
             self.places.answer(index, answer, aftermath);

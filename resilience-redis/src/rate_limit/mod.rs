@@ -33,7 +33,9 @@
 //!
 //! Calls that are under way together share a round trip, and those of one key one increment; they
 //! are served in the order in which they came. A key that is known to be used up is refused here,
-//! without a question, until the time that the server named.
+//! without a question, until the time that the server named; but since units that were taken
+//! elsewhere may come back sooner, one call asks after each tenth of the window: after 100 ms at
+//! least, and after a second at most.
 //!
 //! On the server, a key of a sliding window has a counter of 72 bytes for each step in which it took
 //! something, where its name has up to 30 bytes, else some more; each is gone by itself after 1.1

@@ -116,6 +116,12 @@ impl Rule {
         }
     }
 
+    /// How long a key that is used up is refused without a question at most.
+    pub(super) fn pause(&self) -> Duration {
+        let step = self.length / 10;
+        step.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+
     /// The step that `micros` lies in, which is the present one of a window then; else 0.
     pub(super) const fn step(&self, micros: u64) -> u64 {
         match self.kind {
@@ -235,6 +241,9 @@ const RADIX: u64 = 62;
 /// A question names the step in which the server gets it: steps must be longer than the time that it
 /// takes to get there changes.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(10);
+/// A key that is used up costs ten questions a second at most, and one where windows are long.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Lua counts in doubles, which are exact to 2^53: twice this.
 pub(super) const MOST_UNITS: u64 = 1 << 52;
 /// Arguments that one command of a script can have are some thousand.

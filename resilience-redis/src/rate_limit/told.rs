@@ -83,6 +83,13 @@ impl Shared {
 
     /// The decision of this process, where the server gives none.
     fn undecided(&self, entry: &Entry, cost: u64, error: StoreError) -> Decision {
+        // What the server refused before holds, as if nobody had asked once more.
+        let denied = entry.line().denied(cost, self.lane.now());
+        if let Some(verdict) = denied {
+            let decision = self.decision(&verdict, Source::DeniedLocally, None);
+            let error = Some(error);
+            return Decision { error, ..decision };
+        }
         let rule = &self.lane.rules()[0];
         let outcome = match self.fallback {
             Fallback::Allow => Ok(rule.status(rule.limit())),

@@ -139,6 +139,24 @@ async fn whoever_goes_away_at_any_point_takes_nothing() {
 }
 
 #[tokio::test]
+async fn units_that_come_back_elsewhere_are_there_within_a_second() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(10, 10 * MINUTE).await;
+    let other = server.limiter(10, 10 * MINUTE).await;
+    other.try_take_n("key", 10).await.expect("room");
+    let refusal = async || {
+        let rejected = limiter.try_take("key").await.err()?;
+        Some(rejected.retry_after().expect("a wait"))
+    };
+    assert!(refusal().await > Some(9 * MINUTE));
+    other.refund("key", 10).await.expect("redis is up");
+    eventually(async || refusal().await.is_none().then_some(())).await;
+    for _ in 0..9 {
+        assert_eq!(refusal().await, None, "nobody is held back any more");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_used_up_is_refused_without_a_question_until_its_time() {
     let server = RedisServer::start().await;
     let window = Duration::from_millis(300);
