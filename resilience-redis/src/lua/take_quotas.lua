@@ -41,6 +41,12 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
+-- What a count says; nothing where it is none of ours.
+local function units(text)
+  local count = tonumber(text or 0)
+  return count and count >= 0 and count < 2 ^ 53 and count % 1 == 0 and count
+end
+
 local quotas, spare, at = {}, tonumber(argv[1]), 3
 for i = 1, tonumber(argv[2]) do
   local length, third = tonumber(argv[at + 2]), tonumber(argv[at + 3])
@@ -62,7 +68,7 @@ end
 
 function window.look(quota, state)
   local present = redis.pcall('GET', state.key)
-  local count = type(present) ~= 'table' and tonumber(present or 0)
+  local count = type(present) ~= 'table' and units(present)
   if not count then
     return false
   end
@@ -70,7 +76,7 @@ function window.look(quota, state)
   if state.asked > 0 then
     local past = call('MGET', unpack(keys, state.index + 1, state.index + state.asked))
     for i = 1, state.asked do
-      count = tonumber(past[i] or 0)
+      count = units(past[i])
       if not count then
         return false
       end

@@ -306,27 +306,39 @@ async fn keys_that_differ_never_share_a_count() {
 #[tokio::test]
 async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
     let server = RedisServer::start().await;
-    let policy = Policy::new("test", Quota::new(1, MINUTE));
-    let deny = Options::new().fallback(Fallback::Deny);
-    let limiter = server.store().await.rate_limiter_with(&policy, &deny);
-    let limiter = limiter.expect("a valid policy");
-    limiter.try_take("key").await.expect("fresh");
-    let mut raw = server.raw().await;
-    let keys: Vec<String> = raw.keys("*:rl:*").await.expect("keys");
-    for value in ["", "1 2 3", "not ours", "9223372036854775807"] {
-        let () = raw.set(&keys[0], value).await.expect("set");
+    let one = Policy::new("one", Quota::new(2, MINUTE));
+    let two = Policy::new("two", Quota::new(2, MINUTE)).and(Quota::new(2, 2 * MINUTE).named("two"));
+    for policy in [one, two] {
+        let deny = Options::new().fallback(Fallback::Deny);
+        let limiter = server.store().await.rate_limiter_with(&policy, &deny);
+        let limiter = limiter.expect("a valid policy");
+        limiter.try_take("key").await.expect("fresh");
+        let mut raw = server.raw().await;
+        let keys = format!("*:rl:*{}*", policy.name());
+        let keys: Vec<String> = raw.keys(keys).await.expect("keys");
+        let values = ["", "1 2 3", "not ours", "9223372036854775807"];
+        let less_than_none = ["-1", "-5", "-9223372036854775808"];
+        for (key, value) in keys.iter().flat_map(|key| {
+            let values = values.iter().chain(&less_than_none);
+            values.map(move |value| (key, value))
+        }) {
+            let () = raw.set(key, value).await.expect("set");
+            // One spoilt key troubles nobody else, who is asked for together with it.
+            let (decision, other) =
+                tokio::join!(limiter.decide("key", 1), limiter.decide("other", 0));
+            assert_eq!(decision.error, Some(StoreError::ForeignValue), "{value}");
+            assert_eq!(other.error, None, "{value}");
+            let () = raw.set(key, 1).await.expect("set");
+        }
+        let () = raw.del(&keys[0]).await.expect("del");
+        let () = raw.lpush(&keys[0], "element").await.expect("lpush");
         let decision = limiter.decide("key", 1).await;
-        assert_eq!(decision.error, Some(StoreError::ForeignValue), "{value}");
+        assert_eq!(decision.error, Some(StoreError::ForeignValue));
+        assert_eq!(decision.source, Source::Degraded);
+        let rejected = decision.outcome.expect_err("nobody counts");
+        assert_eq!(rejected.reason(), Reason::StoreUnavailable);
+        limiter.try_take("other").await.expect("fresh");
     }
-    let () = raw.del(&keys[0]).await.expect("del");
-    let () = raw.lpush(&keys[0], "element").await.expect("lpush");
-    let decision = limiter.decide("key", 1).await;
-    assert_eq!(decision.error, Some(StoreError::ForeignValue));
-    assert_eq!(decision.source, Source::Degraded);
-    let rejected = decision.outcome.expect_err("nobody counts");
-    assert_eq!(rejected.reason(), Reason::StoreUnavailable);
-    // One spoilt key troubles nobody else.
-    limiter.try_take("other").await.expect("fresh");
 }
 
 #[tokio::test]
