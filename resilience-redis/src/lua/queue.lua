@@ -10,6 +10,8 @@
 
 local STREAM, DEAD = KEYS[1], KEYS[2]
 local LENGTHS = 4
+-- Messages that are deleted in one go: those behind one that is done at last may be many.
+local STEP = 1000
 
 -- The pairs of a flat reply, as a table.
 local function table_of(flat)
@@ -65,7 +67,11 @@ local function trim(groups)
     lag = lag and group.lag and math.max(lag, group.lag)
   end
   if first and not next(missing) then
-    redis.call('XTRIM', STREAM, 'MINID', first)
+    -- Whole nodes first, and the rest where it is not more than is left of one.
+    local trimmed = redis.call('XTRIM', STREAM, 'MINID', '~', first, 'LIMIT', STEP)
+    if trimmed < STEP / 2 then
+      redis.call('XTRIM', STREAM, 'MINID', first)
+    end
     return lag and pending + lag
   end
 end

@@ -221,6 +221,32 @@ async fn a_group_that_is_given_up_does_not_fill_the_queue() {
     after.push(b"a").await.expect("room");
 }
 
+/// As many as were behind one that took long, in one go, would hold up whoever shares the server.
+#[tokio::test]
+async fn what_is_done_is_deleted_in_steps() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    let mut raw = server.raw().await;
+    let mut worker = consumer(&queue);
+    let mut fill = redis::pipe();
+    for _ in 0..2500 {
+        fill.cmd("XADD").arg(STREAM).arg(&["*", "d", "a"]).ignore();
+    }
+    let () = fill.query_async(&mut raw).await.expect("filled");
+    let mut given = Vec::new();
+    while given.len() < 2500 {
+        given.extend(ids(&batch(&mut worker, 1000).await));
+    }
+    worker.acknowledge(&given[1..]).await.expect("done");
+    assert_eq!(length(&mut raw, STREAM).await, 2500);
+    let mut lengths = Vec::new();
+    for id in [given[0]; 4] {
+        worker.acknowledge(&[id]).await.expect("done");
+        lengths.push(length(&mut raw, STREAM).await);
+    }
+    assert_eq!(lengths, [1500, 500, 0, 0]);
+}
+
 /// What one group still needs counts, and what another needs besides.
 #[tokio::test]
 async fn what_any_group_needs_counts() {
