@@ -65,8 +65,27 @@ impl Shared {
         self.change(part, ticket, None).await
     }
 
-    /// Forgets everything; leases first, so that no load from before fills what is cleared after.
+    /// Forgets everything. Whoever asks for that while it is done waits; when it is done once more,
+    /// that is for all who waited.
     pub(super) async fn clear(&self, ticket: Ticket) -> Result<(), StoreError> {
+        // Nobody closes it.
+        let _turn = self.clearing.acquire().await;
+        if let Some((newest, outcome)) = &*self.cleared()
+            && *newest >= ticket
+        {
+            return outcome.clone();
+        }
+        let newest = self.unsent().everything().unwrap_or(ticket);
+        let outcome = self.clear_now().await;
+        if outcome.is_ok() {
+            self.unsent().done_all(newest, self.clock.now());
+        }
+        *self.cleared() = Some((newest, outcome.clone()));
+        outcome
+    }
+
+    /// Leases first, so that no load from before fills what is cleared after.
+    async fn clear_now(&self) -> Result<(), StoreError> {
         for pattern in self.names.patterns() {
             self.store.blocking().delete_all(&pattern).await?;
         }
@@ -77,9 +96,7 @@ impl Shared {
         if is_refused(&outcome) {
             outcome = ear.run(self.patience(), &news(How::Publishing)).await;
         }
-        outcome?;
-        self.unsent().done_all(ticket);
-        Ok(())
+        outcome
     }
 
     /// Puts another entry or none in the place of what there is, ends the lease, and lets the

@@ -1,6 +1,10 @@
 //! What a process hears of the others, and what it still has to tell them.
 
-use std::{collections::HashMap, sync::Weak, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use redis::PushInfo;
 use resilience_core::cache::Notice;
@@ -91,7 +95,7 @@ impl Shared {
     }
 
     /// Sees whether the server behind `ear` is well, and tells it what it has not heard of.
-    pub(super) async fn beat(&self, node: &Node, ear: &Ear) -> Result<(), StoreError> {
+    pub(super) async fn beat(self: &Arc<Self>, node: &Node, ear: &Ear) -> Result<(), StoreError> {
         let sent = self.millis();
         let pulse = ear::feel(ear, self.patience()).await?;
         let local = sent.midpoint(self.millis());
@@ -103,6 +107,9 @@ impl Shared {
         }
         if let Some(server) = self.ears().at.get_mut(node) {
             server.ear = Some(ear.clone());
+        }
+        if self.owns(node, &self.names.void_all()) {
+            self.tell_all_due().await;
         }
         self.tell_due(node).await;
         self.settle();
@@ -117,15 +124,24 @@ impl Shared {
         self.settle();
     }
 
-    /// Tells `node` what it has not heard of, and goes on past what it does not take.
-    async fn tell_due(&self, node: &Node) {
-        let everything = self.unsent().everything();
-        if let Some(ticket) = everything
-            && self.owns(node, &self.names.void_all())
-        {
-            // If not now, then with the next beat.
+    /// Has everything forgotten where that is due and nobody is doing so; if not now, then with the
+    /// next beat.
+    async fn tell_all_due(self: &Arc<Self>) {
+        if self.unsent().everything().is_none() || self.clearing.available_permits() == 0 {
+            return;
+        }
+        let ticket = self.unsent().void_all();
+        if self.ears().in_touch {
+            // It takes long, and what is held is believed only as long as beats follow one another.
+            let this = Arc::clone(self);
+            tokio::spawn(async move { this.clear(ticket).await });
+        } else {
             let _ = self.clear(ticket).await;
         }
+    }
+
+    /// Tells `node` what it has not heard of, and goes on past what it does not take.
+    async fn tell_due(&self, node: &Node) {
         let owns = |part: &_| self.owns(node, &self.names.value(part));
         let due = self.unsent().due(owns);
         let began = self.clock.now();

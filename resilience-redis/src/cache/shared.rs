@@ -7,13 +7,14 @@ use resilience_core::{
     Clock, InvalidPolicy,
     cache::{Lease, Listener, Notice},
 };
+use tokio::sync::Semaphore;
 
 use super::{
     ear::Ear,
     frame::ServerTime,
     hearing::Ears,
     names::{Names, Part},
-    unsent::Unsent,
+    unsent::{Ticket, Unsent},
     waiters::Waiters,
 };
 use crate::{RedisStore, StoreError, connection::Node, identity, script::Script};
@@ -34,6 +35,10 @@ pub(super) struct Shared {
     pub(super) waiters: Waiters,
     pub(super) unsent: Mutex<Unsent>,
     pub(super) ears: Mutex<Ears>,
+    /// For the one who forgets everything: that takes long, and once is enough for all.
+    pub(super) clearing: Semaphore,
+    /// What came of that the last time, for all who had asked by then.
+    pub(super) cleared: Mutex<Option<(Ticket, Result<(), StoreError>)>>,
 }
 
 impl Shared {
@@ -52,6 +57,8 @@ impl Shared {
             waiters: Waiters::default(),
             unsent: Mutex::new(Unsent::new()),
             ears: Mutex::default(),
+            clearing: Semaphore::new(1),
+            cleared: Mutex::default(),
         })
     }
 
@@ -110,6 +117,10 @@ impl Shared {
 
     pub(super) fn unsent(&self) -> MutexGuard<'_, Unsent> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cleared(&self) -> MutexGuard<'_, Option<(Ticket, Result<(), StoreError>)>> {
+        self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn ears(&self) -> MutexGuard<'_, Ears> {

@@ -20,11 +20,14 @@ pub(super) struct Unsent {
     told: VecDeque<(Timestamp, Part)>,
     /// More than can be kept: everything is to be removed.
     everything: Option<u64>,
+    /// When everything was removed.
+    cleared: Option<Timestamp>,
     next: u64,
 }
 
-/// Names one invalidation, so that a newer one of the same key is not taken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Names one invalidation, so that a newer one of the same key is not taken for it; newer ones are
+/// greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
 impl Unsent {
@@ -33,6 +36,7 @@ impl Unsent {
             waiting: HashMap::new(),
             told: VecDeque::new(),
             everything: None,
+            cleared: None,
             next: 0,
         }
     }
@@ -68,7 +72,8 @@ impl Unsent {
     }
 
     /// Redis has forgotten everything that it held when `ticket` was given.
-    pub(super) fn done_all(&mut self, ticket: Ticket) {
+    pub(super) fn done_all(&mut self, ticket: Ticket, now: Timestamp) {
+        self.cleared = Some(now);
         if self.everything == Some(ticket.0) {
             self.everything = None;
         }
@@ -83,8 +88,8 @@ impl Unsent {
     /// late is to be told again.
     pub(super) fn tell_again(&mut self, now: Timestamp, is_meant: impl Fn(&Part) -> bool) {
         self.forget_old(now);
-        if self.told.len() >= MOST_TOLD {
-            // Older ones may be missing.
+        // Where there are so many, older ones may be missing.
+        if self.cleared.is_some() || self.told.len() >= MOST_TOLD {
             self.told.clear();
             self.void_all();
             return;
@@ -134,6 +139,8 @@ impl Unsent {
         {
             self.told.pop_front();
         }
+        self.cleared
+            .take_if(|cleared| now.saturating_since(*cleared) > KEPT);
     }
 }
 
@@ -187,10 +194,10 @@ mod tests {
         let ticket = unsent.everything().expect("it is due");
         // What comes meanwhile is not lost.
         unsent.void(&part(7));
-        unsent.done_all(ticket);
+        unsent.done_all(ticket, at(0));
         assert!(!unsent.believes(&part(7)) && unsent.believes(&part(8)));
         let later = unsent.void_all();
-        unsent.done_all(ticket);
+        unsent.done_all(ticket, at(0));
         assert_eq!(unsent.everything(), Some(later));
     }
 
@@ -221,6 +228,18 @@ mod tests {
         assert_eq!(due[1].1, newer);
         unsent.done(&part(1), due[0].1, at(0));
         assert!(unsent.believes(&part(1)));
+    }
+
+    #[test]
+    fn that_everything_is_forgotten_is_told_again_as_well() {
+        let mut unsent = Unsent::new();
+        let ticket = unsent.void_all();
+        unsent.done_all(ticket, at(0));
+        unsent.tell_again(at(50), every);
+        let again = unsent.everything().expect("it may not have heard of it");
+        unsent.done_all(again, at(51));
+        unsent.tell_again(at(112), every);
+        assert_eq!(unsent.everything(), None);
     }
 
     #[test]

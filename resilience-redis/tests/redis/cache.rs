@@ -270,6 +270,27 @@ async fn what_one_process_forgets_or_inserts_no_other_serves_any_more() {
 }
 
 #[tokio::test]
+async fn what_many_want_to_have_forgotten_at_once_is_looked_for_once() {
+    let (server, one, _) = fleet_of_two().await;
+    one.cache.insert(7, "soup".to_owned());
+    stored(&server).await;
+    let one = Arc::new(one);
+    let all: Vec<_> = (0..20)
+        .map(|_| {
+            let one = one.clone();
+            tokio::spawn(async move { one.cache.forget_all().await.unwrap() })
+        })
+        .collect();
+    for done in all {
+        done.await.unwrap();
+    }
+    assert!(keys(&server, "*").await.is_empty());
+    let calls: String = server.ask("INFO commandstats").await;
+    // One for the leases, one for the entries.
+    assert!(calls.contains("cmdstat_scan:calls=2,"), "{calls}");
+}
+
+#[tokio::test]
 async fn what_is_in_no_tier_is_forgotten_by_all_who_hold_it() {
     let (server, one, other) = fleet_of_two().await;
     let tagged = Loaded::new("soup".to_owned()).tag("menu");
