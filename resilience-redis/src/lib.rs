@@ -54,8 +54,8 @@
 //! - For [`stock`] `+eval +evalsha +time +pexpire +del +hdel +hexists +hget +hset +zadd
 //!   +zrangebyscore +zrem`.
 //! - For [`cache`] `+eval +evalsha +get +set +unlink +append +pttl +publish +subscribe +multi +exec
-//!   +time +info +client|tracking`, and for `Cache::forget_all` also `+scan +unwatch`. Without
-//!   `client|tracking` it does what it does by messages.
+//!   +time +info +client|tracking`, in a cluster also `+cluster|info`, and for `Cache::forget_all`
+//!   also `+scan +unwatch`. Without `client|tracking` it does what it does by messages.
 //!
 //! To the user of the sentinels, where they ask for one, `+sentinel|master +subscribe +ping` and the
 //! channel `&+switch-master`.

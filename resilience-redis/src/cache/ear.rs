@@ -1,6 +1,7 @@
 //! The connection on which a process hears what the others change.
 
 use std::{
+    future::pending,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -15,22 +16,26 @@ use resilience_core::{
 };
 use tokio::{
     select,
-    sync::Notify,
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 
 use super::{
-    frame::ServerTime,
     names::{Meant, Part},
     shared::Shared,
 };
-use crate::{StoreError, connection::Node};
+use crate::{
+    StoreError,
+    connection::{Address, Node},
+};
 
 /// A connection to one server over which we hear, and over which goes what others are to hear: it
 /// does not tell us of ourselves.
 #[derive(Clone)]
 pub(super) struct Ear {
-    connection: MultiplexedConnection,
+    pub(super) connection: MultiplexedConnection,
+    /// Where the server was when this began.
+    address: Address,
     pub(super) how: How,
     /// Tells the one who keeps it that it is of no use any more.
     broken: Arc<Notify>,
@@ -66,6 +71,15 @@ impl Ear {
             Err(_) => Err(StoreError::Timeout(deadline)),
         }
     }
+
+    /// Until `node` is elsewhere: the others speak there, though the server here may live on.
+    async fn left_behind(&self, node: &Node, mut changes: watch::Receiver<u64>) {
+        while !node.address().is_ok_and(|address| address != self.address) {
+            if changes.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        }
+    }
 }
 
 /// Keeps an ear at `node` for as long as there is somebody to hear.
@@ -93,20 +107,34 @@ async fn listen(tier: &Weak<Shared>, node: &Node, attempt: &mut u32) -> Option<S
         Ok(ear) => ear,
         Err(error) => return Some(error),
     };
-    let outcome = loop {
+    let changes = tier.upgrade()?.store.connection().changes();
+    let outcome = select! {
+        outcome = beats(tier, node, &ear, attempt) => outcome?,
+        () = ear.left_behind(node, changes) => StoreError::Unavailable,
+    };
+    tier.upgrade()?.deaf(node);
+    Some(outcome)
+}
+
+/// Sees now and then that the server is well; ends as [`listen`] does.
+async fn beats(
+    tier: &Weak<Shared>,
+    node: &Node,
+    ear: &Ear,
+    attempt: &mut u32,
+) -> Option<StoreError> {
+    loop {
         let this = tier.upgrade()?;
-        if let Err(error) = this.beat(node, &ear).await {
-            break error;
+        if let Err(error) = this.beat(node, ear).await {
+            return Some(error);
         }
         *attempt = 0;
         drop(this);
         select! {
             () = sleep(BEAT) => {}
-            () = broken.notified() => break StoreError::Disconnected,
+            () = ear.broken.notified() => return Some(StoreError::Disconnected),
         }
-    };
-    tier.upgrade()?.deaf(node);
-    Some(outcome)
+    }
 }
 
 async fn open(
@@ -121,6 +149,7 @@ async fn open(
         Some(tier) => tier.hear(&push),
         None => {}
     };
+    let address = node.address()?;
     let store = tier.store.blocking();
     let mut connection = store.dedicated(node, on_push).await?;
     let patience = tier.patience();
@@ -130,6 +159,7 @@ async fn open(
         .map_err(|error| StoreError::from(&error))?;
     Ok(Ear {
         connection,
+        address,
         how,
         broken: broken.clone(),
     })
@@ -151,40 +181,11 @@ async fn subscribe(tier: &Shared, connection: &mut MultiplexedConnection) -> Red
 }
 
 /// Whether nothing can be told over the connection any more: it broke, or ends at a replica.
-fn is_of_no_use(reason: &StoreError) -> bool {
+pub(super) fn is_of_no_use(reason: &StoreError) -> bool {
     match reason {
         StoreError::NotServing(code) => code.as_str() == "READONLY",
         reason => reason.may_have_run(),
     }
-}
-
-/// What the server says of itself and its clock.
-pub(super) struct Pulse {
-    pub(super) now: ServerTime,
-    /// Changes when another server answers, or another has the say.
-    pub(super) identity: String,
-}
-
-/// Feels the pulse of the server behind `ear`.
-pub(super) async fn feel(ear: &Ear, patience: Duration) -> Result<Pulse, StoreError> {
-    let mut connection = ear.connection.clone();
-    let mut ask = redis::pipe();
-    ask.cmd("TIME").cmd("INFO").arg("server");
-    ask.cmd("INFO").arg("replication");
-    let answer = timeout(patience, ask.query_async(&mut connection)).await;
-    let answer: ((u64, u64), String, String) = answer
-        .map_err(|_| StoreError::Timeout(patience))?
-        .map_err(|error| StoreError::from(&error))?;
-    let ((seconds, micros), server, replication) = answer;
-    let identity = [(&server, "run_id:"), (&replication, "master_replid:")]
-        .map(|(info, field)| info.lines().find_map(|line| line.strip_prefix(field)))
-        .map(Option::unwrap_or_default)
-        .join(" ");
-    let millis = seconds.saturating_mul(1000).saturating_add(micros / 1000);
-    Ok(Pulse {
-        now: ServerTime(millis),
-        identity,
-    })
 }
 
 /// What a push says.

@@ -6,7 +6,7 @@ use redis::{Cmd, Pipeline, Value};
 use resilience_core::cache::Remembered;
 
 use super::{
-    ear::{Ear, How, Message},
+    ear::{Ear, How, Message, is_of_no_use},
     frame,
     names::{Meant, Part},
     shared::Shared,
@@ -190,7 +190,7 @@ impl Shared {
     }
 }
 
-/// Whether nothing came of it, so that it can be tried in another way.
+/// Whether nothing came of it, so that it can be tried in another way over the same ear.
 fn is_refused(outcome: &Result<(), StoreError>) -> bool {
-    outcome.as_ref().is_err_and(|error| !error.may_have_run())
+    outcome.as_ref().is_err_and(|error| !is_of_no_use(error))
 }

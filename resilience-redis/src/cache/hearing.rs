@@ -10,9 +10,10 @@ use redis::PushInfo;
 use resilience_core::cache::Notice;
 
 use super::{
-    ear::{self, Ear, Heard, Pulse},
+    ear::{self, Ear, Heard},
     frame::ServerTime,
     names::Meant,
+    pulse::{self, Pulse},
     shared::Shared,
 };
 use crate::{StoreError, connection::Node};
@@ -37,6 +38,8 @@ pub(super) struct Server {
     identity: Option<String>,
     /// How far its clock is ahead of ours, in milliseconds.
     ahead: Option<i64>,
+    /// What it had heard of its cluster.
+    view: Option<String>,
 }
 
 /// Keeps an ear at every server, until the tier is gone.
@@ -97,7 +100,9 @@ impl Shared {
     /// Sees whether the server behind `ear` is well, and tells it what it has not heard of.
     pub(super) async fn beat(self: &Arc<Self>, node: &Node, ear: &Ear) -> Result<(), StoreError> {
         let sent = self.millis();
-        let pulse = ear::feel(ear, self.patience()).await?;
+        let pulse = pulse::feel(ear, self.patience()).await;
+        // It may not be the one to ask any more.
+        let pulse = pulse.inspect_err(|_| node.doubt_map())?;
         let local = sent.midpoint(self.millis());
         let told = self.ears().at.get_mut(node).map(|it| it.felt(pulse, local));
         if told == Some(Told::Nothing) {
@@ -108,12 +113,32 @@ impl Shared {
         if let Some(server) = self.ears().at.get_mut(node) {
             server.ear = Some(ear.clone());
         }
+        if self.store.connection().is_cluster() {
+            self.look_around(node, ear).await;
+        }
         if self.owns(node, &self.names.void_all()) {
             self.tell_all_due().await;
         }
         self.tell_due(node).await;
         self.settle();
         Ok(())
+    }
+
+    /// Has the map of slots read anew where a server may have begun to own some: there others speak,
+    /// and nobody here hears them.
+    async fn look_around(&self, node: &Node, ear: &Ear) {
+        // Who may not ask that finds out later: the map is read now and then.
+        let Ok(view) = pulse::view(ear, self.patience()).await else {
+            return;
+        };
+        let mut ears = self.ears();
+        let known = ears
+            .at
+            .get_mut(node)
+            .and_then(|server| server.view.replace(view.clone()));
+        if known.is_some_and(|known| known != view) {
+            node.doubt_map();
+        }
     }
 
     /// Nothing is heard of `node` any more.

@@ -46,8 +46,9 @@
 //!
 //! # What it costs
 //!
-//! A connection of its own for each cache, process and server, two questions a second over it, and
-//! a notice to each process for each key that is put or removed: not for what is loaded.
+//! A connection of its own for each cache, process and server, two questions a second over it, in a
+//! cluster four, and a notice to each process for each key that is put or removed: not for what is
+//! loaded.
 //!
 //! # What it does not promise
 //!
@@ -55,9 +56,10 @@
 //! as ever, each with a round trip more, but what is loaded of them is not stored.
 //!
 //! A process serves what it holds until it hears otherwise: less than a millisecond later in a quiet
-//! network. A server that fails over can forget the last entries, leases and removals before a
-//! replica knew of them; those processes that asked for the removals repeat them. Whoever changes
-//! entries past this library is not heard.
+//! network, and half a second where a cluster gives slots to a server that had none. A server that
+//! fails over can forget the last entries, leases and removals before a replica knew of them; those
+//! processes that asked for the removals repeat them. Whoever changes entries past this library is
+//! not heard.
 //!
 //! All processes need the same permissions, so that they hear one another in the same way.
 
@@ -68,6 +70,7 @@ mod frame;
 mod hearing;
 mod leases;
 mod names;
+mod pulse;
 mod shared;
 mod tier;
 mod unsent;

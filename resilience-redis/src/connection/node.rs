@@ -12,7 +12,7 @@ use resilience_core::{Outcome, circuit_breaker::Permit};
 use tokio::time::timeout;
 
 use super::{
-    Start, Wire,
+    Address, Start, Wire,
     blocking::NodePool,
     cluster::Guide,
     flow::{self, Flow},
@@ -130,6 +130,11 @@ impl Node {
         }
     }
 
+    /// Somebody has seen that slots may have changed hands.
+    pub(crate) fn doubt_map(&self) {
+        self.0.link.watchers.alarm.notify_one();
+    }
+
     /// Gives up `flow` if nothing good can come over it again.
     pub(super) fn doubt(&self, flow: &Flow, error: &RedisError) {
         // The client takes a socket's own timeout for passing.
@@ -160,6 +165,11 @@ impl Node {
         }
     }
 
+    /// Where the connection that stands now leads to, or why none does.
+    pub(crate) fn address(&self) -> Result<Address, StoreError> {
+        Ok(self.flow()?.address.clone())
+    }
+
     /// Goes over to where the server is by now.
     pub(super) async fn seek(&self) {
         self.0.link.seek().await;
@@ -175,14 +185,14 @@ impl Node {
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, StoreError> {
-        let address = self.flow()?.address.clone();
+        let address = self.address()?;
         let dialer = self.0.link.maker.dialer();
         dialer.dedicate(&address, on_push).await
     }
 
     /// Connections apart from the shared one, to where the server is now.
     pub(super) fn pool(&self) -> Result<NodePool, StoreError> {
-        let address = self.flow()?.address.clone();
+        let address = self.address()?;
         let mut pool = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
         match &*pool {
             Some(pool) if *pool.address() == address => Ok(pool.clone()),

@@ -729,6 +729,29 @@ async fn in_a_cluster_a_slot_that_moves_costs_no_invalidation() {
 }
 
 #[tokio::test]
+async fn whoever_asks_nothing_hears_of_keys_that_moved_to_a_server_that_is_new() {
+    let mut cluster = RedisCluster::start().await;
+    let idle = Process::with(&cluster.url(), hasty(), policy()).await;
+    let name = "resilience:cache:{dishes:7}";
+    let (from, to) = (cluster.owner_of(name).await, cluster.grow().await);
+    idle.cache.insert(7, "soup".to_owned());
+    eventually(async || {
+        let there: u64 = cluster.members[from].ask(&format!("EXISTS {name}")).await;
+        (there == 1).then_some(())
+    })
+    .await;
+    cluster.begin_to_move(name, from, to).await;
+    cluster.move_key(name, from, to).await;
+    cluster.end_move(name, from, to).await;
+    // Nobody who came before speaks to the new one.
+    let one = Process::with(&cluster.url(), hasty(), policy()).await;
+    one.cache.forget(&7).await.unwrap();
+    let soon = Duration::from_secs(10);
+    let heard = tokio::time::timeout(soon, idle.eventually_without(7)).await;
+    assert!(heard.is_ok(), "it looked for itself, after 15 seconds");
+}
+
+#[tokio::test]
 async fn after_a_failover_processes_hear_one_another_again_and_what_was_removed_stays_so() {
     let mut sentinels = RedisSentinels::start().await;
     let one = Process::with(&sentinels.url(), hasty(), policy()).await;
@@ -748,4 +771,27 @@ async fn after_a_failover_processes_hear_one_another_again_and_what_was_removed_
     .await;
     one.cache.insert(8, "stew".to_owned());
     other.is_given(8, "stew").await;
+}
+
+#[tokio::test]
+async fn whoever_was_led_to_another_primary_hears_there_though_the_old_one_is_back() {
+    let mut servers = RedisSentinels::start().await;
+    let settings = hasty().dead_after(PATIENCE);
+    let one = Process::with(&servers.url(), settings.clone(), policy()).await;
+    let other = Process::with(&servers.url(), settings, policy()).await;
+    servers.primary.freeze();
+    for process in [&one, &other] {
+        eventually(async || process.tier.get(b"8").await.ok()).await;
+    }
+    // Nobody tells the old one that it is not the primary any more.
+    for sentinel in &mut servers.sentinels {
+        sentinel.kill();
+    }
+    servers.primary.thaw();
+    one.cache.insert(7, "soup".to_owned());
+    other.is_given(7, "soup").await;
+    one.hears().await;
+    one.cache.forget(&7).await.unwrap();
+    other.eventually_without(7).await;
+    assert_eq!(other.load(7, &Source::default()).await, "load 1");
 }

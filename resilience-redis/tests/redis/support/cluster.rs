@@ -58,6 +58,27 @@ impl RedisCluster {
         format!("redis-cluster://{USER}:{USER}@{}", hosts.join(","))
     }
 
+    /// Adds a member that owns nothing yet, once everybody knows it; returns its index.
+    pub(crate) async fn grow(&mut self) -> usize {
+        let newcomer = RedisServer::start_with(&ARGUMENTS).await;
+        let port = self.members[0].port();
+        newcomer
+            .tell(&format!("CLUSTER MEET 127.0.0.1 {port}"))
+            .await;
+        self.members.push(newcomer);
+        for member in &self.members {
+            eventually(async || {
+                let nodes: String = member.ask("CLUSTER NODES").await;
+                let known = nodes.lines().filter(|line| !line.contains("handshake"));
+                let info: String = member.ask("CLUSTER INFO").await;
+                let serves = info.contains("cluster_state:ok");
+                (serves && known.count() == self.members.len()).then_some(())
+            })
+            .await;
+        }
+        self.members.len() - 1
+    }
+
     /// Those who own slots as the cluster begins.
     pub(crate) fn owners(&self) -> &[RedisServer] {
         &self.members[..OWNERS]
