@@ -17,7 +17,7 @@ use super::{
     places::{Answer, Places},
     question::{Aftermath, Ahead, Leasing, Past, Question, Told},
     rules::{Kind, Rule},
-    window::{PAST, Window},
+    window::{PAST, Window, Windows},
 };
 use crate::StoreError;
 
@@ -25,14 +25,14 @@ use crate::StoreError;
 #[derive(Debug)]
 pub(super) struct Line {
     places: Places,
-    /// Places of those who were not asked for yet.
-    waiting: VecDeque<usize>,
-    /// Places of those who are being asked for, in this order.
-    asked: Vec<usize>,
+    /// Places of all who are in line, in this order.
+    callers: VecDeque<usize>,
+    /// How many of them, the first, are being asked for.
+    asked: usize,
     /// Whether somebody is to ask, or asks.
     scheduled: bool,
     /// One for each rule; those of rules that are no windows stay empty.
-    windows: Box<[Window]>,
+    windows: Windows,
     /// Whether what is known of the past became doubtful while somebody asks.
     doubtful: bool,
     denial: Denial,
@@ -60,10 +60,10 @@ impl Line {
     pub(super) fn new(rules: &[Rule], leases: bool) -> Self {
         Self {
             places: Places::default(),
-            waiting: VecDeque::new(),
-            asked: Vec::new(),
+            callers: VecDeque::new(),
+            asked: 0,
             scheduled: false,
-            windows: rules.iter().map(|_| Window::default()).collect(),
+            windows: Windows::new(rules.len()),
             doubtful: false,
             denial: Denial::default(),
             lease: leases.then(Box::default),
@@ -100,7 +100,7 @@ impl Line {
             return Entered::Denied(verdict);
         }
         let index = self.places.enter(cost, now);
-        self.waiting.push_back(index);
+        self.callers.push_back(index);
         if std::mem::replace(&mut self.scheduled, true) {
             Entered::Waits(index)
         } else {
@@ -135,9 +135,9 @@ impl Line {
     ) -> Option<Timestamp> {
         let first = runs.len();
         let mut oldest = None;
-        while let Some(&index) = self.waiting.front() {
+        while let Some(&index) = self.callers.get(self.asked) {
             let Some((cost, since)) = self.places.wanted(index) else {
-                self.waiting.pop_front();
+                self.callers.remove(self.asked);
                 continue;
             };
             let is_full = runs.len() - first == MOST_RUNS;
@@ -147,8 +147,7 @@ impl Line {
                 Some(_) | None => runs.push(Run { cost, callers: 1 }),
             }
             oldest.get_or_insert(since);
-            self.waiting.pop_front();
-            self.asked.push(index);
+            self.asked += 1;
         }
         if oldest.is_none() {
             self.scheduled = false;
@@ -191,9 +190,7 @@ impl Line {
         if let Some(lease) = &mut self.lease {
             lease.unask();
         }
-        for index in self.asked.drain(..).rev() {
-            self.waiting.push_front(index);
-        }
+        self.asked = 0;
     }
 
     /// There was no room for all who were asked for together, as far as the past is remembered: they
@@ -210,7 +207,7 @@ impl Line {
             let ahead = lease.fail();
             aftermath.ahead.lost += if error.may_have_run() { ahead } else { 0 };
         }
-        for index in std::mem::take(&mut self.asked) {
+        for index in self.callers.drain(..std::mem::take(&mut self.asked)) {
             let answer = Answer::Failed(error.clone());
             self.places.answer(index, answer, aftermath);
         }
@@ -219,7 +216,7 @@ impl Line {
 
     /// Nobody will ask for those who are in line, who hear of `error`.
     pub(super) fn abandon(&mut self, error: &StoreError, aftermath: &mut Aftermath) {
-        self.asked.extend(self.waiting.drain(..));
+        self.asked = self.callers.len();
         self.fail(error, aftermath);
     }
 
@@ -241,7 +238,7 @@ impl Line {
                 &one[..]
             }
             _ => {
-                let told = told.iter().zip(&self.windows).zip(rules);
+                let told = told.iter().zip(&self.windows[..]).zip(rules);
                 several = told
                     .map(|((told, window), rule)| told.learned(*window, rule.step(now)))
                     .collect::<Vec<_>>();
@@ -249,7 +246,7 @@ impl Line {
             }
         };
         let asked = std::mem::take(&mut self.asked);
-        let mut callers = asked.iter().copied();
+        let mut callers = self.callers.drain(..asked);
         let mut again = Vec::new();
         // The past that was remembered may hold units that were given back since: a refusal is
         // told only when all of it was just read.
@@ -275,8 +272,7 @@ impl Line {
             let answer = Answer::Decided(verdict, now);
             self.places.answer(index, answer, aftermath);
         });
-        self.asked = asked;
-        self.asked.clear();
+        drop(callers);
         if ahead > 0 {
             taken += self.hear_ahead(rules, (before, taken), (sent, now), &mut aftermath.ahead);
         }
@@ -297,7 +293,7 @@ impl Line {
             self.windows.iter_mut().for_each(Window::doubt);
         }
         for index in again.into_iter().rev() {
-            self.waiting.push_front(index);
+            self.callers.push_front(index);
         }
         self.serve_ahead(heard, aftermath);
         self.goes_on()
@@ -306,14 +302,14 @@ impl Line {
     /// Those who came meanwhile get what was taken ahead, as far as it goes.
     fn serve_ahead(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
         let Some(lease) = &mut self.lease else { return };
-        while let Some(&index) = self.waiting.front() {
+        while let Some(&index) = self.callers.front() {
             if let Some((cost, _)) = self.places.wanted(index) {
                 let Some(spent) = lease.spend(cost, now) else {
                     return;
                 };
                 self.places.answer(index, Answer::Leased(spent), aftermath);
             }
-            self.waiting.pop_front();
+            self.callers.pop_front();
         }
     }
 
@@ -343,10 +339,9 @@ impl Line {
 
     /// Whether somebody waits who must be asked for; where nobody does, nobody is to ask.
     fn goes_on(&mut self) -> bool {
-        self.scheduled = !self.waiting.is_empty();
+        self.scheduled = !self.callers.is_empty();
         if self.places.shrink(IDLE_PLACES) {
-            self.asked.shrink_to(IDLE_PLACES);
-            self.waiting.shrink_to(IDLE_PLACES);
+            self.callers.shrink_to(IDLE_PLACES);
         }
         self.scheduled
     }
@@ -377,7 +372,7 @@ impl Line {
     /// Something changed that the server said: units came back, or a limit is another.
     pub(super) fn doubt(&mut self) {
         self.denial.forget();
-        if self.asked.is_empty() {
+        if self.asked == 0 {
             self.windows.iter_mut().for_each(Window::doubt);
         } else {
             self.doubtful = true;

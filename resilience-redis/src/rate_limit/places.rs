@@ -11,7 +11,9 @@ use crate::StoreError;
 #[derive(Debug, Default)]
 pub(super) struct Places {
     places: Vec<Place>,
-    free: Vec<usize>,
+    /// The first free one.
+    free: Option<usize>,
+    taken: usize,
 }
 
 #[derive(Debug)]
@@ -23,7 +25,8 @@ struct Place {
 
 #[derive(Debug)]
 enum State {
-    Free,
+    /// With the next one that is free.
+    Free(Option<usize>),
     Waiting(Option<Waker>),
     /// Went away; freed by whoever comes across the place.
     Gone,
@@ -49,9 +52,14 @@ impl Places {
             since: now,
             state: State::Waiting(None),
         };
-        match self.free.pop() {
+        self.taken += 1;
+        match self.free {
             Some(index) => {
-                self.places[index] = place;
+                let before = std::mem::replace(&mut self.places[index], place);
+                self.free = match before.state {
+                    State::Free(next) => next,
+                    State::Waiting(_) | State::Gone | State::Answered(_) => None,
+                };
                 index
             }
             None => {
@@ -64,9 +72,9 @@ impl Places {
     /// The caller at `index` asks for the answer; `waker` is woken when it is there.
     pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
         let state = &mut self.places[index].state;
-        match std::mem::replace(state, State::Free) {
+        match std::mem::replace(state, State::Free(None)) {
             State::Answered(answer) => {
-                self.free.push(index);
+                self.release(index);
                 return Some(answer);
             }
             State::Waiting(Some(mut known)) => {
@@ -74,7 +82,7 @@ impl Places {
                 *state = State::Waiting(Some(known));
             }
             State::Waiting(None) => *state = State::Waiting(Some(waker.clone())),
-            other @ (State::Free | State::Gone) => *state = other,
+            other @ (State::Free(_) | State::Gone) => *state = other,
         }
         None
     }
@@ -98,7 +106,7 @@ impl Places {
                 place.state = State::Gone;
                 None
             }
-            State::Free | State::Gone => None,
+            State::Free(_) | State::Gone => None,
         }
     }
 
@@ -118,19 +126,20 @@ impl Places {
         let place = &mut self.places[index];
         match std::mem::replace(&mut place.state, State::Answered(answer)) {
             State::Waiting(waker) => aftermath.wakers.extend(waker),
-            State::Gone | State::Free | State::Answered(_) => {
+            State::Gone | State::Free(_) | State::Answered(_) => {
                 aftermath.orphans.extend(self.leave(index));
             }
         }
     }
 
     fn release(&mut self, index: usize) {
-        self.places[index].state = State::Free;
-        self.free.push(index);
+        self.places[index].state = State::Free(self.free);
+        self.free = Some(index);
+        self.taken -= 1;
     }
 
     pub(super) const fn are_free(&self) -> bool {
-        self.free.len() == self.places.len()
+        self.taken == 0
     }
 
     /// Forgets free places, where none is taken and there are more than `kept`. Says whether it did.

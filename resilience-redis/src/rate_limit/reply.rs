@@ -67,8 +67,8 @@ impl Batch {
                 };
             }
         }
-        let (mut rest, mut told) = (reply.rest(), Vec::new());
-        for call in &self.calls {
+        let (mut rest, mut told) = (reply.rest().get(self.wholes..)?, Vec::new());
+        for call in &self.calls[self.wholes..] {
             self.tell(rules, call, &mut rest, &mut told)?;
         }
         rest.is_empty().then_some(reply)

@@ -51,6 +51,7 @@ impl Shared {
     }
 
     /// Counts what a caller is told, unless it only looked.
+    #[inline]
     pub(super) fn counted(&self, cost: u64, told: Told) -> Told {
         if let Some(error) = &told.decision.error {
             self.warn(error);
@@ -62,6 +63,7 @@ impl Shared {
     }
 
     /// What a caller hears who has its units out of those that were taken ahead.
+    #[inline]
     pub(super) fn leased(&self, entry: Arc<Entry>, cost: u64, spent: Spent) -> Told {
         let Spent {
             verdict,
@@ -156,6 +158,7 @@ impl Shared {
         rejected
     }
 
+    #[inline]
     pub(super) fn decision(
         &self,
         verdict: &Verdict,
@@ -164,21 +167,19 @@ impl Shared {
     ) -> Decision {
         let rule = &self.lane.rules()[verdict.rule];
         let status = rule.status(verdict.remaining);
-        let decision = if verdict.is_grant() {
-            Decision {
-                outcome: Ok(status),
-                source,
-                time: None,
-                error: None,
-            }
+        let outcome = if verdict.is_grant() {
+            Ok(status)
         } else {
             let rejected = Rejected::new(Reason::RateLimited, rule.name);
             let rejected = rejected.with_retry_after(verdict.wait).with_quota(status);
-            self.refused(rejected, source)
+            self.lane.environment().emit(&Event::Rejected(&rejected));
+            Err(rejected)
         };
         Decision {
+            outcome,
+            source,
             time: micros.map(since_1970),
-            ..decision
+            error: None,
         }
     }
 

@@ -7,6 +7,8 @@
 //! Nobody adds to a step that is over. So a process that was told the past once knows what it may
 //! take of the present step, and asks the server about one count instead of eleven.
 
+use std::ops::{Deref, DerefMut};
+
 use super::question::Past;
 
 /// Steps before the present one that count.
@@ -23,6 +25,43 @@ pub(super) struct Window {
     /// Units in the steps before it, the youngest first.
     past: [u64; PAST],
     known: bool,
+}
+
+/// The windows of one key, one for each quota: nearly always a single one, which is then not
+/// somewhere else in memory.
+#[derive(Debug)]
+pub(super) enum Windows {
+    One([Window; 1]),
+    Several(Box<[Window]>),
+}
+
+impl Windows {
+    pub(super) fn new(count: usize) -> Self {
+        match count {
+            1 => Self::One([Window::default()]),
+            _ => Self::Several(vec![Window::default(); count].into()),
+        }
+    }
+}
+
+impl Deref for Windows {
+    type Target = [Window];
+
+    fn deref(&self) -> &[Window] {
+        match self {
+            Self::One(window) => window,
+            Self::Several(windows) => windows,
+        }
+    }
+}
+
+impl DerefMut for Windows {
+    fn deref_mut(&mut self) -> &mut [Window] {
+        match self {
+            Self::One(window) => window,
+            Self::Several(windows) => windows,
+        }
+    }
 }
 
 impl Window {
