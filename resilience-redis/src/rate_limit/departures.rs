@@ -16,10 +16,10 @@ pub(super) struct Departures {
 
 impl Departures {
     /// Adds a key. Says whether one more flight is to depart, which counts from now on; there may be
-    /// `most`.
-    pub(super) fn add(&mut self, entry: Arc<Entry>, most: usize) -> bool {
+    /// `most`, each with up to `keys`.
+    pub(super) fn add(&mut self, entry: Arc<Entry>, keys: usize, most: usize) -> bool {
         self.entries.push_back(entry);
-        self.departs(most)
+        self.departs(keys, most)
     }
 
     /// Gives a flight up to `keys`, and says whether one more is to depart for the others. `None`
@@ -32,7 +32,7 @@ impl Departures {
         }
         let count = self.entries.len().min(keys);
         let entries = self.entries.drain(..count).collect();
-        Some((entries, self.departs(most)))
+        Some((entries, self.departs(keys, most)))
     }
 
     /// A flight is back and about to look for keys: what comes now need not send another.
@@ -51,8 +51,15 @@ impl Departures {
         }
     }
 
-    fn departs(&mut self, most: usize) -> bool {
-        let departs = self.boarding == 0 && self.flights < most && !self.entries.is_empty();
+    /// Two depart as soon as somebody waits, so that one is asked while the other is told; more of
+    /// them only when they are half full. Many small questions would keep the server longer than few
+    /// large ones, and all who wait with it.
+    fn departs(&mut self, keys: usize, most: usize) -> bool {
+        let may = match self.flights {
+            0 | 1 => !self.entries.is_empty(),
+            flights => flights < most && self.entries.len() >= keys.div_ceil(2),
+        };
+        let departs = self.boarding == 0 && may;
         if departs {
             self.flights += 1;
             self.boarding += 1;

@@ -130,7 +130,7 @@ impl Lane {
 
     /// Sends somebody to ask for those who wait for `entry`.
     pub(super) fn push(self: &Arc<Self>, entry: Arc<Entry>) {
-        if self.departures().add(entry, self.flights) {
+        if self.departures().add(entry, self.keys, self.flights) {
             self.depart();
         }
     }
