@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    hash::{BuildHasher, Hasher as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -151,6 +152,35 @@ pub(crate) fn push_identity(identity: &mut Vec<u8>, key: &(impl StoreKey + ?Size
     }
 }
 
+/// A hash of what tells `key` from all others.
+pub(crate) fn hash(state: &impl BuildHasher, key: &(impl StoreKey + ?Sized)) -> u64 {
+    let mut hasher = state.build_hasher();
+    key.parts(&mut |part| {
+        hasher.write_usize(part.len());
+        hasher.write(part);
+    });
+    hasher.finish()
+}
+
+/// Whether `identity` is the one of `key`.
+pub(crate) fn is_identity(identity: &[u8], key: &(impl StoreKey + ?Sized)) -> bool {
+    if identity.first() == Some(&LONG) {
+        let mut other = Vec::new();
+        push_identity(&mut other, key);
+        return identity == other;
+    }
+    let (mut rest, mut is_same) = (identity, true);
+    key.parts(&mut |part| {
+        let same = rest
+            .split_first()
+            .filter(|(length, _)| usize::from(**length) == part.len())
+            .and_then(|(_, behind)| behind.strip_prefix(part));
+        is_same &= same.is_some();
+        rest = same.unwrap_or_default();
+    });
+    is_same && rest.is_empty()
+}
+
 /// Appends `part` with every byte that means something in a key, a hash tag or a pattern as `%XX`.
 pub(crate) fn push_encoded(name: &mut String, part: &[u8]) {
     // Runs of plain bytes go over as they are: each decision about a limit begins with this.
@@ -202,35 +232,44 @@ mod tests {
         identity
     }
 
+    /// Which of `identities` are the one of `key`.
+    fn own(identities: &[Vec<u8>], key: &(impl StoreKey + ?Sized)) -> Vec<usize> {
+        let is_own = |index: &usize| is_identity(&identities[*index], key);
+        (0..identities.len()).filter(is_own).collect()
+    }
+
     #[test]
     fn parts_that_differ_give_keys_that_differ() {
         let long = "x".repeat(300);
         macro_rules! of_all {
-            ($of:ident) => {
+            ($of:ident $(, $with:expr)?) => {
                 [
-                    $of(&("a:b", "c")),
-                    $of(&("a", "b:c")),
-                    $of("a:b:c"),
-                    $of("a%3Ab"),
-                    $of("{a}"),
-                    $of("a"),
-                    $of(""),
-                    $of(&("", "")),
-                    $of(&()),
-                    $of(&[0xFF_u8, 0x00][..]),
-                    $of(&long),
-                    $of(&(long.as_str(), "")),
-                    $of(encoded(&long).as_str()),
-                    $of(&long[..255]),
-                    $of(&(&long[..254], "")),
-                    $of(&(&long[..200], &long[..100])),
-                    $of(&(&long[..100], &long[..200])),
+                    $of($($with,)? &("a:b", "c")),
+                    $of($($with,)? &("a", "b:c")),
+                    $of($($with,)? "a:b:c"),
+                    $of($($with,)? "a%3Ab"),
+                    $of($($with,)? "{a}"),
+                    $of($($with,)? "a"),
+                    $of($($with,)? ""),
+                    $of($($with,)? &("", "")),
+                    $of($($with,)? &()),
+                    $of($($with,)? &[0xFF_u8, 0x00][..]),
+                    $of($($with,)? &long),
+                    $of($($with,)? &(long.as_str(), "")),
+                    $of($($with,)? encoded(&long).as_str()),
+                    $of($($with,)? &long[..255]),
+                    $of($($with,)? &(&long[..254], "")),
+                    $of($($with,)? &(&long[..200], &long[..100])),
+                    $of($($with,)? &(&long[..100], &long[..200])),
                 ]
             };
         }
         let (names, identities) = (of_all!(encoded), of_all!(identity));
         for (i, one) in names.iter().enumerate() {
             assert!(names[i + 1..].iter().all(|other| one != other), "{one}");
+        }
+        for (i, own) in of_all!(own, &identities).into_iter().enumerate() {
+            assert_eq!(own, [i]);
         }
         for (i, one) in identities.iter().enumerate() {
             assert!(one.len() <= 1 + LONGEST_KEY && identities[i + 1..].iter().all(|it| one != it));

@@ -1,7 +1,6 @@
 //! A limiter as its clones share it.
 
 use std::{
-    cell::RefCell,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -94,18 +93,16 @@ impl Shared {
             return Ask::Told(Some(self.counted(cost, refused.into())));
         }
         let now = self.lane.now();
-        let (entry, entered) = with_identity(key, |identity| {
-            let make = || {
-                let name = self.name_of(key).into();
-                (name, Line::new(self.lane.rules(), self.leases))
-            };
-            let enter = |entry: &Arc<Entry>| {
-                let entered = entry.line().enter(cost, now);
-                let denied = matches!(entered, Entered::Denied(_));
-                ((!denied).then(|| Arc::clone(entry)), entered)
-            };
-            self.table.with(identity, now, make, enter)
-        });
+        let make = || {
+            let name = self.name_of(key).into();
+            (name, Line::new(self.lane.rules(), self.leases))
+        };
+        let enter = |entry: &Arc<Entry>| {
+            let entered = entry.line().enter(cost, now);
+            let denied = matches!(entered, Entered::Denied(_));
+            ((!denied).then(|| Arc::clone(entry)), entered)
+        };
+        let (entry, entered) = self.table.with(key, now, make, enter);
         let place = match entered {
             Entered::Denied(verdict) => {
                 let decision = self.decision(&verdict, Source::DeniedLocally, None);
@@ -162,14 +159,14 @@ impl Shared {
 
     /// What is known of `key` is so no more.
     pub(super) fn doubt<K: StoreKey + ?Sized>(&self, key: &K) {
-        if let Some(entry) = with_identity(key, |identity| self.table.get(identity)) {
+        if let Some(entry) = self.table.get(key) {
             entry.line().doubt();
         }
     }
 
     /// The counts of `key` are gone, and with them what was taken ahead.
     pub(super) fn forget<K: StoreKey + ?Sized>(&self, key: &K) {
-        if let Some(entry) = with_identity(key, |identity| self.table.get(identity)) {
+        if let Some(entry) = self.table.get(key) {
             self.forget_entry(&entry);
         }
     }
@@ -229,19 +226,6 @@ fn check_leases(options: &Options, rules: &[Rule]) -> Result<(), InvalidPolicy> 
         }
         _ => Ok(()),
     }
-}
-
-/// Lets `act` see what tells `key` from all others, which allocates nothing in a thread that has done
-/// so before.
-fn with_identity<K: StoreKey + ?Sized, R>(key: &K, act: impl FnOnce(&[u8]) -> R) -> R {
-    thread_local! {
-        static IDENTITY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    IDENTITY.with_borrow_mut(|identity| {
-        identity.clear();
-        key::push_identity(identity, key);
-        act(identity)
-    })
 }
 
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);

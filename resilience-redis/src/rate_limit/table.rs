@@ -5,14 +5,13 @@
 
 use std::{
     fmt,
-    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 use indexmap::{
     IndexMap,
     map::raw_entry_v1::{RawEntryApiV1, RawEntryMut},
@@ -20,6 +19,10 @@ use indexmap::{
 use resilience_core::Timestamp;
 
 use super::{line::Line, own::Own};
+use crate::{
+    StoreKey,
+    key::{self, is_identity},
+};
 
 /// One key: what its name is on the server, and who waits for a word about it.
 #[derive(Debug)]
@@ -75,17 +78,17 @@ impl Table {
     }
 
     /// Lets `act` work on the entry of `key`; `make` says its name and its line where it is new.
-    pub(super) fn with<R>(
+    pub(super) fn with<K: StoreKey + ?Sized, R>(
         &self,
-        key: &[u8],
+        key: &K,
         now: Timestamp,
         make: impl FnOnce() -> (Box<str>, Line),
         act: impl FnOnce(&Arc<Entry>) -> R,
     ) -> R {
-        let hash = self.hasher.hash_one(key);
+        let hash = key::hash(&self.hasher, key);
         let mut shard = lock(self.shard(hash));
         let found = shard.entries.raw_entry_mut_v1();
-        if let RawEntryMut::Occupied(entry) = found.from_hash(hash, |held| **held == *key) {
+        if let RawEntryMut::Occupied(entry) = found.from_hash(hash, |it| is_identity(it, key)) {
             let entry = entry.into_mut();
             entry.used.store(now.as_nanos(), Ordering::Relaxed);
             return act(entry);
@@ -102,17 +105,19 @@ impl Table {
         match vacant.from_hash(hash, |_| false) {
             RawEntryMut::Occupied(entry) => act(entry.get()),
             RawEntryMut::Vacant(vacant) => {
-                act(vacant.insert_hashed_nocheck(hash, key.into(), entry).1)
+                let mut identity = Vec::new();
+                key::push_identity(&mut identity, key);
+                act(vacant.insert_hashed_nocheck(hash, identity.into(), entry).1)
             }
         }
     }
 
     /// The entry of `key`, where there is one.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        let hash = self.hasher.hash_one(key);
+    pub(super) fn get<K: StoreKey + ?Sized>(&self, key: &K) -> Option<Arc<Entry>> {
+        let hash = key::hash(&self.hasher, key);
         let shard = lock(self.shard(hash));
         let found = shard.entries.raw_entry_v1();
-        let found = found.from_hash(hash, |held| **held == *key);
+        let found = found.from_hash(hash, |it| is_identity(it, key));
         found.map(|(_, entry)| Arc::clone(entry))
     }
 
@@ -185,7 +190,7 @@ mod tests {
     fn touch(table: &Table, key: u64, now: u64) -> Arc<Entry> {
         let make = || (key.to_string().into(), Line::new(&[], false));
         table.with(
-            &key.to_be_bytes(),
+            &key.to_be_bytes()[..],
             Timestamp::from_nanos(now),
             make,
             Arc::clone,
@@ -203,7 +208,10 @@ mod tests {
                 }
             }
             assert!(table.len() <= capacity, "{} of {capacity}", table.len());
-            assert_eq!(table.get(&0_u64.to_be_bytes()).is_some(), capacity >= 100);
+            assert_eq!(
+                table.get(&0_u64.to_be_bytes()[..]).is_some(),
+                capacity >= 100
+            );
         }
     }
 
