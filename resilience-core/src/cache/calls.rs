@@ -23,7 +23,7 @@ pub(super) struct Calls {
     breaker: CircuitBreaker,
     panics: CatchPanic,
     environment: Environment,
-    /// When a removal is tried again although the circuit is open: nanoseconds of a [`Timestamp`].
+    /// When a change is tried again although the circuit is open: nanoseconds of a [`Timestamp`].
     next_try: AtomicU64,
 }
 
@@ -64,12 +64,12 @@ impl Calls {
         said
     }
 
-    /// Tells the tier what it is to forget.
+    /// Tells the tier what it is to forget, or to have in place of what it has.
     ///
-    /// That may wait for no circuit: refused, it would be served by others for as long as it
-    /// lives, also where the tier is well again. So while the circuit is open one removal in
-    /// [`TRY_EVERY`] timeouts is tried all the same, and closes it where that works. Of the others
-    /// the tier hears what it may keep in mind, and nobody waits for them.
+    /// That may wait for no circuit: refused, what was there before would be served by others for
+    /// as long as it lives, also where the tier is well again. So while the circuit is open one
+    /// change in [`TRY_EVERY`] timeouts is tried all the same, and closes it where that works. Of
+    /// the others the tier hears what it may keep in mind, and nobody waits for them.
     pub(super) async fn tell<'a>(
         &self,
         call: impl FnOnce() -> Reply<'a, ()>,
@@ -134,7 +134,7 @@ impl Calls {
     }
 }
 
-/// While a tier is away, removals cost a twentieth of the time at most.
+/// While a tier is away, changes cost a twentieth of the time at most.
 const TRY_EVERY: u32 = 20;
 
 /// Without timers there is no deadline, and without one no call.

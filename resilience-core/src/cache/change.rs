@@ -10,6 +10,13 @@ where
 {
     /// Stores a value. It wins over a load of its key that is under way: those who wait for that
     /// load get this value.
+    ///
+    /// A second tier is given it in the background, also while its circuit is open, as with
+    /// [`forget`](Self::forget); where it is not for others, or not kept here, it is removed there.
+    /// Where that fails, this process does not read the value before from there: it tells the tier
+    /// again before it asks for that key, and after its next put that works. Until then other
+    /// processes may read it: whoever must know that they do not calls `forget` first. A tier that
+    /// missed the changes of more than 10 000 keys is told to forget everything.
     pub fn insert(&self, key: K, value: impl Into<Loaded<V>>) {
         let Loaded { value, terms } = value.into();
         let found = Found::Value(value);
@@ -32,10 +39,10 @@ where
     /// # Errors
     ///
     /// The second tier's; here it is forgotten all the same. Where it matters, ask again: what the
-    /// tier has not forgotten it goes on serving, unless it keeps in mind what it was told, as the
-    /// one in Redis does.
+    /// tier has not forgotten others go on reading there, unless it keeps in mind what it was told,
+    /// as the one in Redis does.
     ///
-    /// While its circuit is open, a tier that is away costs one removal in twenty
+    /// While its circuit is open, a tier that is away costs one change in twenty
     /// [timeouts](super::TierPolicy::timeout) its timeout, and all others no time: they fail with
     /// [`Reason::CircuitOpen`](crate::Reason::CircuitOpen). The first that works closes the circuit,
     /// and so does a tier that says that it is [in touch](super::Notice::InTouch) again.

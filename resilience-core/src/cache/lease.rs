@@ -83,7 +83,12 @@ where
         };
         let began = self.environment.now();
         let lease = self.policy.hard_timeout.min(LONGEST_LEASE);
-        let mut next = first;
+        let mut next = match second.catch_up(&name).await {
+            None => first,
+            // There is nothing to look for.
+            Some(Ok(())) => First::Claim,
+            Some(Err(_)) => return Advice::Load(None),
+        };
         for round in 0..MOST_ROUNDS {
             if next == First::Look {
                 match second.get(&name, &self.policy, &self.tally).await {
@@ -109,9 +114,15 @@ where
         Advice::Load(None)
     }
 
-    /// Puts what was just inserted into the second tier, in the background.
+    /// Puts what was just inserted into the second tier, in the background; where it was not kept
+    /// here, what is there must not outlive it.
     pub(super) fn share(self: &Arc<Self>, key: &Hashed<K>, entry: &Entry<V>) {
-        self.share_under(key, entry, None);
+        let Some(second) = &self.second else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            self.share_in(&runtime, key, entry, None);
+        } else if let Some(name) = second.name(&key.key) {
+            second.distrust(&name);
+        }
     }
 
     /// Puts what was just loaded into the second tier, in the background, where it was loaded for
@@ -122,18 +133,21 @@ where
         entry: &Entry<V>,
         held: Option<Held>,
     ) {
-        if let Some(held) = held {
-            self.share_under(key, entry, Some(held));
+        let (Some(held), Ok(runtime)) = (held, Handle::try_current()) else {
+            return;
+        };
+        if self.holds(key, entry) && entry.is_valid(&self.tags) {
+            self.share_in(&runtime, key, entry, Some(held));
         }
     }
 
-    fn share_under(self: &Arc<Self>, key: &Hashed<K>, entry: &Entry<V>, held: Option<Held>) {
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        if self.second.is_none() || !self.holds(key, entry) || !entry.is_valid(&self.tags) {
-            return;
-        }
+    fn share_in(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        key: &Hashed<K>,
+        entry: &Entry<V>,
+        held: Option<Held>,
+    ) {
         let (shared, key, entry) = (self.clone(), key.clone(), entry.clone());
         runtime.spawn(async move { shared.put_in_second(&key, entry, held).await });
     }
@@ -144,28 +158,40 @@ where
             return;
         };
         for _ in 0..PUTS {
+            // It may have been replaced meanwhile, or invalidated, perhaps before it arrived there:
+            // what is there is to be what is here.
+            let Some(latest) = self.latest(key, &entry) else {
+                break;
+            };
+            entry = latest;
             let left = entry.life().left(self.environment.now());
             let sealed = second.seal(&name, &entry).filter(|_| !left.is_zero());
-            match (sealed, held.take()) {
+            let put = match (sealed, held.take()) {
                 (Some(sealed), Some(held)) => second.fill(&name, held.spend(), sealed, left).await,
                 (Some(sealed), None) => second.put(&name, sealed, left).await,
                 (None, Some(held)) => return drop(held.for_nobody_else()),
                 // What was put before must not be served instead.
-                (None, None) => return drop(second.remove(&name).await),
-            }
+                (None, None) => break,
+            };
             if self.holds(key, &entry) {
+                if put.is_ok() {
+                    second.go_on().await;
+                }
                 return;
             }
-            // It was replaced meanwhile, or invalidated, perhaps before it arrived there: what is
-            // there is to be what is here.
-            let newer = self.storage.peek(key.of(), Entry::clone);
-            match newer.filter(|newer| newer.is_valid(&self.tags)) {
-                Some(newer) => entry = newer,
-                None => break,
-            }
         }
-        // It changes too fast to follow; nothing is there rather than what is no more.
+        // It is not kept, or changes too fast to follow; nothing is there rather than what is no
+        // more.
         drop(second.remove(&name).await);
+    }
+
+    /// `entry`, or what has taken its place since.
+    fn latest(&self, key: &Hashed<K>, entry: &Entry<V>) -> Option<Entry<V>> {
+        if self.holds(key, entry) {
+            return Some(entry.clone());
+        }
+        let newer = self.storage.peek(key.of(), Entry::clone);
+        newer.filter(|newer| newer.is_valid(&self.tags))
     }
 
     fn holds(&self, key: &Hashed<K>, entry: &Entry<V>) -> bool {

@@ -115,6 +115,7 @@ mod state;
 mod storage;
 mod tags;
 mod tier;
+mod unsent;
 mod within;
 
 pub use self::{

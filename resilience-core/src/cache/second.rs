@@ -1,12 +1,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Claim, Codec, Hears, Lease, Listener, Policy, Tier, TierPolicy,
+    Claim, Codec, Hears, Lease, Listener, Policy, Reply, Tier, TierPolicy,
     calls::Calls,
     entry::{Entry, Found, Terms},
     envelope::{self, Letter},
     lease::Held,
     measure::{Count, Tally},
+    unsent::{Due, Unsent},
 };
 use crate::{BoxError, CatchPanic, Environment, InvalidPolicy, catch_panic::Place};
 
@@ -19,6 +20,7 @@ pub(super) struct Second<K, V> {
     tier: Arc<dyn Tier>,
     codec: Box<dyn Codec<K, V>>,
     calls: Calls,
+    unsent: Unsent,
     panics: CatchPanic,
 }
 
@@ -45,6 +47,7 @@ impl<K, V> Second<K, V> {
             policy,
             tier: Arc::new(tier),
             codec: Box::new(codec),
+            unsent: Unsent::default(),
             panics,
         })
     }
@@ -125,28 +128,70 @@ impl<K, V> Second<K, V> {
         Some(envelope::seal(name, letter))
     }
 
-    /// Remembers `sealed` whatever there is.
-    pub(super) async fn put(&self, name: &[u8], sealed: Vec<u8>, ttl: Duration) {
-        drop(self.calls.ask(|| self.tier.put(name, sealed, ttl)).await);
+    /// Remembers `sealed` whatever there is, as [`remove`](Self::remove) does.
+    pub(super) async fn put(
+        &self,
+        name: &[u8],
+        sealed: Vec<u8>,
+        ttl: Duration,
+    ) -> Result<(), BoxError> {
+        self.change(name, || self.tier.put(name, sealed, ttl)).await
     }
 
     /// Remembers `sealed`, which was loaded under `lease`.
-    pub(super) async fn fill(&self, name: &[u8], lease: Lease, sealed: Vec<u8>, ttl: Duration) {
-        drop(
-            self.calls
-                .ask(|| self.tier.fill(name, lease, sealed, ttl))
-                .await,
-        );
+    pub(super) async fn fill(
+        &self,
+        name: &[u8],
+        lease: Lease,
+        sealed: Vec<u8>,
+        ttl: Duration,
+    ) -> Result<(), BoxError> {
+        let fill = || self.tier.fill(name, lease, sealed, ttl);
+        self.calls.ask(fill).await
     }
 
-    /// Forgets what there is; the tier hears of it [whatever its circuit says](Calls::tell).
+    /// Forgets what there is; the tier hears of it [whatever its circuit says](Calls::tell). Where
+    /// it fails, what it has is [not believed](Self::catch_up).
     pub(super) async fn remove(&self, name: &[u8]) -> Result<(), BoxError> {
-        self.calls.tell(|| self.tier.remove(name)).await
+        self.change(name, || self.tier.remove(name)).await
     }
 
-    /// Forgets everything, as [`remove`](Self::remove).
+    /// Forgets everything; the tier hears of it whatever its circuit says.
     pub(super) async fn clear(&self) -> Result<(), BoxError> {
-        self.calls.tell(|| self.tier.clear()).await
+        let began = self.unsent.begin();
+        self.calls.tell(|| self.tier.clear()).await?;
+        self.unsent.heard_all(began);
+        Ok(())
+    }
+
+    /// What the tier has under `name` is older than what is here, and nobody can tell it now.
+    pub(super) fn distrust(&self, name: &[u8]) {
+        self.unsent.missed(name);
+    }
+
+    /// Tells the tier what it has to hear before it is asked for `name`; `None` is nothing.
+    pub(super) async fn catch_up(&self, name: &[u8]) -> Option<Result<(), BoxError>> {
+        let began = self.unsent.begin();
+        let said = match self.unsent.due(name) {
+            Due::Nothing => return None,
+            Due::Key => {
+                let removed = self.calls.ask(|| self.tier.remove(name)).await;
+                removed.inspect(|()| self.unsent.heard(name, began))
+            }
+            Due::Everything => {
+                let cleared = self.calls.ask(|| self.tier.clear()).await;
+                cleared.inspect(|()| self.unsent.heard_all(began))
+            }
+        };
+        Some(said)
+    }
+
+    /// The tier takes what it is told: it is told one thing more, where it missed some.
+    pub(super) async fn go_on(&self) {
+        if let Some(name) = self.unsent.next() {
+            // If not now, then the next time.
+            drop(self.remove(&name).await);
+        }
     }
 
     /// Asks to load for all.
@@ -185,6 +230,20 @@ impl<K, V> Second<K, V> {
     /// How long to wait for loads of others.
     pub(super) const fn patience(&self) -> Duration {
         self.policy.patience
+    }
+
+    async fn change<'a>(
+        &self,
+        name: &[u8],
+        call: impl FnOnce() -> Reply<'a, ()>,
+    ) -> Result<(), BoxError> {
+        let began = self.unsent.begin();
+        let said = self.calls.tell(call).await;
+        match &said {
+            Ok(()) => self.unsent.heard(name, began),
+            Err(_) => self.unsent.missed(name),
+        }
+        said
     }
 
     fn open(&self, name: &[u8], entry: &[u8]) -> Option<(Found<V>, Duration, u64)> {

@@ -10,8 +10,10 @@ pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send 
 /// The cache gives every call a deadline and stops calling a tier that fails, so an
 /// implementation needs neither. A dropped reply is a call that nobody waits for.
 ///
-/// Of what is to be forgotten a tier hears also while it is not called otherwise, so that it may
-/// keep that in mind: such a reply is polled once, and then mostly dropped.
+/// Of what is put and removed a tier hears also while it is not called otherwise, so that it may
+/// keep that in mind: such a reply is polled once, and then mostly dropped. One that is `Ok` says
+/// that all who ask from then on are answered by it, and never merely that it is kept in mind: it
+/// closes the circuit, and what the tier has is believed again.
 pub trait Tier: Send + Sync + 'static {
     /// The entry of `key`, where there is one.
     fn get<'a>(&'a self, key: &'a [u8]) -> Reply<'a, Option<Remembered>>;

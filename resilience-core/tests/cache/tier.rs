@@ -405,3 +405,58 @@ async fn a_refresh_asks_the_source_and_not_the_tier() {
     sleep(MILLISECOND).await;
     assert_eq!(cache.get(&7), Some(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_insert_that_is_not_kept_here_leaves_nothing_older_in_the_tier() {
+    for unkept in [
+        Loaded::new(2).ttl(Duration::ZERO),
+        Loaded::new(2).weight(1 << 40),
+        Loaded::new(2).weight(0),
+    ] {
+        let (tier, source) = (Memory::default(), Source::default());
+        let cache = over(&tier);
+        assert_eq!(cache.get_or_load(&7, source.gives()).await, Ok(1));
+        settle().await;
+        cache.insert(7, unkept);
+        settle().await;
+        // The source counts on: 1 is the value that was replaced.
+        assert_eq!(cache.get_or_load(&7, source.gives()).await, Ok(2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_insert_while_the_tier_is_away_is_not_undone_by_it() {
+    let (tier, source) = (Memory::default(), Source::default());
+    let (one, other) = (over(&tier), over(&tier));
+    assert_eq!(one.get_or_load(&7, source.gives()).await, Ok(1));
+    settle().await;
+    tier.mood(Mood::Down);
+    one.insert(7, 50);
+    settle().await;
+    tier.mood(Mood::Well);
+    advance(11 * SECOND).await;
+    assert_ne!(
+        one.get_or_load(&7, source.gives()).await,
+        Ok(1),
+        "what it replaced itself"
+    );
+    assert_ne!(other.get_or_load(&7, source.gives()).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_behind_an_open_circuit_hears_of_an_insert_as_it_does_of_a_removal() {
+    let tier = Memory::default();
+    let cache = over(&tier);
+    open(&tier, &cache).await;
+    assert!(cache.forget(&1).await.is_err());
+    let told = tier.calls();
+    assert!(cache.forget(&1).await.is_err());
+    assert_eq!(tier.calls(), told + 1, "a removal is mentioned");
+    cache.insert(2, 2);
+    settle().await;
+    assert_eq!(
+        tier.calls(),
+        told + 2,
+        "and what voids an older value is not"
+    );
+}
