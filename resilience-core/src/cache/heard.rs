@@ -81,10 +81,10 @@ impl Heard {
     }
 
     /// Nothing is heard, or something is heard again; either way what was loaded before `now` may
-    /// not be what it was.
-    pub(super) fn touch(&self, in_touch: bool, now: u64) {
+    /// not be what it was. What takes note of that instant finds how it is from then on.
+    pub(super) fn touch(&self, in_touch: bool, now: impl FnOnce() -> u64) {
         self.in_touch.store(in_touch, Ordering::Release);
-        self.doubted.fetch_max(now, Ordering::AcqRel);
+        self.doubted.fetch_max(now(), Ordering::AcqRel);
     }
 }
 
@@ -93,3 +93,23 @@ const SLOTS_PER_KEY: usize = 4;
 const LEAST_SLOTS: usize = 1 << 10;
 /// 8 MiB.
 const MOST_SLOTS: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_after_touch_was_lost_finds_that_it_was() {
+        let heard = Heard::of(1);
+        let lost = || {
+            assert!(!heard.is_in_touch());
+            1
+        };
+        heard.touch(false, lost);
+        let before = Stamp {
+            epoch: 0,
+            slot: Slot::default(),
+        };
+        assert!(heard.doubts(before));
+    }
+}

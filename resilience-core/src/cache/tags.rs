@@ -107,8 +107,8 @@ impl Tags {
         match notice {
             Notice::Changed(mark) => self.heard.changed(mark, now()),
             Notice::AllChanged => self.invalidate_all(),
-            Notice::OutOfTouch => self.heard.touch(false, now()),
-            Notice::InTouch => self.heard.touch(true, now()),
+            Notice::OutOfTouch => self.heard.touch(false, now),
+            Notice::InTouch => self.heard.touch(true, now),
         }
     }
 
