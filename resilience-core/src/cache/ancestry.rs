@@ -5,7 +5,11 @@
 //! its own. It does not know of tasks that a loader spawns by itself; those wait until the hard
 //! timeout.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    any::Any,
+    future::Future,
+    sync::{Arc, Weak},
+};
 
 /// A load, and the one that it is part of.
 #[derive(Clone, Debug)]
@@ -13,8 +17,8 @@ pub(super) struct Ancestry(Option<Arc<Load>>);
 
 #[derive(Debug)]
 struct Load {
-    /// The address of its flight, which no other has while it is under way.
-    flight: usize,
+    /// Its flight. Its address is no other's for as long as this is here.
+    flight: Weak<dyn Any + Send + Sync>,
     outer: Ancestry,
 }
 
@@ -34,13 +38,18 @@ impl Ancestry {
     }
 
     /// Runs `future` as part of the load behind `flight`, and of those in here.
-    pub(super) fn run<T, F: Future>(
+    pub(super) fn run<T, F>(
         self,
         flight: &Arc<T>,
         future: F,
-    ) -> impl Future<Output = F::Output> + use<T, F> {
+    ) -> impl Future<Output = F::Output> + use<T, F>
+    where
+        T: Send + Sync + 'static,
+        F: Future,
+    {
+        let flight = Arc::downgrade(flight);
         let load = Load {
-            flight: address(flight),
+            flight,
             outer: self,
         };
         HERE.scope(Self(Some(Arc::new(load))), future)
@@ -49,10 +58,8 @@ impl Ancestry {
     /// Whether the load behind `flight` is among them.
     pub(super) fn contains<T>(&self, flight: &Arc<T>) -> bool {
         let loads = std::iter::successors(self.0.as_ref(), |load| load.outer.0.as_ref());
-        loads.into_iter().any(|load| load.flight == address(flight))
+        let address = Arc::as_ptr(flight).addr();
+        let mut flights = loads.map(|load| load.flight.as_ptr().addr());
+        flights.any(|flight| flight == address)
     }
-}
-
-fn address<T>(flight: &Arc<T>) -> usize {
-    Arc::as_ptr(flight).addr()
 }

@@ -373,3 +373,37 @@ fn an_engine_can_be_shared_and_its_futures_sent() {
 fn cache_for_types() -> Cache<String, u64> {
     Cache::new(policy()).unwrap()
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_is_over_is_nobodys_ancestor() {
+    let cache = cache(policy().hard_timeout(SECOND));
+    let refused = Arc::new(AtomicU64::new(0));
+    let (inner, count) = (cache.clone(), refused.clone());
+    let nested = move || async move {
+        sleep(900 * MILLISECOND).await;
+        let (asking, count) = (inner.clone(), count.clone());
+        let load = move || async move {
+            // The outer load is over at 1 s; those asked for are under way since 1.2 s.
+            sleep(600 * MILLISECOND).await;
+            for key in 10..200 {
+                let never = || async { Ok::<u64, &'static str>(0) };
+                let asked = asking.get_or_load(&key, never);
+                let answer = tokio::time::timeout(MILLISECOND / 10, asked).await;
+                let refused = answer.ok().and_then(reason) == Some(Reason::Reentrant);
+                count.fetch_add(u64::from(refused), Ordering::Relaxed);
+            }
+            Ok::<u64, &'static str>(1)
+        };
+        inner.get_or_load(&2, load).await.map_err(|_| "nested")
+    };
+    let outer = cache.get_or_load(&1, nested).await;
+    assert_eq!(reason(outer), Some(Reason::LoadTimeout));
+    sleep(200 * MILLISECOND).await;
+    let source = Source::default();
+    for key in 10..200 {
+        let (cache, load) = (cache.clone(), source.takes(800 * MILLISECOND));
+        tokio::spawn(async move { cache.get_or_load(&key, load).await });
+    }
+    sleep(SECOND).await;
+    assert_eq!(refused.load(Ordering::Relaxed), 0);
+}
