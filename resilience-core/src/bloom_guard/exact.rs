@@ -28,7 +28,15 @@ pub struct ExactSet {
 #[derive(Default)]
 struct Sets {
     current: Set,
-    staged: Option<Set>,
+    staged: Option<Staged>,
+}
+
+/// The set beside.
+#[derive(Default)]
+struct Staged {
+    keys: Set,
+    /// What was removed since it is there: the source may have been read before.
+    removed: Set,
 }
 
 /// Fingerprints are keyed hashes already: no seed is needed once more.
@@ -44,7 +52,7 @@ impl ExactSet {
     /// Removes a key, from the set beside as well; whether it was there.
     pub(super) fn remove(&self, key: Fingerprint) -> bool {
         let mut sets = self.write();
-        let staged = sets.staged.as_mut().is_some_and(|set| set.remove(&key));
+        let staged = sets.staged.as_mut().is_some_and(|set| set.remove(key));
         sets.current.remove(&key) || staged
     }
 
@@ -54,6 +62,24 @@ impl ExactSet {
 
     fn write(&self) -> RwLockWriteGuard<'_, Sets> {
         self.sets.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Staged {
+    /// From now on the key exists, whatever was before; whether it is new.
+    fn insert(&mut self, key: Fingerprint) -> bool {
+        self.removed.remove(&key);
+        self.keys.insert(key)
+    }
+
+    /// The key exists, unless it was removed; whether it is new.
+    fn insert_older(&mut self, key: Fingerprint) -> bool {
+        !self.removed.contains(&key) && self.keys.insert(key)
+    }
+
+    fn remove(&mut self, key: Fingerprint) -> bool {
+        self.removed.insert(key);
+        self.keys.remove(&key)
     }
 }
 
@@ -108,12 +134,13 @@ impl Filter for ExactSet {
     }
 
     fn stage(&self, _capacity: u64) {
-        self.write().staged = Some(Set::default());
+        self.write().staged = Some(Staged::default());
     }
 
     fn insert_staged(&self, key: Fingerprint) -> bool {
         let mut sets = self.write();
-        sets.staged.as_mut().is_some_and(|set| set.insert(key))
+        let staged = sets.staged.as_mut();
+        staged.is_some_and(|set| set.insert_older(key))
     }
 
     fn commit(&self) {
@@ -121,7 +148,7 @@ impl Filter for ExactSet {
         let before = sets
             .staged
             .take()
-            .map(|set| std::mem::replace(&mut sets.current, set));
+            .map(|set| (std::mem::replace(&mut sets.current, set.keys), set.removed));
         drop(sets);
         // Freeing many keys takes a while, and nobody should wait for it.
         drop(before);

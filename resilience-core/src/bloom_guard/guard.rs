@@ -61,11 +61,12 @@ impl<K: Hash + ?Sized> BloomGuard<K> {
     }
 
     /// Puts a [saved](Self::save) filter in place of this one, together with the keys that were
-    /// inserted here since it was last rebuilt: where they are more than are remembered one by
-    /// one (4096), by uniting the two filters, which must then be of one size.
+    /// inserted here: where they are more than are remembered one by one (4096), by uniting the two
+    /// filters, which must then be of one size. So it is as well once a
+    /// [rebuild](Self::rebuild) took over here: no key that it brought gets lost.
     ///
-    /// Load before the first rebuild: a key that only a later rebuild knew is gone with the filter
-    /// that is replaced, unless it is one of the last 4096 inserted, and is then refused.
+    /// Load before the first rebuild: uniting forgets no key, also none that was deleted since. Of
+    /// snapshots that are loaded one after the other without a rebuild, the last one counts.
     ///
     /// The format has no checksum: whoever sends it through a network that changes bytes needs
     /// one. Nor has it a date: the filter counts as made now, unless it is

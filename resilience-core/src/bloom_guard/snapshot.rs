@@ -21,8 +21,8 @@ pub enum SnapshotError {
     Geometry,
     /// Made with another seed: nothing in it would be found.
     Seed,
-    /// Sized otherwise than the filter here, into which more keys were inserted than are
-    /// remembered one by one (4096): they would get lost.
+    /// Sized otherwise than the filter here, which a rebuild filled, or into which more keys were
+    /// inserted than are remembered one by one (4096): they would get lost.
     Resized,
     /// A rebuild is under way: finish or drop it first.
     RebuildUnderWay,
@@ -35,9 +35,7 @@ impl fmt::Display for SnapshotError {
             Self::Version => "the snapshot is of another version, or none",
             Self::Geometry => "the snapshot has a size that no filter can have",
             Self::Seed => "the snapshot was made with another seed",
-            Self::Resized => {
-                "the snapshot is sized otherwise, and keys inserted here would be lost"
-            }
+            Self::Resized => "the snapshot is sized otherwise, and keys known here would be lost",
             Self::RebuildUnderWay => "a rebuild is under way",
         })
     }
@@ -56,7 +54,11 @@ impl Shared<Bloom> {
         // From here on inserts go there as well. Those before must not get lost either: the last
         // are taken along first, so that where there are no more, none was pushed out by others.
         let mut keys = keys.saturating_add(self.stage_recent());
-        if lock(&self.inner).state.inserted() > KEPT as u64 {
+        let knows_more = {
+            let state = &lock(&self.inner).state;
+            state.is_rebuilt() || state.inserted() > KEPT as u64
+        };
+        if knows_more {
             if !self.filter.same_geometry(&saved) {
                 self.abandon();
                 self.distrust();

@@ -30,6 +30,8 @@ pub(super) struct State {
     aged: Duration,
     /// Keys inserted since a rebuild took over, whether they changed the filter or not.
     inserted: u64,
+    /// Whether a rebuild ever took over.
+    rebuilt: bool,
     /// Until when no key was inserted elsewhere that is not known here.
     trusted_until: Timestamp,
     rebuild: Option<Rebuild>,
@@ -75,6 +77,7 @@ impl State {
             since: None,
             aged: Duration::ZERO,
             inserted: 0,
+            rebuilt: false,
             trusted_until: Timestamp::MAX,
             rebuild: None,
         }
@@ -122,6 +125,11 @@ impl State {
     /// Inserts since a rebuild took over.
     pub(super) const fn inserted(&self) -> u64 {
         self.inserted
+    }
+
+    /// Whether a rebuild took over: the filter then has keys that nobody else need have.
+    pub(super) const fn is_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     /// A key was inserted.
@@ -211,6 +219,7 @@ impl State {
         self.aged = rebuild.aged;
         if rebuild.source == Source::Keys {
             self.inserted = 0;
+            self.rebuilt = true;
         }
         self.alarm()
     }
