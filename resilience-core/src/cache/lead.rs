@@ -110,7 +110,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
         self.shared.entry(found, &terms, self.flight.stamp)
     }
 
-    /// Takes the load off the list and stores what is left by it, unless it has been overtaken.
+    /// Takes the load off the list and stores what is left by it, unless it has been overtaken, or
+    /// voided while it ran.
     fn settle(&self, key: Hashed<K>, left: Entry<V>) -> Removed<K, V> {
         let shared = &self.shared;
         let mut shard = shared.flights.shard(key.hash);
@@ -119,6 +120,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<K, V> {
         }
         if matches!(left.found, Found::Failed(_)) && self.postpone(key.of()) {
             return Removed::new();
+        }
+        if !left.is_valid_here(&shared.tags) {
+            return shared.storage.remove(key.of()).into_iter().collect();
         }
         shared.storage.insert(key, left)
     }

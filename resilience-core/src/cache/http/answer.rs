@@ -13,9 +13,9 @@ use super::{
     request::Demand,
 };
 use crate::{
-    Rejected,
+    Reason, Rejected,
     cache::{
-        brought::{Brought, Fetched, Need},
+        brought::{Brought, Fault, Fetched, Need, Source},
         shared::Shared,
     },
 };
@@ -57,14 +57,23 @@ pub(super) fn answer<B: Body, F>(
     let name = shared.policy.name;
     match fetched {
         Fetched::Entry(entry, source) => {
-            let keeping = match shared.storage.admits(&entry) {
+            let is_kept = shared.storage.admits(&entry) && entry.is_valid_here(&shared.tags);
+            let keeping = match is_kept {
                 true => Keeping::Stored,
                 false => Keeping::Passed,
             };
             let life = *entry.life();
             let page = shared.value(entry.found)?;
-            let mut response = page.answer(demand);
             let now = shared.environment.now();
+            if let Source::Fallback(fault) = source
+                && !demand.takes(page.age(&life, now))
+            {
+                return Err(shared.refuse(match fault {
+                    Fault::Failed(_) => Reason::LoadFailed,
+                    Fault::TooLong => Reason::LoadTimeout,
+                }));
+            }
+            let mut response = page.answer(demand);
             tell_source(&mut response, name, &page, &life, now, source, keeping);
             Ok(response)
         }
@@ -80,11 +89,7 @@ pub(super) fn answer<B: Body, F>(
 pub(super) fn nothing_cached<B: Body>(name: &'static str) -> Answer<B> {
     let mut response = Response::new(CacheBody::default());
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    tell(
-        response.headers_mut(),
-        name,
-        "fwd=miss; detail=only-if-cached",
-    );
+    tell(response.headers_mut(), name, "detail=only-if-cached");
     response
 }
 

@@ -153,7 +153,7 @@ where
     // It was made at some time since it was asked for: at the beginning, to be safe.
     let since_sent = shared.environment.now().saturating_since(sent);
     let age = terms.age.saturating_add(since_sent);
-    let page = Page::new(&head, body, age);
+    let page = Page::new(&head, body, age, came);
     let weight = page.weight(asked.key);
     let loaded = Loaded::new(page)
         .life(

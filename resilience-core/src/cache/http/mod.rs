@@ -30,18 +30,23 @@
 //! as they are: where something outside puts the caller into them (an API key, a client
 //! certificate), declare the identity and refuse those without one.
 //!
-//! `Cache-Control` of a request is heeded: `no-store`, `no-cache` and `max-age` pass it by, and
-//! `only-if-cached` is answered with 504 where there is nothing.
+//! `Cache-Control` of a request is heeded: `no-store` and `no-cache` pass it by, as `max-age` does
+//! where what is stored is older. Whoever sends a `max-age` is served nothing stale, and refused
+//! rather than given something older where a load fails. `only-if-cached` is answered with 504
+//! where there is nothing.
 //!
 //! # What is stored
 //!
 //! Answers of status 200, 203, 300, 301, 404 and 410, up to [`max_body`](Layer::max_body), for as
 //! long as `s-maxage`, `max-age` or `Expires` say, or else the policy; 404 and 410 for its
-//! negative time to live at most, and stale only where they say so. Never: `no-store`, `no-cache`, `private` (but for its own
-//! identity), `Set-Cookie`, a `Vary` with a field that is not declared, a part, trailers, gRPC,
-//! event streams, a body of another length than its `Content-Length`. What an answer says of its
-//! life counts from the moment the service was asked. `stale-while-revalidate` and
-//! `stale-if-error` go before the policy, and `must-revalidate` before all of them. A status of 5xx or 429 is a load that failed: it is never stored, a stale answer is
+//! negative time to live at most, and stale only where they say so. Never: `no-store`, `no-cache`,
+//! `private` (but for its own identity), `Set-Cookie`, a `Vary` with a field that is not declared,
+//! a part, trailers, gRPC, event streams, a body of another length than its `Content-Length`.
+//!
+//! What an answer says of its life counts from the moment the service was asked, or from its `Date`
+//! or its `Age` where those are earlier; one without a `Date` is given that of its arrival.
+//! `stale-while-revalidate` and `stale-if-error` go before the policy, and `must-revalidate` before
+//! all of them. A status of 5xx or 429 is a load that failed: it is never stored, a stale answer is
 //! served in its place, and those who waited are refused with
 //! [`Reason::LoadFailed`](crate::Reason::LoadFailed). Whoever waited for what turns out to be
 //! somebody's own asks the service himself, and for ten seconds nobody waits for its like.
@@ -53,7 +58,8 @@
 //!
 //! `If-None-Match` and `If-Modified-Since` are answered with 304 from what is stored. Every answer
 //! says in `Cache-Status` (RFC 9211) what was done, also that to a load that failed or took too
-//! long; stored ones have their `Age`.
+//! long; stored ones have their `Age`. What a layer inside refuses is no answer yet: whatever makes
+//! one of it outside knows of no cache.
 
 mod answer;
 mod body;

@@ -44,9 +44,15 @@ struct Inner {
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 impl Page {
-    pub(super) fn new(head: &Parts, body: Bytes, age: Duration) -> Self {
+    /// One that came at `came`, and is dated so where it has no date (RFC 9110, 6.6.1).
+    pub(super) fn new(head: &Parts, body: Bytes, age: Duration, came: SystemTime) -> Self {
         let mut headers = head.headers.clone();
         strip(&mut headers);
+        if !headers.contains_key(DATE)
+            && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(came))
+        {
+            headers.insert(DATE, date);
+        }
         Self(Arc::new(Inner {
             status: head.status,
             headers,

@@ -77,7 +77,7 @@ pub(super) fn judge(
 
 fn terms(head: &Parts, directives: &Directives, policy: &Policy, came: SystemTime) -> Terms {
     let headers = &head.headers;
-    let age = age(headers);
+    let age = age(headers).max(apparent_age(headers, came));
     let fresh_for = directives.fresh_for().or_else(|| expires(headers, came));
     let negative = matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE);
     let (usual, jitter) = if negative {
@@ -110,6 +110,14 @@ fn age(headers: &HeaderMap) -> Duration {
     let said = headers.get_all(AGE).iter();
     let said = said.map(|age| digits(age.as_bytes()).unwrap_or(u64::MAX));
     Duration::from_secs(said.max().unwrap_or(0))
+}
+
+/// How old its date says that it is (RFC 9111, 4.2.3).
+fn apparent_age(headers: &HeaderMap, came: SystemTime) -> Duration {
+    let made = headers.get(DATE).and_then(date);
+    let age = made.and_then(|made| came.duration_since(made).ok());
+    // Dates are in whole seconds: of the one that goes on nothing is known.
+    Duration::from_secs(age.unwrap_or_default().as_secs())
 }
 
 impl Terms {

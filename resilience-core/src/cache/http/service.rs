@@ -197,6 +197,15 @@ impl<S, I> Service<S, I> {
             }
             Lookup::Stale(_) | Lookup::Miss => {}
         }
+        // Whoever sets a bound does not wish for what is stale, and waits (RFC 9111, 5.2.1.1).
+        let lookup = match lookup {
+            Lookup::Serve(entry, Freshness::Stale) | Lookup::Refresh(entry, Freshness::Stale)
+                if demand.max_age.is_some() && !demand.only_if_cached =>
+            {
+                Lookup::Stale(entry)
+            }
+            lookup => lookup,
+        };
         Stored::Other(lookup, looked)
     }
 

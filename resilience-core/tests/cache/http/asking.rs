@@ -141,10 +141,8 @@ async fn one_who_has_the_answer_may_say_so_in_any_line() {
 async fn one_who_has_the_answer_may_say_so_by_its_date() {
     let site = site();
     const CHANGED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let dated: Fields = &[
-        (LAST_MODIFIED, CHANGED),
-        (DATE, "Sun, 06 Nov 1994 09:00:00 GMT"),
-    ];
+    let now = before_now(Duration::ZERO);
+    let dated: Fields = vec![(LAST_MODIFIED, CHANGED), (DATE, now)].leak();
     for (since, status) in [
         (CHANGED, 304),
         ("Sun, 06 Nov 1994 08:49:38 GMT", 304),
@@ -162,12 +160,18 @@ async fn one_who_has_the_answer_may_say_so_by_its_date() {
     assert_eq!(site.send(with("/menu", both), dated).await.status(), 200);
     assert_eq!(site.calls(), 1);
     // What says when it was made says no less.
-    let made: Fields = &[(DATE, CHANGED)];
-    let since: Fields = &[(IF_MODIFIED_SINCE, CHANGED)];
+    let made: Fields = vec![(DATE, now)].leak();
+    let since: Fields = vec![(IF_MODIFIED_SINCE, now)].leak();
     for _ in 0..2 {
         assert_eq!(site.send(with("/made", since), made).await.status(), 304);
     }
-    assert_eq!(site.send(with("/never", since), &[]).await.status(), 200);
+    let long_since: Fields = &[(IF_MODIFIED_SINCE, CHANGED)];
+    let undated = site.send(with("/undated", long_since), &[]).await;
+    assert_eq!(undated.status(), 200);
+}
+
+fn before_now(age: Duration) -> &'static str {
+    httpdate::fmt_http_date(Clock::tokio().date() - age).leak()
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,4 +182,78 @@ async fn one_who_has_what_had_to_be_fetched_hears_what_the_service_said() {
     assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
     let expected = r#""dishes"; fwd=miss; fwd-status=200; stored; ttl=10"#;
     assert_eq!(status(&answer), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_no_date_is_dated_when_it_came() {
+    // RFC 9110, 6.6.1: "MUST record the time it was received and append a corresponding Date".
+    let site = site();
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=10")];
+    site.send(get("/menu"), fields).await;
+    let hit = site.send(get("/menu"), fields).await;
+    assert_eq!(status(&hit).split(';').nth(1), Some(" hit"));
+    assert!(hit.headers().contains_key(DATE), "{:?}", hit.headers());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sets_a_max_age_does_not_wish_for_what_is_stale() {
+    // RFC 9111, 5.2.1.1.
+    let policy = policy().stale_while_revalidate(100 * SECOND);
+    let site = Site::new(policy);
+    site.send(get("/menu"), &[]).await;
+    advance(15 * SECOND).await;
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=60")];
+    assert_eq!(site.send(with("/menu", fields), &[]).await.body(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_is_no_older_than_the_caller_takes() {
+    let site = Site::new(policy().stale_if_error(100 * SECOND));
+    site.send(get("/menu"), &[]).await;
+    advance(15 * SECOND).await;
+    let fields: Fields = &[(CACHE_CONTROL, "max-age=5")];
+    let refused = site.try_send(with("/menu", fields), fails).await;
+    assert_eq!(refused.unwrap_err().reason(), Reason::LoadFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_forwarded_does_not_say_so() {
+    // RFC 9211, 2.2: `fwd` says that the request went forward.
+    let site = site();
+    let only: Fields = &[(CACHE_CONTROL, "only-if-cached")];
+    let answer = site.send(with("/menu", only), &[]).await;
+    assert_eq!((answer.status().as_u16(), site.calls()), (504, 0));
+    assert!(!status(&answer).contains("fwd="), "{}", status(&answer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_made_long_ago_is_as_old_as_its_date_says() {
+    // RFC 9111, 4.2.3: apparent_age = max(0, response_time - date_value).
+    let site = site();
+    let made = before_now(3600 * SECOND);
+    let fields: Fields = vec![(CACHE_CONTROL, "max-age=60"), (DATE, made)].leak();
+    site.send(get("/menu"), fields).await;
+    let again = site.send(get("/menu"), fields).await;
+    assert!(
+        !status(&again).contains("hit"),
+        "{} {:?}",
+        status(&again),
+        again.headers()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_voided_while_it_is_fetched_is_not_said_to_be_stored() {
+    let site = site();
+    let inner = service_fn(|_: Request<Body>| async {
+        sleep(SECOND).await;
+        Ok::<_, Rejected>(Response::new(Body::from("1")))
+    });
+    let fetching = tokio::spawn(site.layer.layer(inner).oneshot(get("/menu")));
+    settle().await;
+    site.pages.invalidate_all();
+    let answer = fetching.await.unwrap().unwrap().map(|_| Bytes::new());
+    let again = site.send(get("/menu"), &[]).await;
+    assert!(status(&again).contains("fwd=miss"), "{}", status(&again));
+    assert!(!status(&answer).contains("stored"), "{}", status(&answer));
 }
