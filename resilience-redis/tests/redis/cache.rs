@@ -556,6 +556,26 @@ async fn what_is_to_be_forgotten_behind_an_open_circuit_is_kept_in_mind() {
 }
 
 #[tokio::test]
+async fn what_is_inserted_behind_an_open_circuit_replaces_what_redis_kept() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let settings = hasty().dead_after(Duration::from_millis(200));
+    let one = Process::with(&proxy.url(), settings, policy()).await;
+    let other = Process::at(&server.url()).await;
+    one.load(7, &Source::default()).await;
+    other.is_given(7, "load 1").await;
+
+    proxy.lose_everything();
+    for key in 10..20 {
+        assert!(one.cache.forget(&key).await.is_err());
+    }
+    one.cache.insert(7, "stew".to_owned());
+    proxy.heal();
+    other.eventually_without(7).await;
+    assert_eq!(other.load(7, &Source::numbered(20)).await, "load 21");
+}
+
+#[tokio::test]
 async fn a_frozen_redis_costs_a_miss_its_deadlines_and_a_hit_nothing() {
     let server = RedisServer::start().await;
     let deadline = Duration::from_millis(100);
