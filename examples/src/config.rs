@@ -1,6 +1,6 @@
 //! What can be set, and the figures that are set for good reasons.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use resilience_core::Clock;
 use resilience_redis::Target;
@@ -42,6 +42,16 @@ pub struct Config {
     )]
     pub redis: Option<Target>,
 
+    /// A secret of all gateways that share a Redis, 64 hexadecimal digits: who knows it can choose
+    /// numbers of no dish that cost the database a statement each
+    #[arg(
+        long,
+        value_name = "HEX",
+        env = "ORDERING_FILTER_SEED",
+        hide_env_values = true
+    )]
+    pub filter_seed: Option<FilterSeed>,
+
     /// How orders are charged.
     #[arg(skip)]
     pub payment: PaymentTimes,
@@ -76,6 +86,47 @@ impl<T: Into<String>> From<T> for DatabaseUrl {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DatabaseUrl(..)")
+    }
+}
+
+/// The seed of the filter that tells which dishes there are. It is not shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FilterSeed([u8; 32]);
+
+impl FilterSeed {
+    /// The same in all gateways that were given none.
+    pub const KNOWN_TO_ALL: Self = Self(*b"which dishes a restaurant serves");
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+}
+
+impl FromStr for FilterSeed {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const PROBLEM: &str = "a seed has 64 hexadecimal digits";
+        let mut seed = [0; 32];
+        let (digits, rest) = text.as_bytes().as_chunks::<2>();
+        if digits.len() != seed.len() || !rest.is_empty() {
+            return Err(PROBLEM);
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        for (byte, [high, low]) in seed.iter_mut().zip(digits) {
+            let value = digit(*high).zip(digit(*low));
+            let value = value.and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+            *byte = value.ok_or(PROBLEM)?;
+        }
+        Ok(Self(seed))
+    }
+}
+
+impl fmt::Debug for FilterSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FilterSeed(..)")
     }
 }
 
@@ -129,6 +180,7 @@ impl Config {
             requests_per_client: DEFAULT_REQUESTS_PER_CLIENT,
             requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
             redis: None,
+            filter_seed: None,
             payment: PaymentTimes::default(),
             fleet: FleetSettings::default(),
             clock: Clock::default(),
@@ -171,3 +223,18 @@ const DEFAULT_REQUESTS_PER_CLIENT: u32 = 1_000;
 
 /// Pages are mostly served from memory: what comes to the database is a fraction of it.
 const DEFAULT_REQUESTS_PER_SECOND: u32 = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_64_hexadecimal_digits_and_is_not_shown() {
+        let text = "00ff".repeat(16);
+        let seed: FilterSeed = text.parse().expect("it is one");
+        assert_eq!(seed.bytes()[..4], [0, 255, 0, 255]);
+        assert!(!format!("{seed:?}").contains("255"));
+        let wrong = ["", "00", &text[1..], &"x0".repeat(32), &"+0".repeat(32)];
+        assert!(wrong.iter().all(|text| text.parse::<FilterSeed>().is_err()));
+    }
+}

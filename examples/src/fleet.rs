@@ -17,7 +17,7 @@ use resilience_redis::{
 use crate::{
     StartError,
     cached_page::{Page, PageCodec},
-    config::{Config, FleetSettings},
+    config::{Config, FilterSeed, FleetSettings},
     store::KITCHEN_GROUP,
 };
 
@@ -32,6 +32,8 @@ pub struct Fleet {
     pub turns: Locks,
     /// Paid orders on their way to the kitchens.
     pub kitchen: Queue,
+    /// What tells all of them alike which dishes there are.
+    pub filter_seed: FilterSeed,
     /// How it is used.
     pub settings: FleetSettings,
 }
@@ -52,6 +54,12 @@ impl Fleet {
             .prefix("ordering")
             .decision_timeout(fleet.answer);
         let redis = RedisStore::connect_or_keep_trying(target, settings).await?;
+        let filter_seed = config.filter_seed.unwrap_or_else(|| {
+            tracing::warn!(
+                "the filter of dishes has a seed that everybody knows: --filter-seed sets another"
+            );
+            FilterSeed::KNOWN_TO_ALL
+        });
         // An order is in the database within 5 s or fails.
         let portions = stock::Policy::new("portions")
             .reservation(Duration::from_secs(10))
@@ -64,6 +72,7 @@ impl Fleet {
             portions: redis.stocks(&portions)?.stock("menu"),
             turns: redis.locks(&turns)?,
             kitchen: redis.queue(&kitchen)?,
+            filter_seed,
             settings: fleet,
             redis,
         }))

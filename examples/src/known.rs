@@ -24,7 +24,10 @@ impl Known {
     pub(crate) fn new(policy: Policy, fleet: Option<&Fleet>) -> Result<Self, InvalidPolicy> {
         Ok(match fleet {
             None => Self::Own(BloomGuard::new(policy)?),
-            Some(fleet) => Self::Shared(fleet.redis.bloom_guard(policy.seed(*SEED))?),
+            Some(fleet) => {
+                let policy = policy.seed(fleet.filter_seed.bytes());
+                Self::Shared(fleet.redis.bloom_guard(policy)?)
+            }
         })
     }
 
@@ -100,7 +103,3 @@ impl Known {
         }
     }
 }
-
-/// The same in all gateways. Who knows it can choose numbers that pass, and each of these costs the
-/// database a statement a minute.
-const SEED: &[u8; 32] = b"which dishes a restaurant serves";

@@ -19,7 +19,7 @@ pub mod stack;
 pub mod store;
 pub mod telemetry;
 
-pub use self::config::{Config, DatabaseUrl, FleetSettings, PaymentTimes};
+pub use self::config::{Config, DatabaseUrl, FilterSeed, FleetSettings, PaymentTimes};
 
 use std::{
     fmt, io,

@@ -120,7 +120,8 @@ impl Pages {
         cache: impl FnOnce(cache::Policy) -> Result<Cache<Page, Bytes>, InvalidPolicy>,
     ) -> Result<Self, InvalidPolicy> {
         // 12 KiB, for fifty times the menu there is. A number that passes and is not there costs
-        // the database one statement a minute, however often it is asked for.
+        // the database one statement a minute, however often it is asked for, where no more than
+        // 10 000 of these come: they are found by chance, or by who knows the seed.
         let known = bloom_guard::Policy::new("dishes")
             .expected_keys(10_000)
             .false_positive_rate(UNKNOWN_THAT_PASS)
