@@ -25,6 +25,8 @@
 //!
 //! - One round trip a decision, made by one script on the server, by the server's clock.
 //! - Every call ends by its deadline: 10 ms unless you say otherwise. No call waits for a reconnect.
+//!   Time is kept by the runtime on which the store was connected, also for calls of other runtimes:
+//!   let that one run as long as the store is in use.
 //! - A connection that breaks, or that falls silent without breaking, is replaced.
 //! - A server that fails or hangs costs a few callers their deadline, then nobody: a circuit breaker
 //!   stands in front of it, and one call at a time finds out whether it is well again.

@@ -135,11 +135,17 @@ impl Lane {
         }
     }
 
-    /// Gives units back as soon as the server can be heard; if it cannot, they stay taken.
+    /// Gives units back as soon as the server can be heard; if it cannot, or is too slow for all that
+    /// go back, they stay taken.
     pub(super) fn give_back(self: &Arc<Self>, refunds: impl IntoIterator<Item = Refund>) {
-        if self.refunds().add(refunds) {
-            let run = refunds::Run::new(Arc::clone(self));
+        let (batches, dropped) = self.refunds().add(refunds, (self.keys, self.flights));
+        for batch in batches {
+            let run = refunds::Run::new(Arc::clone(self), batch);
             self.runtime.spawn(run.run());
+        }
+        if !dropped.is_empty() {
+            let leased = dropped.iter().map(Refund::leased).sum();
+            self.leases.settle(leased, false);
         }
     }
 

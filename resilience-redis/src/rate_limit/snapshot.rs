@@ -21,6 +21,9 @@ pub struct Snapshot {
     /// Of these, units that nobody used and that could not be given back: they count until their
     /// window is over.
     pub lost: u64,
+    /// Times that units were to go back to the server and too many waited to do so already: they
+    /// count until their window is over.
+    pub dropped_refunds: u64,
 }
 
 /// Calls, by the [`Source`] of the decision.
@@ -69,6 +72,7 @@ impl RateLimiter {
             leased,
             returned,
             lost,
+            dropped_refunds: self.0.lane.refunds().dropped(),
         }
     }
 }
@@ -79,7 +83,7 @@ impl Measured for RateLimiter {
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {
-        static ALL: [&Instrument; 4] = [&ADMITTED, &REFUSED, &LEASES, &NODES];
+        static ALL: [&Instrument; 5] = [&ADMITTED, &REFUSED, &LEASES, &DROPPED, &NODES];
         &ALL
     }
 
@@ -91,6 +95,7 @@ impl Measured for RateLimiter {
             leased,
             returned,
             lost,
+            dropped_refunds,
         } = self.snapshot();
         let mut tell = |instrument, label, value| {
             record(Sample {
@@ -107,6 +112,7 @@ impl Measured for RateLimiter {
         for (event, units) in [("taken", leased), ("returned", returned), ("lost", lost)] {
             tell(&LEASES, Some(event), units);
         }
+        tell(&DROPPED, None, dropped_refunds);
         tell(&NODES, None, nodes);
     }
 }
@@ -133,6 +139,14 @@ static LEASES: Instrument = Instrument {
     unit: "{unit}",
     description: "Units of a shared rate limit that were taken ahead, and what became of unused ones.",
     label: Some("event"),
+};
+
+static DROPPED: Instrument = Instrument {
+    name: "resilience.rate_limit.dropped_refunds",
+    kind: InstrumentKind::Counter,
+    unit: "{refund}",
+    description: "Refunds of a shared rate limit for which there was no room among those that waited.",
+    label: None,
 };
 
 static NODES: Instrument = Instrument {

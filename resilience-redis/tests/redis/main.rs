@@ -14,6 +14,7 @@ mod limits;
 mod lock;
 mod outages;
 mod queue;
+mod refunds;
 mod script;
 mod secrets;
 mod sharing;

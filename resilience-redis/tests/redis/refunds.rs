@@ -1,0 +1,93 @@
+//! Units that go back by themselves.
+
+use std::time::Duration;
+
+use resilience_core::{Results, rate_limit::Charge};
+use resilience_redis::{
+    RedisStore,
+    rate_limit::{Policy, Quota, RateLimiter},
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
+
+use crate::support::{RedisCluster, RedisServer, eventually, patient};
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// Servers write nothing until they are told that it is over, which is long before this.
+const PAUSE: &str = "CLIENT PAUSE 600000 WRITE";
+const GO_ON: &str = "CLIENT UNPAUSE";
+/// Longer than a test waits for anything.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Gives back what calls took that succeed.
+async fn limiter(url: &str, limit: u64) -> RateLimiter {
+    let store = RedisStore::connect(url, patient().decision_timeout(LONG)).await;
+    let policy = Policy::new("test", Quota::new(limit, HOUR)).charge(Charge::Failures);
+    let limiter = store.expect("a server").rate_limiter(&policy);
+    limiter.expect("a valid policy")
+}
+
+/// Whose a call is.
+fn whose(call: &u64) -> Option<u64> {
+    Some(*call)
+}
+
+async fn remaining(limiter: &RateLimiter, key: u64) -> u64 {
+    limiter.peek(&key).await.expect("a look").remaining
+}
+
+#[tokio::test]
+async fn a_server_of_a_cluster_that_hangs_holds_up_no_units_of_others() {
+    let cluster = RedisCluster::start().await;
+    let limiter = limiter(&cluster.url(), 10).await;
+    let owner = async |key: u64| cluster.owner_of(&format!("{{test:{key}}}")).await;
+    let hung = owner(0).await;
+    let mut other = 1;
+    while owner(other).await == hung {
+        other += 1;
+    }
+    let hung = &cluster.members[hung];
+    let kitchen = service_fn(async |key: u64| {
+        if key == 0 {
+            hung.tell(PAUSE).await;
+        }
+        Ok::<_, BoxError>(())
+    });
+    let service = limiter.layer_with(whose, Results).layer(kitchen);
+    for key in [0, other] {
+        service.clone().oneshot(key).await.expect("room");
+    }
+    eventually(async || (remaining(&limiter, other).await == 10).then_some(())).await;
+    hung.tell(GO_ON).await;
+    eventually(async || (remaining(&limiter, 0).await == 10).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_for_is_counted_and_stays_taken() {
+    const CALLS: u64 = (1 << 16) + 1000;
+    /// What four runs took of those that wait.
+    const UNDER_WAY: u64 = 4 * 128;
+    static OPEN: Semaphore = Semaphore::const_new(0);
+
+    let server = RedisServer::start().await;
+    let limiter = limiter(&server.url(), CALLS).await;
+    let kitchen = service_fn(async |_| {
+        let _ = OPEN.acquire().await;
+        Ok::<_, BoxError>(())
+    });
+    let service = limiter.layer_with(whose, Results).layer(kitchen);
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        calls.spawn(service.clone().oneshot(0));
+    }
+    eventually(async || (limiter.snapshot().admitted.redis == CALLS).then_some(())).await;
+    server.tell(PAUSE).await;
+    OPEN.close();
+    for answer in calls.join_all().await {
+        answer.expect("room");
+    }
+    let dropped = limiter.snapshot().dropped_refunds;
+    assert!((1000 - UNDER_WAY..=1000).contains(&dropped), "{dropped}");
+    server.tell(GO_ON).await;
+    eventually(async || (remaining(&limiter, 0).await == CALLS - dropped).then_some(())).await;
+}
