@@ -65,6 +65,7 @@ pub(super) enum Fault {
 
 impl Source {
     /// The same as `Cache-Status` has it (RFC 9211, 2).
+    #[cfg(feature = "http")]
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Stored(_) => "hit",
@@ -94,6 +95,7 @@ impl Need {
     }
 
     /// Why the service is asked, as `Cache-Status` has it.
+    #[cfg(feature = "http")]
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Miss => "fwd=miss",
