@@ -259,3 +259,8 @@ impl Drop for StopOnDrop {
         self.0.stop();
     }
 }
+
+/// The examples of the README, which every crate of the workspace takes part in.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
