@@ -3,7 +3,6 @@
 mod bloom_guard;
 mod cache;
 mod differential;
-mod edges;
 mod engines;
 mod failover;
 mod fallback;
@@ -13,6 +12,7 @@ mod leases;
 mod limits;
 mod lock;
 mod outages;
+mod permissions;
 mod queue;
 mod refunds;
 mod script;

@@ -4,6 +4,7 @@
 
 mod fleet;
 mod losses;
+mod script;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 
 mod crowd;
 mod edges;
+mod script;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,7 +17,7 @@ use resilience_redis::{
 };
 use tokio::time::sleep;
 
-use crate::support::{PATIENCE, RedisServer, eventually, patient};
+use crate::support::{PATIENCE, RedisServer, eventually, patient, script};
 
 const SHORT: Duration = Duration::from_millis(100);
 /// Renewed every half second: a loaded machine has a whole one to be late.
@@ -24,7 +25,7 @@ const RENEWED: Duration = Duration::from_millis(1500);
 const MINUTE: Duration = Duration::from_secs(60);
 const LOCK: &str = "resilience:lock:{test:key}";
 const FENCE: &str = "resilience:lock:{test:key}:fence";
-const ACQUIRE: &str = include_str!("../../../src/lua/lock_acquire.lua");
+const ACQUIRE: &str = script!("lock_acquire");
 
 impl RedisServer {
     async fn locks(&self, ttl: Duration) -> Locks {

@@ -14,10 +14,11 @@ use self::{
     machine::{Machine, ints, name, texts},
     model::{Model, quota},
 };
+use crate::support::script;
 
-const WINDOW: &str = include_str!("../../../src/lua/take_window.lua");
-const QUOTAS: &str = include_str!("../../../src/lua/take_quotas.lua");
-const REFUND: &str = include_str!("../../../src/lua/refund.lua");
+const WINDOW: &str = script!("take_window");
+const QUOTAS: &str = script!("take_quotas");
+const REFUND: &str = script!("refund");
 /// A day in November 2025, in microseconds: the size that real times have.
 const TODAY: u64 = 1_763_800_000_000_000;
 const MOST: u64 = 1 << 52;

@@ -9,6 +9,7 @@ mod proxy;
 mod reaper;
 mod sentinels;
 mod server;
+mod user;
 
 use std::{env, future::Future, time::Duration};
 
@@ -27,6 +28,7 @@ pub(crate) use self::{
     proxy::Proxy,
     sentinels::RedisSentinels,
     server::{RedisServer, permissions},
+    user::{BEYOND, LARGEST, LEAST_I64, MOST_I64, User, script},
 };
 
 pub(crate) fn patient() -> Settings {

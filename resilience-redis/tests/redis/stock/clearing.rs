@@ -1,0 +1,94 @@
+//! What is due is given back in steps, and nothing is kept for ever.
+
+use redis::AsyncCommands as _;
+use resilience_redis::stock::Error;
+
+use super::{COUNTS, DAY, DUE, MOMENT, ORDERS, lasting, left};
+use crate::support::{RedisServer, eventually};
+
+#[tokio::test]
+async fn whoever_looks_after_what_is_due_does_so_in_steps() {
+    let server = RedisServer::start().await;
+    let stock = server.stock(lasting().reservation(MOMENT)).await;
+    stock.fill([(1_u64, 250)]).await.expect("filled");
+    let orders = server.stock(lasting().reservation(DAY)).await;
+    for order in 0..250_u64 {
+        orders.reserve(&order, &[(1_u64, 1)]).await.expect("units");
+    }
+    let mut raw = server.raw().await;
+    let ids: Vec<String> = raw.zrange(DUE, 0, -1).await.expect("ids");
+    let due: Vec<_> = ids.into_iter().map(|id| (0, id)).collect();
+    let () = raw.zadd_multiple(DUE, &due).await.expect("due");
+    let mut expired = Vec::new();
+    loop {
+        let reaped = stock.reap(100).await.expect("reaped");
+        expired.push(reaped.expired);
+        if !reaped.more {
+            break;
+        }
+    }
+    assert_eq!(expired, [100, 100, 50]);
+    assert_eq!(left(&stock, 1).await, Some(250));
+}
+
+/// Whoever comes too late clears up after those who left, and holds up nobody for long.
+#[tokio::test]
+async fn what_one_call_clears_up_is_bounded_by_items() {
+    let server = RedisServer::start().await;
+    let stock = server.stock(lasting()).await;
+    let items: Vec<(u64, u64)> = (0..100).map(|item| (item, 1)).collect();
+    let counts = items.iter().map(|&(item, _)| (item, 1000));
+    stock.fill(counts.chain([(1000, 0)])).await.expect("filled");
+    for order in 0..40_u64 {
+        stock.reserve(&order, &items).await.expect("units");
+    }
+    let mut raw = server.raw().await;
+    let ids: Vec<String> = raw.zrange(DUE, 0, -1).await.expect("ids");
+    let due: Vec<_> = ids.into_iter().map(|id| (0, id)).collect();
+    let () = raw.zadd_multiple(DUE, &due).await.expect("due");
+    let sold_out = Err(Error::SoldOut { item: 0, left: 0 });
+    let written = async || {
+        let stats: String = server.ask("INFO commandstats").await;
+        let (_, calls) = stats.split_once("cmdstat_hset:calls=").expect("a hash");
+        let (calls, _) = calls.split_once(',').expect("a number");
+        calls.parse::<u64>().expect("a number")
+    };
+    let before = written().await;
+    let late = stock.reserve("late", &[(1000_u64, 1)]).await;
+    assert_eq!(late, sold_out);
+    let first = written().await - before;
+    // At least the two orders that keep up with those that come in.
+    assert!((200..1000).contains(&first), "{first}");
+    let reaped = stock.reap(1000).await.expect("reaped");
+    assert!(reaped.more);
+    let second = written().await - before - first;
+    assert!((100..500).contains(&second), "{second}");
+    while stock.reap(1000).await.expect("reaped").more {}
+    assert_eq!(left(&stock, 99).await, Some(1000));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_for_longer_than_it_is_good_for() {
+    let server = RedisServer::start().await;
+    let brief = lasting().reservation(MOMENT).remember(MOMENT);
+    let stock = server.stock(brief).await;
+    stock.fill([(1_u64, 10_000)]).await.expect("filled");
+    let mut raw = server.raw().await;
+    for order in 0..1000_u64 {
+        stock.reserve(&order, &[(1_u64, 1)]).await.expect("units");
+        if order % 3 == 0 {
+            stock.confirm(&order).await.expect("reserved");
+        }
+    }
+    let kept: u64 = raw.hlen(ORDERS).await.expect("orders");
+    assert!(kept < 500, "{kept} orders are kept");
+    for key in [COUNTS, ORDERS, DUE] {
+        assert!(raw.pttl::<_, i64>(key).await.expect("a life") > 0, "{key}");
+    }
+    eventually(async || {
+        stock.reap(1000).await.expect("reaped");
+        let kept: bool = raw.exists(ORDERS).await.expect("an answer");
+        (!kept).then_some(())
+    })
+    .await;
+}
