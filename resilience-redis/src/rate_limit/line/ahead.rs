@@ -1,0 +1,98 @@
+//! Units that a line takes ahead of its callers.
+
+use resilience_core::Timestamp;
+
+use super::{
+    super::{
+        grant::{Before, Run, room, tightest},
+        lease::{Term, Unused},
+        places::Answer,
+        question::{Aftermath, Ahead, Leasing},
+        rules::Rule,
+    },
+    Line,
+};
+
+impl Line {
+    /// What to ask for beyond what `callers` want, who come first.
+    pub(super) fn ask_ahead(
+        &mut self,
+        rules: &[Rule],
+        callers: &[Run],
+        leasing: Leasing,
+    ) -> Option<Run> {
+        let wanted: u64 = callers.iter().map(|run| run.cost * run.callers).sum();
+        let quotas = self.windows.iter().zip(rules);
+        // Where little is left it is for whoever comes first, in whatever process.
+        let most = quotas.map(|(window, rule)| {
+            let part = u128::from(rule.limit()) * u128::from(leasing.percent) / 100;
+            let part = u64::try_from(part).unwrap_or(u64::MAX);
+            part.min(rule.limit().saturating_sub(window.used() + wanted) / 2)
+        });
+        let most = most.min().unwrap_or(0) / leasing.nodes;
+        let step = rules.iter().filter_map(Rule::step_length).min()?;
+        let callers = self.lease.as_mut()?.ask(wanted, most, step, leasing.now);
+        (callers > 0).then_some(Run { cost: 1, callers })
+    }
+
+    /// What was granted beyond what callers wanted, who `took` of what stood `before`.
+    pub(super) fn hear_ahead(
+        &mut self,
+        rules: &[Rule],
+        (before, took): (&[Before<'_>], u64),
+        (sent, now): (Timestamp, u64),
+        ahead: &mut Ahead,
+    ) -> u64 {
+        let Some(lease) = &mut self.lease else {
+            return 0;
+        };
+        let granted = lease.asked().min(room(rules, before, took));
+        let term = Term {
+            taken: now,
+            sent,
+            end: rules.iter().map(|rule| rule.end(now)).min().unwrap_or(0),
+        };
+        let verdict = tightest(rules, before, took + granted, now);
+        ahead.unused.extend(lease.hold(granted, term, verdict));
+        ahead.granted += granted;
+        ahead.begun = granted > 0 && lease.watch(true);
+        granted
+    }
+
+    /// Those who came meanwhile get what was taken ahead, as far as it goes.
+    pub(super) fn serve_ahead(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
+        let Some(lease) = &mut self.lease else { return };
+        while let Some(&index) = self.callers.front() {
+            if let Some((cost, _)) = self.places.wanted(index) {
+                let Some(spent) = lease.spend(cost, now) else {
+                    return;
+                };
+                self.places.answer(index, Answer::Leased(spent), aftermath);
+            }
+            self.callers.pop_front();
+        }
+    }
+
+    /// Takes back what was spent of the lease until `end`, and says whether that is still there.
+    pub(in crate::rate_limit) fn put_back(&mut self, units: u64, end: u64) -> bool {
+        let lease = self.lease.as_mut();
+        lease.is_some_and(|lease| lease.put_back(units, end))
+    }
+
+    /// Gives units taken ahead that nobody can use any more, and says whether there are others to
+    /// look after.
+    pub(in crate::rate_limit) fn expire(&mut self, now: Timestamp) -> (Option<Unused>, bool) {
+        let Some(lease) = &mut self.lease else {
+            return (None, false);
+        };
+        let unused = lease.expire(now);
+        let goes_on = lease.is_held();
+        lease.watch(goes_on);
+        (unused, goes_on)
+    }
+
+    /// Gives all units that were taken ahead.
+    pub(in crate::rate_limit) fn surrender(&mut self) -> Option<Unused> {
+        self.lease.as_mut()?.surrender()
+    }
+}

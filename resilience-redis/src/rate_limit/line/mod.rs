@@ -1,0 +1,192 @@
+//! Those who wait for a word about one key, and what is known of it meanwhile.
+//!
+//! A pure machine: time comes in, wakers and answers go out. Callers stand in line in the order in
+//! which they came. All of them are asked for together, by somebody who outlives each of them; who
+//! goes away first is skipped, or what was granted to him comes back.
+
+mod ahead;
+mod answers;
+
+use std::{collections::VecDeque, task::Waker};
+
+use resilience_core::Timestamp;
+
+use super::{
+    denial::Denial,
+    grant::{Run, Verdict},
+    last_word::LastWord,
+    lease::{Lease, Spent},
+    own::Own,
+    places::{Answer, Places},
+    question::{Leasing, Past},
+    rules::{Kind, Rule},
+    window::{Window, Windows},
+};
+
+/// The callers of one key.
+#[derive(Debug)]
+pub(super) struct Line {
+    places: Places,
+    /// Places of all who are in line, in this order.
+    callers: VecDeque<usize>,
+    /// How many of them, the first, are being asked for.
+    asked: usize,
+    /// Whether somebody is to ask, or asks.
+    scheduled: bool,
+    /// One for each rule; those of rules that are no windows stay empty.
+    windows: Windows,
+    /// Whether what is known of the past became doubtful while somebody asks.
+    doubtful: bool,
+    denial: Denial,
+    /// Where units may be taken ahead, what was.
+    lease: Option<Box<Lease>>,
+    /// Units that were allowed here without the server.
+    own: Own,
+    last_word: LastWord,
+}
+
+/// How a caller found the line.
+#[derive(Debug, PartialEq)]
+pub(super) enum Entered {
+    /// There is no room before a time that is known; the wait is in the verdict.
+    Denied(Verdict),
+    /// Has what it wants, out of units that were taken ahead.
+    Leased(Spent),
+    /// Stands at this place.
+    Waits(usize),
+    /// Stands at this place, and somebody must be sent to ask.
+    First(usize),
+}
+
+impl Line {
+    pub(super) fn new(rules: &[Rule], leases: bool) -> Self {
+        Self {
+            places: Places::default(),
+            callers: VecDeque::new(),
+            asked: 0,
+            scheduled: false,
+            windows: Windows::new(rules.len()),
+            doubtful: false,
+            denial: Denial::default(),
+            lease: leases.then(Box::default),
+            own: Own::default(),
+            last_word: LastWord::new(rules),
+        }
+    }
+
+    /// What the server said last was used of each quota, as far as that counts at `now`; `None` where
+    /// it has said nothing since this was last asked.
+    pub(super) fn last_word(&mut self, rules: &[Rule], now: Timestamp) -> Option<Vec<u64>> {
+        self.last_word.tell(rules, &self.windows, now)
+    }
+
+    /// Units were allowed here without the server.
+    pub(super) fn allowed(&mut self, own: Own) {
+        self.own = self.own.and(own);
+    }
+
+    pub(super) const fn own(&self) -> Own {
+        self.own
+    }
+
+    /// A caller comes who wants `cost`.
+    pub(super) fn enter(&mut self, cost: u64, now: Timestamp) -> Entered {
+        // Nobody overtakes those in line.
+        if let Some(lease) = &mut self.lease
+            && !self.scheduled
+            && let Some(spent) = lease.spend(cost, now)
+        {
+            return Entered::Leased(spent);
+        }
+        if let Some(verdict) = self.denial.verdict(cost, now) {
+            return Entered::Denied(verdict);
+        }
+        let index = self.places.enter(cost, now);
+        self.callers.push_back(index);
+        if std::mem::replace(&mut self.scheduled, true) {
+            Entered::Waits(index)
+        } else {
+            Entered::First(index)
+        }
+    }
+
+    /// What is known of a call that wants `cost`, where it has no room.
+    pub(super) fn denied(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
+        self.denial.known(cost, now)
+    }
+
+    /// The caller at `index` asks for the answer; `waker` is woken when it is there.
+    pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
+        self.places.poll(index, waker)
+    }
+
+    /// The caller at `index` goes away. What was granted to him meanwhile must be given back: the
+    /// cost, and when it was taken.
+    pub(super) fn leave(&mut self, index: usize) -> Option<(u64, u64)> {
+        self.places.leave(index)
+    }
+
+    /// Adds to `runs` and `past` what to ask about at `steps`, the present ones of `rules`, and says
+    /// since when the first caller waits; `None` where nobody does, and then nobody is to ask.
+    pub(super) fn ask(
+        &mut self,
+        rules: &[Rule],
+        steps: &[u64],
+        (runs, past): (&mut Vec<Run>, &mut Vec<Past>),
+        leasing: Option<Leasing>,
+    ) -> Option<Timestamp> {
+        let first = runs.len();
+        let mut oldest = None;
+        while let Some(&index) = self.callers.get(self.asked) {
+            let Some((cost, since)) = self.places.wanted(index) else {
+                self.callers.remove(self.asked);
+                continue;
+            };
+            let is_full = runs.len() - first == MOST_RUNS;
+            match runs[first..].last_mut() {
+                Some(run) if run.cost == cost => run.callers += 1,
+                Some(_) if is_full => break,
+                Some(_) | None => runs.push(Run { cost, callers: 1 }),
+            }
+            oldest.get_or_insert(since);
+            self.asked += 1;
+        }
+        if oldest.is_none() {
+            self.scheduled = false;
+            return None;
+        }
+        // What the server grants a key that has some must fit into this process' part as well.
+        if let Some(leasing) = leasing
+            && !self.own.counts(leasing.now)
+        {
+            let callers = &runs[first..];
+            let ahead = self.ask_ahead(rules, callers, leasing);
+            runs.extend(ahead);
+        }
+        let windows = self.windows.iter().zip(rules).zip(steps);
+        past.extend(windows.map(|((window, rule), step)| match rule.kind {
+            Kind::Window { .. } => window.at(*step),
+            Kind::Log { .. } | Kind::Cells { .. } => Past::default(),
+        }));
+        oldest
+    }
+
+    /// Something changed that the server said: units came back, or a limit is another.
+    pub(super) fn doubt(&mut self) {
+        self.denial.forget();
+        if self.asked == 0 {
+            self.windows.iter_mut().for_each(Window::doubt);
+        } else {
+            self.doubtful = true;
+        }
+    }
+
+    /// Whether somebody is served here, or held back by `now`.
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        let holds_back = self.denial.holds(now) || self.own.counts(now);
+        self.scheduled || !self.places.are_free() || holds_back
+    }
+}
+
+/// Different costs in a row that one question can hold.
+const MOST_RUNS: usize = 64;
