@@ -130,14 +130,14 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let [value, lease, void] = self.names.keys(part);
         let mut change = redis::pipe();
-        if set.is_some() {
-            // Nobody is to find nothing in between. A removal does without: a server that has no
-            // memory left takes no transaction.
-            change.atomic();
-        }
+        // Nobody is to find nothing in between. A removal does without: a server that has no memory
+        // left takes no transaction. Not the client's own: where `EXEC` itself is refused, it does
+        // not say with what.
+        set.map(|_| change.cmd("MULTI"));
         change.cmd("UNLINK").arg(&value).arg(&lease);
         set.map(|set| change.add_command(set.clone()));
         self.void(&mut change, ear.how, &void, &Meant::Key(part.clone()));
+        set.map(|_| change.cmd("EXEC"));
         ear.run(self.deadline(), &change).await
     }
 

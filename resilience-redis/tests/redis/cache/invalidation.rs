@@ -116,3 +116,20 @@ async fn a_redis_without_memory_still_forgets_and_tells() {
     assert!(keys(&server, "*").await.is_empty());
     assert_eq!(one.load(7, &source).await, "load 2");
 }
+
+#[tokio::test]
+async fn an_insert_whose_transaction_is_refused_as_a_whole_is_made_in_parts() {
+    let server = RedisServer::start().await;
+    let rules = "on >secret ~resilience:* resetchannels &resilience:* +@all -exec";
+    let url = server.user(rules).await;
+    let (one, other) = (Process::at(&url).await, Process::at(&url).await);
+    let source = Source::default();
+    both_hold(&server, &one, &other, &source).await;
+    one.cache.insert(7, "stew".to_owned());
+    other.eventually_without(7).await;
+    assert_eq!(other.load(7, &source).await, "stew");
+    assert!(
+        one.tier.is_in_touch(),
+        "nothing was wrong with the connection"
+    );
+}
