@@ -4,6 +4,7 @@
 mod half_open;
 mod keyed;
 mod layer;
+mod model;
 mod opening;
 mod operator;
 mod policy;

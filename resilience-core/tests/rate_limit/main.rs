@@ -5,6 +5,7 @@ mod changes;
 mod counting;
 mod http;
 mod keys;
+mod model;
 mod outcomes;
 mod reports;
 mod settings;

@@ -1,5 +1,4 @@
 //! The bulkhead against a slow, obvious model: a list of callers, looked through at every step.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{
     pin::Pin,

@@ -1,5 +1,4 @@
 //! No false negative at any moment: against a set that is kept beside, and against threads.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,5 @@
 //! The door to a guard whose keys a whole fleet knows.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;

@@ -1,6 +1,5 @@
 //! The rate limiter against slow, obvious models: a list of every use, looked through at every
 //! step, and the textbook's arrival times in fractions.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::time::Duration;
 
