@@ -1,6 +1,6 @@
 //! Connections of their own, for what must not share one.
 
-use std::{fmt, time::Duration};
+use std::{fmt, pin::pin, time::Duration};
 
 use deadpool_redis::{Manager, Pool, PoolError, Runtime, Timeouts};
 use redis::{
@@ -8,8 +8,9 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     from_redis_value,
 };
+use tokio::{select, time::sleep};
 
-use super::{Address, Connection, Node, dial::Dialer};
+use super::{Address, Connection, Node, dial::Dialer, flow::Flow};
 use crate::StoreError;
 
 /// Connections apart from the shared one, on which a long answer would stand in front of decisions.
@@ -28,15 +29,15 @@ impl Blocking {
     ///
     /// An answer that takes longer than [`PATIENCE`] is an error.
     pub(crate) async fn lend(&self, node: &Node) -> Result<Lent, StoreError> {
-        Lent::of(&node.pool()?.pool).await
+        Lent::of(node, |pool| &pool.long).await
     }
 
     /// Lends a connection to `node` for what blocks: `XREADGROUP`.
     ///
-    /// Apart from those for what is long, which would wait behind it. Block for less than
-    /// [`PATIENCE`], and in few places: there are [`WAITING`] of them.
+    /// Apart from those for what is long, which would wait behind it. Block for [`LONGEST_BLOCK`] at
+    /// most, and in few places: there are [`WAITING`] of them.
     pub(crate) async fn lend_to_wait(&self, node: &Node) -> Result<Lent, StoreError> {
-        Lent::of(&node.pool()?.waiting).await
+        Lent::of(node, |pool| &pool.waiting).await
     }
 
     /// Opens a connection to `node` that nobody shares, for `SUBSCRIBE` and `CLIENT TRACKING`.
@@ -126,23 +127,50 @@ impl Blocking {
 /// It goes back to the others where all that was asked over it was answered. Else it is closed: the
 /// server would go on with what nobody waits for, and give messages to nobody.
 pub(crate) struct Lent {
+    node: Node,
     connection: Option<deadpool_redis::Connection>,
     is_asked: bool,
 }
 
 impl Lent {
-    async fn of(pool: &Pool) -> Result<Self, StoreError> {
-        let connection = pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => StoreError::from(&error).as_seen_later(),
-            PoolError::Timeout(_)
-            | PoolError::Closed
-            | PoolError::NoRuntimeSpecified
-            | PoolError::PostCreateHook(_) => StoreError::Unavailable,
-        })?;
-        Ok(Self {
-            connection: Some(connection),
-            is_asked: false,
-        })
+    /// A connection to `node`, of those that `choose` names.
+    ///
+    /// Where packets vanish each that waits in the pool would be waited for in vain, one after the
+    /// other. So whoever gets none in time has the shared connection looked at as well, and when that
+    /// is given up nobody goes on with the others of its time.
+    async fn of(node: &Node, choose: impl Fn(&NodePool) -> &Pool) -> Result<Self, StoreError> {
+        let mut changes = node.changes();
+        loop {
+            let pool = node.pool()?;
+            let late = async {
+                sleep(node.longest_silence()).await;
+                node.suspect();
+            };
+            let getting = async {
+                let mut getting = pin!(choose(&pool).get());
+                select! {
+                    connection = &mut getting => connection,
+                    () = late => getting.await,
+                }
+            };
+            let connection = select! {
+                connection = getting => connection,
+                // It cannot fail: the node holds the other end.
+                _ = changes.changed() => continue,
+            };
+            let connection = connection.map_err(|error| match error {
+                PoolError::Backend(error) => StoreError::from(&error).as_seen_later(),
+                PoolError::Timeout(_)
+                | PoolError::Closed
+                | PoolError::NoRuntimeSpecified
+                | PoolError::PostCreateHook(_) => StoreError::Unavailable,
+            })?;
+            return Ok(Self {
+                node: node.clone(),
+                connection: Some(connection),
+                is_asked: false,
+            });
+        }
     }
 
     async fn ask<T>(
@@ -156,6 +184,9 @@ impl Lent {
         let answer = request(connection).await;
         // Also where it took too long, and may still come.
         self.is_asked = matches!(&answer, Err(error) if error.is_io_error());
+        if self.is_asked {
+            self.node.suspect();
+        }
         answer
     }
 }
@@ -194,22 +225,19 @@ impl Drop for Lent {
 /// Connections to one server, made when they are asked for.
 #[derive(Clone)]
 pub(super) struct NodePool {
-    address: Address,
-    pool: Pool,
+    /// That of the shared connection of their time: when it is given up, so are they.
+    pub(super) number: u64,
+    long: Pool,
     waiting: Pool,
 }
 
 impl NodePool {
-    pub(super) fn new(dialer: &Dialer, address: Address) -> Result<Self, StoreError> {
+    pub(super) fn new(dialer: &Dialer, flow: &Flow) -> Result<Self, StoreError> {
         Ok(Self {
-            pool: pool(dialer, &address, LONG)?,
-            waiting: pool(dialer, &address, WAITING)?,
-            address,
+            number: flow.number,
+            long: pool(dialer, &flow.address, LONG, PATIENCE)?,
+            waiting: pool(dialer, &flow.address, WAITING, 2 * LONGEST_BLOCK)?,
         })
-    }
-
-    pub(super) const fn address(&self) -> &Address {
-        &self.address
     }
 }
 
@@ -217,17 +245,23 @@ impl fmt::Debug for NodePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The pool's own `Debug` shows the server's address and the user.
         f.debug_struct("NodePool")
-            .field("long", &self.pool.status().size)
+            .field("long", &self.long.status().size)
             .field("waiting", &self.waiting.status().size)
             .finish_non_exhaustive()
     }
 }
 
-fn pool(dialer: &Dialer, address: &Address, size: usize) -> Result<Pool, StoreError> {
+/// `size` connections at most, each of which answers within `time` or is given up.
+fn pool(
+    dialer: &Dialer,
+    address: &Address,
+    size: usize,
+    time: Duration,
+) -> Result<Pool, StoreError> {
     let patience = dialer.settings().time_to_connect();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(patience))
-        .set_response_timeout(Some(PATIENCE));
+        .set_response_timeout(Some(time));
     let manager = Manager::new_with_config(dialer.info(address)?, config)
         .map_err(|error| StoreError::from(&error))?;
     Pool::builder(manager)
@@ -235,7 +269,8 @@ fn pool(dialer: &Dialer, address: &Address, size: usize) -> Result<Pool, StoreEr
         .timeouts(Timeouts {
             wait: Some(PATIENCE),
             create: Some(patience),
-            recycle: Some(PATIENCE),
+            // By a `PING`.
+            recycle: Some(dialer.settings().longest_silence()),
         })
         .runtime(Runtime::Tokio1)
         .build()
@@ -248,5 +283,7 @@ const LONG: usize = 8;
 const WAITING: usize = 64;
 /// How long whoever uses these connections waits for one of them, and for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// A connection that says nothing for twice as long is given up.
+pub(crate) const LONGEST_BLOCK: Duration = Duration::from_secs(1);
 /// Keys that the server looks at in one go: some hundred microseconds.
 const KEYS_A_STEP: u64 = 500;

@@ -18,7 +18,7 @@ use redis::RedisResult;
 use tokio::sync::watch;
 
 pub(crate) use self::{
-    blocking::{Blocking, Lent},
+    blocking::{Blocking, LONGEST_BLOCK, Lent},
     dial::Address,
     node::Node,
     wire::Wire,

@@ -9,7 +9,7 @@ use std::{
 
 use redis::{ErrorKind, PushInfo, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use resilience_core::{Outcome, circuit_breaker::Permit};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     Address, Start, Wire,
@@ -155,7 +155,7 @@ impl Node {
 
     /// The next connection that stands.
     pub(super) async fn connected(&self) -> Arc<Flow> {
-        let mut changes = self.0.link.watchers.changes.subscribe();
+        let mut changes = self.changes();
         loop {
             if let Ok(flow) = self.flow() {
                 return flow;
@@ -190,17 +190,34 @@ impl Node {
         dialer.dedicate(&address, on_push).await
     }
 
-    /// Connections apart from the shared one, to where the server is now.
+    /// Connections apart from the shared one, of the time of the one that stands now.
     pub(super) fn pool(&self) -> Result<NodePool, StoreError> {
-        let address = self.address()?;
+        let flow = self.flow()?;
         let mut pool = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
         match &*pool {
-            Some(pool) if *pool.address() == address => Ok(pool.clone()),
+            Some(pool) if pool.number == flow.number => Ok(pool.clone()),
             _ => {
-                let made = NodePool::new(self.0.link.maker.dialer(), address)?;
+                let made = NodePool::new(self.0.link.maker.dialer(), &flow)?;
                 Ok(pool.insert(made).clone())
             }
         }
+    }
+
+    /// Has the connection that stands now looked at: something else that leads to the server fell
+    /// silent.
+    pub(super) fn suspect(&self) {
+        if let Ok(flow) = self.flow() {
+            self.0.link.suspect(&flow);
+        }
+    }
+
+    /// A number that grows when a connection to any server is lost or made.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.link.watchers.changes.subscribe()
+    }
+
+    pub(super) fn longest_silence(&self) -> Duration {
+        self.0.link.maker.settings().longest_silence()
     }
 
     pub(super) fn downgrade(&self) -> WeakNode {

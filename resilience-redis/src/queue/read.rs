@@ -10,7 +10,10 @@ use super::{
     engine::{Shared, millis},
     message::{Entry, unexpected},
 };
-use crate::{StoreError, connection::Lent};
+use crate::{
+    StoreError,
+    connection::{LONGEST_BLOCK, Lent},
+};
 
 impl Consumer {
     /// Reads new messages, and waits for the first of them up to `patience`.
@@ -138,6 +141,3 @@ impl FromRedisValue for Streams {
         from_redis_value(entries).map(Self)
     }
 }
-
-/// Well below the time after which a connection that says nothing is given up.
-const LONGEST_BLOCK: Duration = Duration::from_secs(1);

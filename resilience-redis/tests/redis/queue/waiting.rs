@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use resilience_redis::{RedisStore, Settings};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-use super::{DAY, consumer, payloads, policy, some};
-use crate::support::{PATIENCE, RedisServer, eventually};
+use super::{DAY, MOMENT, consumer, payloads, policy, some};
+use crate::support::{PATIENCE, POLL, Proxy, RedisServer, eventually, within};
 
 /// Returns when as many clients of the server are blocked.
 async fn is_waiting(server: &RedisServer, number: usize) {
@@ -80,7 +84,52 @@ async fn of_many_consumers_of_a_process_one_blocks_for_all() {
     for _ in 0..MANY {
         queue.push(b"a").await.expect("room");
     }
-    let outcomes = tokio::time::timeout(PATIENCE, workers.join_all()).await;
+    let outcomes = timeout(PATIENCE, workers.join_all()).await;
     let outcomes = outcomes.expect("each was given one");
     assert!(outcomes.iter().all(|found| *found == Ok(1)), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn connections_that_fall_silent_hold_consumers_up_once_and_not_one_after_the_other() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let settings = Settings::new().decision_timeout(Duration::from_millis(300));
+    let store = RedisStore::connect(&proxy.url(), settings).await;
+    let queue = store.expect("a server").queue(&policy()).expect("valid");
+    // As many connections as there may be are made.
+    let mut consumers = JoinSet::new();
+    for _ in 0..8 {
+        let mut consumer = consumer(&queue);
+        consumers.spawn(async move { while consumer.next_batch(1, MOMENT).await.is_err() {} });
+    }
+    consumers.join_all().await;
+    for waits in [false, true] {
+        let mut consumer = consumer(&queue);
+        let next = async {
+            loop {
+                match consumer.next_batch(1, DAY).await {
+                    Ok(messages) if messages.is_empty() => {}
+                    Ok(messages) => return messages,
+                    Err(_) => {}
+                }
+            }
+        };
+        let breaking = async {
+            if waits {
+                is_waiting(&server, 1).await;
+            }
+            proxy.lose_connections();
+            let direct = server.queue(policy()).await;
+            // Of those that wait in vain the server does not know that.
+            loop {
+                direct.push(b"a").await.expect("room");
+                sleep(POLL).await;
+            }
+        };
+        let messages = tokio::select! {
+            messages = timeout(within(Duration::from_secs(5)), next) => messages,
+            () = breaking => unreachable!("it goes on"),
+        };
+        assert_eq!(payloads(&messages.expect("in time")), ["a"]);
+    }
 }
