@@ -49,6 +49,7 @@ mod policy;
 mod shared;
 mod state;
 mod waiting;
+mod word;
 
 pub use self::{
     bulkhead::Bulkhead, bulkheads::Bulkheads, measure::Snapshot, policy::Policy, shared::Permit,

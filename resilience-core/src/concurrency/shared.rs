@@ -6,7 +6,8 @@ use std::{
 
 use super::{
     Policy,
-    state::{Counts, Decision, Place, Standing, State, Step},
+    state::{Decision, Place, Standing, State},
+    word::{Counts, Step},
 };
 use crate::{
     Environment, Outcome, Reason, Rejected, Settle, Timestamp,
