@@ -18,7 +18,7 @@ pub mod tower_resilience;
 pub use self::{
     bare::{Answer, Bare, BareHttp, HttpAnswer},
     keys::KEYS,
-    rounds::Rounds,
+    rounds::{Rounds, median},
     row::{Row, smoke},
     subject::{Expect, Http, Keyed, Plain, Subject, call, http, keyed, layered, now, walk},
 };

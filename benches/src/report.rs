@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 /// Writes the row `id` with the fields that `fill` sets to the file that is to have it.
 ///
-/// Fields: `ns`, `allocs`, `p99_ns` and `per_second`, all numbers, all of one call. Where nobody
-/// collects, it is printed.
+/// Fields: `ns`, `allocs`, `p99_ns`, `p999_ns` and `per_second`, all numbers, all of one call. Where
+/// nobody collects, it is printed.
 ///
 /// # Panics
 ///

@@ -11,6 +11,13 @@ pub struct Rounds {
     pub length: Duration,
 }
 
+/// The middle one: whatever else the machine did for a while, it did to a few.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 impl Rounds {
     /// So many rounds, with turns of `millis` milliseconds.
     #[must_use]

@@ -1,6 +1,8 @@
 //! Clients that do as little as they can: the core they have is to be enough for them.
 
-use std::{cell::RefCell, collections::VecDeque, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell, collections::VecDeque, net::SocketAddr, ops::Range, rc::Rc, time::Duration,
+};
 
 use hdrhistogram::Histogram;
 use resilience_core::{Clock, Timestamp};
@@ -116,6 +118,12 @@ impl Clients {
         Ok(latencies)
     }
 
+    /// What the page says.
+    pub(crate) async fn page(&self) -> Result<Vec<u8>, Problem> {
+        let mut connection = Connection::open(self.address).await?;
+        Ok(connection.ask().await?.to_vec())
+    }
+
     /// [`SOME`] requests, after one that opens the connection.
     pub(crate) async fn some(&self) -> Result<(), Problem> {
         let mut connection = Connection::open(self.address).await?;
@@ -150,24 +158,24 @@ impl Connection {
     }
 
     /// One page, to its last byte.
-    async fn ask(&mut self) -> Result<(), Problem> {
+    async fn ask(&mut self) -> Result<&[u8], Problem> {
         self.stream.write_all(REQUEST).await?;
         self.buffer.clear();
         loop {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err("the connection was closed".into());
             }
-            if let Some(length) = answer_length(&self.buffer)?
-                && self.buffer.len() >= length
+            if let Some(body) = body(&self.buffer)?
+                && self.buffer.len() >= body.end
             {
-                return Ok(());
+                return Ok(&self.buffer[body]);
             }
         }
     }
 }
 
-/// Of head and body together, as soon as the head is there.
-fn answer_length(read: &[u8]) -> Result<Option<usize>, Problem> {
+/// Where it will be, as soon as the head is there.
+fn body(read: &[u8]) -> Result<Option<Range<usize>>, Problem> {
     let Some(head) = read.windows(4).position(|it| it == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -179,7 +187,8 @@ fn answer_length(read: &[u8]) -> Result<Option<usize>, Problem> {
         .lines()
         .filter_map(|line| line.strip_prefix("content-length: "));
     let length: usize = lengths.next().ok_or("no length")?.parse()?;
-    Ok(Some(head + 4 + length))
+    let start = head + 4;
+    Ok(Some(start..start + length))
 }
 
 const REQUEST: &[u8] = b"GET /dishes/7 HTTP/1.1\r\nhost: localhost\r\n\r\n";

@@ -11,11 +11,11 @@ mod client;
 mod pages;
 mod server;
 
-use std::error::Error;
+use std::{error::Error, iter};
 
-use benches::{Rounds, report};
+use benches::{Rounds, median, report};
 use hdrhistogram::Histogram;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use self::{client::Clients, pages::Folder, server::Serving};
 
@@ -25,89 +25,116 @@ fn main() -> Result<(), Problem> {
     let rounds = Rounds::chosen(Rounds::of(7, 400), Rounds::of(15, 1_000));
     let folder = Folder::new()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let own = || folder.clone();
-    let servers = [
+    let mut variants = variants(&folder)?;
+    check_pages(&runtime, &variants)?;
+    for _ in 0..rounds.number {
+        for variant in &mut variants {
+            let asked = variant.clients.as_many_as_possible(rounds.length);
+            variant.rates.push(runtime.block_on(asked)?);
+        }
+    }
+    let slowest = variants.iter().map(|it| median(it.rates.clone()));
+    let half = slowest.fold(f64::INFINITY, f64::min) / 2.0;
+    for _ in 0..rounds.number {
+        for variant in &mut variants {
+            let asked = variant.clients.by_timetable(half, rounds.length);
+            variant.latencies.push(runtime.block_on(asked)?);
+        }
+    }
+    for variant in &variants {
+        let some = || runtime.block_on(variant.clients.some());
+        variant.write(variant.server.allocations(some)?);
+    }
+    let [layers, none, memory] = &variants;
+    report::ratio("dish_page", layers.over(none));
+    report::ratio("dish_page_in_memory", layers.over(memory));
+    Ok(())
+}
+
+/// One way to make the page, and how it did.
+struct Variant {
+    layer: &'static str,
+    who: &'static str,
+    server: Serving,
+    clients: Clients,
+    /// Pages a second, of each round.
+    rates: Vec<f64>,
+    latencies: Vec<Histogram<u64>>,
+}
+
+fn variants(folder: &Folder) -> Result<[Variant; 3], Problem> {
+    let service = pages::service(folder.database("service"));
+    let made = pages::from_database(folder.database("made"));
+    let memory = pages::from_memory(folder.database("memory"));
+    Ok([
         // All that stands in the service's `stack.rs`.
-        ("dish_page", "ours", Serving::start(pages::service(own()))?),
+        Variant::of("dish_page", "ours", Serving::start(service)?),
         // The same handler and accept loop without any of it: each request is the database's.
-        (
-            "dish_page",
-            "axum",
-            Serving::start(pages::from_database(own()))?,
-        ),
+        Variant::of("dish_page", "axum", Serving::start(made)?),
         // Bytes that are there already, which no service of this kind can answer with: what all
         // that is around a page costs, down to request ids and metrics.
-        (
-            "dish_page_in_memory",
-            "axum",
-            Serving::start(pages::from_memory(own()))?,
-        ),
-    ];
-    let clients: Vec<_> = servers
-        .iter()
-        .map(|it| Clients::of(it.2.address()))
-        .collect();
-
-    let mut rates = vec![Vec::new(); servers.len()];
-    for _ in 0..rounds.number {
-        for (clients, rates) in clients.iter().zip(&mut rates) {
-            rates.push(runtime.block_on(clients.as_many_as_possible(rounds.length))?);
-        }
-    }
-    let slowest = rates.iter().map(|rates| median(rates.clone()));
-    let half = slowest.fold(f64::INFINITY, f64::min) / 2.0;
-    let mut latencies = vec![Vec::new(); servers.len()];
-    for _ in 0..rounds.number {
-        for (clients, latencies) in clients.iter().zip(&mut latencies) {
-            latencies.push(runtime.block_on(clients.by_timetable(half, rounds.length))?);
-        }
-    }
-    for (number, (layer, who, server)) in servers.iter().enumerate() {
-        let allocations = server.allocations(|| runtime.block_on(clients[number].some()))?;
-        write(
-            &format!("{layer}/{who}/1"),
-            &latencies[number],
-            median(rates[number].clone()),
-            allocations,
-        );
-    }
-    let ratio = |other: usize| {
-        let pairs = rates[0].iter().zip(&rates[other]);
-        median(pairs.map(|(ours, other)| ours / other).collect())
-    };
-    report::ratio("dish_page", ratio(1));
-    report::ratio("dish_page_in_memory", ratio(2));
-    folder.remove()
+        Variant::of("dish_page_in_memory", "axum", Serving::start(memory)?),
+    ])
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "nanoseconds of far less than a year"
-)]
-fn write(id: &str, rounds: &[Histogram<u64>], per_second: f64, allocations: f64) {
-    let at = |percentile| {
-        let rounds = rounds.iter();
+/// Whoever answers something else does other work.
+fn check_pages(runtime: &Runtime, variants: &[Variant]) -> Result<(), Problem> {
+    let page = |variant: &Variant| runtime.block_on(variant.clients.page());
+    let pages: Vec<_> = variants.iter().map(page).collect::<Result<_, _>>()?;
+    if let Some((one, other)) = iter::zip(&pages, pages.iter().skip(1)).find(|(a, b)| a != b) {
+        let [one, other] = [one, other].map(|page| String::from_utf8_lossy(page).into_owned());
+        return Err(format!("not the same page:\n{one}\n{other}").into());
+    }
+    Ok(())
+}
+
+impl Variant {
+    const fn of(layer: &'static str, who: &'static str, server: Serving) -> Self {
+        Self {
+            layer,
+            who,
+            clients: Clients::of(server.address()),
+            server,
+            rates: Vec::new(),
+            latencies: Vec::new(),
+        }
+    }
+
+    /// How many times as many pages as `other`.
+    fn over(&self, other: &Self) -> f64 {
+        let rounds = iter::zip(&self.rates, &other.rates);
+        median(rounds.map(|(ours, other)| ours / other).collect())
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "nanoseconds of far less than a year"
+    )]
+    fn nanos_at(&self, quantile: f64) -> f64 {
+        let rounds = self.latencies.iter();
         median(
             rounds
-                .map(|it| it.value_at_quantile(percentile) as f64)
+                .map(|it| it.value_at_quantile(quantile) as f64)
                 .collect(),
         )
-    };
-    println!(
-        "{id}: {per_second:.0} a second; at half of the slowest, p50 {:.0} p99 {:.0} p99.9 {:.0} µs",
-        at(0.5) / 1e3,
-        at(0.99) / 1e3,
-        at(0.999) / 1e3
-    );
-    report::write(id, |row| {
-        row.insert("ns".to_owned(), at(0.5).into());
-        row.insert("p99_ns".to_owned(), at(0.99).into());
-        row.insert("per_second".to_owned(), per_second.into());
-        row.insert("allocs".to_owned(), allocations.into());
-    });
-}
+    }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    fn write(&self, allocations: f64) {
+        let id = format!("{}/{}/1", self.layer, self.who);
+        let per_second = median(self.rates.clone());
+        let [half, most, nearly_all] = [0.5, 0.99, 0.999].map(|quantile| self.nanos_at(quantile));
+        println!(
+            "{id}: {per_second:.0} a second; at half of the slowest, p50 {:.0} p99 {:.0} p99.9 {:.0} µs",
+            half / 1e3,
+            most / 1e3,
+            nearly_all / 1e3
+        );
+        report::write(&id, |row| {
+            row.insert("ns".to_owned(), half.into());
+            row.insert("p99_ns".to_owned(), most.into());
+            row.insert("p999_ns".to_owned(), nearly_all.into());
+            row.insert("per_second".to_owned(), per_second.into());
+            row.insert("allocs".to_owned(), allocations.into());
+        });
+    }
 }

@@ -23,8 +23,8 @@ use super::Problem;
 
 /// The whole service, as its users have it; only that all clients here have one address, and ask
 /// for as much as there is.
-pub(crate) async fn service(folder: Folder) -> Result<(SocketAddr, Running), Problem> {
-    let mut config = Config::new(ANY_PORT, folder.database("service"));
+pub(crate) async fn service(database: String) -> Result<(SocketAddr, Running), Problem> {
+    let mut config = Config::new(ANY_PORT, database);
     config.requests_per_client = u32::MAX;
     config.requests_per_second = u32::MAX;
     let running = ordering::start(config).await?;
@@ -32,8 +32,8 @@ pub(crate) async fn service(folder: Folder) -> Result<(SocketAddr, Running), Pro
 }
 
 /// A page that is there already.
-pub(crate) async fn from_memory(folder: Folder) -> Result<(SocketAddr, Server), Problem> {
-    let store = store(&folder, "memory").await?;
+pub(crate) async fn from_memory(database: String) -> Result<(SocketAddr, Server), Problem> {
+    let store = store(&database).await?;
     // Each request has a handler of its own: it must not copy the menu.
     let pages: Arc<[Bytes]> = store.dishes().await?.iter().map(page).collect();
     store.close().await;
@@ -45,8 +45,8 @@ pub(crate) async fn from_memory(folder: Folder) -> Result<(SocketAddr, Server), 
 }
 
 /// A page that is made for each request.
-pub(crate) async fn from_database(folder: Folder) -> Result<(SocketAddr, Server), Problem> {
-    let store = store(&folder, "made").await?;
+pub(crate) async fn from_database(database: String) -> Result<(SocketAddr, Server), Problem> {
+    let store = store(&database).await?;
     let one = async move |Path(id): Path<i64>| match store.dish(id).await {
         Ok(Some(dish)) => answer(page(&dish)),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
@@ -55,9 +55,8 @@ pub(crate) async fn from_database(folder: Folder) -> Result<(SocketAddr, Server)
     serve(Router::new().route("/dishes/{id}", get(one))).await
 }
 
-async fn store(folder: &Folder, name: &str) -> Result<Store, Problem> {
-    let store = Store::open(&folder.database(name), &Pages::new(&Environment::new())?).await?;
-    Ok(store)
+async fn store(database: &str) -> Result<Store, Problem> {
+    Ok(Store::open(database, &Pages::new(&Environment::new())?).await?)
 }
 
 async fn serve(app: Router) -> Result<(SocketAddr, Server), Problem> {
@@ -77,8 +76,7 @@ fn answer(page: Bytes) -> Response {
     response
 }
 
-/// For the databases; goes away with the program.
-#[derive(Clone)]
+/// For the databases; goes away with the program, however that ends.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -88,13 +86,17 @@ impl Folder {
         Ok(Self(path))
     }
 
-    pub(crate) fn remove(&self) -> Result<(), Problem> {
-        Ok(fs::remove_dir_all(&self.0)?)
-    }
-
-    fn database(&self, name: &str) -> String {
+    /// Where the database `name` is.
+    pub(crate) fn database(&self, name: &str) -> String {
         let file = self.0.join(name).join("ordering.db");
         format!("sqlite://{}", file.display())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed stays with whatever else is temporary.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -13,7 +13,7 @@ mod theirs;
 
 use std::error::Error;
 
-use benches::{Rounds, report};
+use benches::{Rounds, median, report};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
@@ -29,56 +29,65 @@ fn main() -> Result<(), Problem> {
     let rounds = Rounds::chosen(Rounds::of(5, 300), Rounds::of(11, 1_000));
     let server = Server::start()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let url = server.url();
-    let rows: Vec<Row> = runtime.block_on(async {
-        let shared = theirs::connect(&url).await?;
-        let limiter = Limiter::of(&url).await?;
-        let uniform = Keys::uniform;
-        let rows: Vec<Row> = vec![
-            (
-                "redis_incr/redis/1",
-                Box::new(Incr::new(&shared)),
-                uniform(),
-            ),
-            (
-                "redis_limiter_uniform/ours/1",
-                Box::new(limiter.roomy("uniform")?),
-                uniform(),
-            ),
-            (
-                "redis_limiter_zipf/ours/1",
-                Box::new(limiter.roomy("zipf")?),
-                Keys::zipf(),
-            ),
-            (
-                "redis_limiter_hot/ours/1",
-                Box::new(limiter.roomy("hot")?),
-                Keys::one(),
-            ),
-            (
-                "redis_limiter_lease/ours/1",
-                Box::new(limiter.leased("lease")?),
-                Keys::one(),
-            ),
-            (
-                "redis_limiter_denied/ours/1",
-                Box::new(limiter.used_up("denied").await?),
-                Keys::one(),
-            ),
-            (
-                "redis_zset_log/redis/1",
-                Box::new(Script::zset_log(&shared)),
-                uniform(),
-            ),
-            (
-                "redis_gcra_float/redis/1",
-                Box::new(Script::gcra_float(&shared)),
-                uniform(),
-            ),
-        ];
-        Ok::<_, Problem>(rows)
-    })?;
+    let rows = runtime.block_on(rows(&server.url()))?;
+    together(&runtime, &rows, rounds);
+    alone(&runtime, &rows, rounds);
+    Ok(())
+}
 
+/// A name, who is asked, and about what.
+type Row = (&'static str, Box<dyn Asks>, Keys);
+
+async fn rows(url: &str) -> Result<Vec<Row>, Problem> {
+    let shared = theirs::connect(url).await?;
+    let limiter = Limiter::of(url).await?;
+    let uniform = Keys::uniform;
+    Ok(vec![
+        (
+            "redis_incr/redis/1",
+            Box::new(Incr::new(&shared)),
+            uniform(),
+        ),
+        (
+            "redis_limiter_uniform/ours/1",
+            Box::new(limiter.roomy("uniform")?),
+            uniform(),
+        ),
+        (
+            "redis_limiter_zipf/ours/1",
+            Box::new(limiter.roomy("zipf")?),
+            Keys::zipf(),
+        ),
+        (
+            "redis_limiter_hot/ours/1",
+            Box::new(limiter.roomy("hot")?),
+            Keys::one(),
+        ),
+        (
+            "redis_limiter_lease/ours/1",
+            Box::new(limiter.leased("lease")?),
+            Keys::one(),
+        ),
+        (
+            "redis_limiter_denied/ours/1",
+            Box::new(limiter.used_up("denied").await?),
+            Keys::one(),
+        ),
+        (
+            "redis_zset_log/redis/1",
+            Box::new(Script::zset_log(&shared)),
+            uniform(),
+        ),
+        (
+            "redis_gcra_float/redis/1",
+            Box::new(Script::gcra_float(&shared)),
+            uniform(),
+        ),
+    ])
+}
+
+/// How many answers a second a crowd gets.
+fn together(runtime: &Runtime, rows: &[Row], rounds: Rounds) {
     let mut rates = vec![Vec::new(); rows.len()];
     for _ in 0..rounds.number {
         for ((_, asks, keys), rates) in rows.iter().zip(&mut rates) {
@@ -89,7 +98,7 @@ fn main() -> Result<(), Problem> {
     }
     for ((id, asks, keys), rates) in rows.iter().zip(rates) {
         let rate = median(rates);
-        let allocations = allocations(&runtime, &**asks, keys);
+        let allocations = allocations(runtime, &**asks, keys);
         println!("{id}: {rate:.0} a second, {allocations:.2} allocations");
         report::write(id, |row| {
             row.insert("ns".to_owned(), (1e9 / rate).into());
@@ -97,8 +106,6 @@ fn main() -> Result<(), Problem> {
             row.insert("allocs".to_owned(), allocations.into());
         });
     }
-    alone(&runtime, &rows, rounds);
-    Ok(())
 }
 
 /// How long an answer takes where one task asks alone: the commands and the decisions take turns.
@@ -127,9 +134,6 @@ fn alone(runtime: &Runtime, rows: &[Row], rounds: Rounds) {
     }
 }
 
-/// A name, who is asked, and about what.
-type Row = (&'static str, Box<dyn Asks>, Keys);
-
 /// Of one call among those of a crowd, the connection's included.
 #[allow(clippy::cast_precision_loss, reason = "some thousand")]
 fn allocations(runtime: &Runtime, asks: &dyn Asks, keys: &Keys) -> f64 {
@@ -138,11 +142,6 @@ fn allocations(runtime: &Runtime, asks: &dyn Asks, keys: &Keys) -> f64 {
         calls = runtime.block_on(crowd::some(asks, keys, TASKS));
     });
     information.count_total as f64 / calls as f64
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 const TASKS: usize = 512;

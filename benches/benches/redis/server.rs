@@ -15,12 +15,18 @@ impl Server {
     pub(crate) fn start() -> Result<Self, Problem> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let program = std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-        let process = Command::new(program)
+        let process = Command::new(&program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
-            .map_err(|error| format!("this group needs `redis-server` on the PATH: {error}"))?;
+            .map_err(|error| {
+                format!(
+                    "this group needs a server, and `{}` did not start ({error}): \
+                install `redis-server`, or name another in REDIS_SERVER",
+                    program.display()
+                )
+            })?;
         Ok(Self { process, port })
     }
 
