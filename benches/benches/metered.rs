@@ -13,8 +13,10 @@ fn bench(criterion: &mut Criterion) {
     row("breaker_count").bench(criterion, tower_resilience::breaker_count);
     row("breaker_open").bench(criterion, tower_resilience::breaker_open);
     row("limiter_sliding").bench(criterion, tower_resilience::limiter_sliding);
+    row("limiter_log").bench(criterion, tower_resilience::limiter_log);
     row("limiter_denied").bench(criterion, tower_resilience::limiter_denied);
     row("bulkhead").bench(criterion, tower_resilience::bulkhead);
+    row("bulkhead_full").bench(criterion, tower_resilience::bulkhead_full);
     row("cache_hit").bench(criterion, tower_resilience::cache_hit);
 }
 

@@ -20,7 +20,9 @@ pub use self::{
     keys::KEYS,
     rounds::{Rounds, median},
     row::{Row, smoke},
-    subject::{Expect, Http, Keyed, Plain, Subject, call, http, keyed, layered, now, walk},
+    subject::{
+        Expect, Http, Keyed, Plain, Subject, While, call, holding, http, keyed, layered, now, walk,
+    },
 };
 
 use std::{sync::LazyLock, time::Duration};
@@ -42,6 +44,13 @@ pub const VALID: &str = "valid settings";
 
 /// More than any number of threads asks for: one a nanosecond.
 pub const MOST: u32 = 1_000_000_000;
+
+/// What a log of calls holds at most: one in ten nanoseconds, and two threads that ask faster than
+/// that need a faster machine than any.
+pub const LOG_LIMIT: u64 = 10_000;
+
+/// How long it does.
+pub const LOG_WINDOW: Duration = Duration::from_micros(100);
 
 /// Calls in a window of time before anybody looks how long the next one takes.
 pub const FILL: u64 = 100_000;

@@ -50,7 +50,7 @@ impl Row {
         threads: &[u64],
         make: impl Fn() -> S,
     ) {
-        let built = OnceCell::new();
+        let (built, allocations) = (OnceCell::new(), OnceCell::new());
         let mut group = criterion.benchmark_group(&self.layer);
         for &threads in threads {
             let asked = Cell::new(false);
@@ -61,7 +61,8 @@ impl Row {
                 bencher.iter_custom(|calls| self.elapsed(subject, threads, calls));
             });
             if let (true, Some(subject)) = (asked.get(), built.get()) {
-                let allocations = self.allocations(subject);
+                // One thread's calls allocate as much as another's.
+                let allocations = *allocations.get_or_init(|| self.allocations(subject));
                 report::write(&format!("{}/{name}", self.layer), |row| {
                     row.insert("allocs".to_owned(), allocations.into());
                 });

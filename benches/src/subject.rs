@@ -31,10 +31,21 @@ pub trait Subject: Sync {
 /// What every call of a benchmark must come to, so that it measures what its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// The call goes through.
+    /// The call goes through, and answers what it was asked.
     Admitted,
     /// The layer refuses it.
     Refused,
+}
+
+impl Expect {
+    /// To look at the answer keeps it from being optimised away.
+    #[inline]
+    fn is_met(self, request: u64, answer: Option<u64>) -> bool {
+        match self {
+            Self::Admitted => answer == Some(request),
+            Self::Refused => answer.is_none(),
+        }
+    }
 }
 
 /// A service around [`Bare`](crate::Bare): a call is readiness, `call`, and polling to the end.
@@ -48,7 +59,7 @@ pub struct Plain<S> {
 /// `service`, whose every call comes to `expect`.
 pub const fn layered<S>(expect: Expect, service: S) -> Plain<S>
 where
-    S: Service<u64> + Clone + Sync,
+    S: Service<u64, Response = u64> + Clone + Sync,
 {
     Plain {
         expect,
@@ -65,16 +76,36 @@ impl<S> Plain<S> {
     }
 }
 
-impl<S: Service<u64> + Clone + Sync> Subject for Plain<S> {
+impl<S: Service<u64, Response = u64> + Clone + Sync> Subject for Plain<S> {
     #[inline]
     fn calls(&self, caller: u64, number: u64) {
         let mut service = self.service.clone();
         walk(caller, number, self.keys, |request| {
-            assert_eq!(
-                call(&mut service, request).is_ok(),
-                self.expect == Expect::Admitted
-            );
+            let answer = call(&mut service, request).ok();
+            assert!(self.expect.is_met(request, answer), "{:?}", self.expect);
         });
+    }
+}
+
+/// Calls that are made while something else is held.
+#[derive(Debug)]
+pub struct While<H, S> {
+    _held: H,
+    subject: S,
+}
+
+/// `subject`, for as long as `held` is.
+pub const fn holding<H: Sync, S: Subject>(held: H, subject: S) -> While<H, S> {
+    While {
+        _held: held,
+        subject,
+    }
+}
+
+impl<H: Sync, S: Subject> Subject for While<H, S> {
+    #[inline]
+    fn calls(&self, caller: u64, number: u64) {
+        self.subject.calls(caller, number);
     }
 }
 

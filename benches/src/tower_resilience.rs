@@ -1,8 +1,14 @@
 //! The peer with nearly the same layers: timed as it is, and built anew with its metrics.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    future,
+    sync::Mutex,
+    task::{Context, Waker},
+    time::Duration,
+};
 
-use tower::Layer as _;
+use tower::{Layer as _, Service as _, service_fn};
 use tower_resilience::{
     bulkhead::BulkheadLayer,
     cache::CacheLayer,
@@ -15,7 +21,9 @@ use tower_resilience::{
 use crate::{
     Bare,
     Expect::{Admitted, Refused},
-    FILL, HOUR, KEYS, MOST, Subject, TEN_SECONDS, VALID, call, layered, now, smoke,
+    FILL, HOUR, KEYS, LOG_LIMIT, LOG_WINDOW, MOST, Subject, TEN_SECONDS, VALID, call, holding,
+    keys::index,
+    layered, now, smoke,
 };
 
 /// Closed, over the last hundred calls.
@@ -61,7 +69,8 @@ pub fn limiter_sliding() -> impl Subject {
 /// Every call of the window remembered by itself.
 #[must_use]
 pub fn limiter_log() -> impl Subject {
-    wide(WindowType::SlidingLog, Duration::from_micros(100))
+    let log = limiter(WindowType::SlidingLog, index(LOG_LIMIT), LOG_WINDOW);
+    layered(Admitted, log.layer(Bare))
 }
 
 /// Refuses.
@@ -81,6 +90,25 @@ pub fn bulkhead() -> impl Subject {
         .build()
         .expect(VALID);
     layered(Admitted, layer.layer(Bare))
+}
+
+/// Has one place, which is taken: refuses, as soon as a timer has ticked.
+///
+/// # Panics
+///
+/// When there are two.
+#[must_use]
+pub fn bulkhead_full() -> impl Subject {
+    let (layer, _) = BulkheadLayer::builder()
+        .max_concurrent_calls(1)
+        .reject_when_full()
+        .build_with_handle()
+        .expect(VALID);
+    let never = service_fn(|_: u64| future::pending::<Result<u64, Infallible>>());
+    let mut held = layer.layer(never).call(0);
+    let polled = held.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    holding(Mutex::new(held), layered(Refused, layer.layer(Bare)))
 }
 
 /// Everything that is asked for is there.

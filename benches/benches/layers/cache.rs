@@ -20,11 +20,11 @@ fn moka() -> impl Subject {
         .build();
     (0..KEYS).for_each(|key| cache.insert(key, key));
     cache.run_pending_tasks();
-    keyed(Admitted, cache, |cache, key| cache.get(&key).is_some())
+    keyed(Admitted, cache, |cache, key| cache.get(&key) == Some(key))
 }
 
 fn quick_cache() -> impl Subject {
     let cache = QuickCache::new(usize::try_from(2 * KEYS).unwrap_or(usize::MAX));
     (0..KEYS).for_each(|key| cache.insert(key, key));
-    keyed(Admitted, cache, |cache, key| cache.get(&key).is_some())
+    keyed(Admitted, cache, |cache, key| cache.get(&key) == Some(key))
 }

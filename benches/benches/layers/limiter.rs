@@ -65,6 +65,8 @@ fn by_request(criterion: &mut Criterion) {
             .per_nanosecond(1)
             .burst_size(MOST)
             .key_extractor(Page)
+            // Ours says in each answer as well what is left.
+            .use_headers()
             .finish();
         http(GovernorLayer::new(config.expect(VALID)).layer(BareHttp))
     });

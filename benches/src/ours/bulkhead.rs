@@ -1,13 +1,13 @@
 use resilience_core::{
     Bulkhead, Results,
-    concurrency::{Bulkheads, Permit, Policy},
+    concurrency::{Bulkheads, Policy},
 };
 use tower::Layer as _;
 
 use crate::{
     Bare,
     Expect::{Admitted, Refused},
-    Subject, VALID, layered,
+    Subject, VALID, holding, layered,
 };
 
 /// Has room.
@@ -22,10 +22,8 @@ pub fn bulkhead() -> impl Subject {
 pub fn bulkhead_full() -> impl Subject {
     let bulkhead = Bulkhead::new(Policy::new("full", 1)).expect(VALID);
     let held = bulkhead.try_acquire().expect("one is free");
-    Full {
-        _held: held,
-        calls: layered(Refused, bulkhead.layer_with(Results).layer(Bare)),
-    }
+    let calls = layered(Refused, bulkhead.layer_with(Results).layer(Bare));
+    holding(held, calls)
 }
 
 /// A bulkhead for each key.
@@ -34,16 +32,4 @@ pub fn bulkhead_keyed() -> impl Subject {
     let bulkheads = Bulkheads::new(Policy::new("keyed", 64)).expect(VALID);
     let layer = bulkheads.layer_with(|request: &u64| Some(*request), Results);
     layered(Admitted, layer.layer(Bare))
-}
-
-struct Full<S> {
-    _held: Permit,
-    calls: S,
-}
-
-impl<S: Subject> Subject for Full<S> {
-    #[inline]
-    fn calls(&self, caller: u64, number: u64) {
-        self.calls.calls(caller, number);
-    }
 }

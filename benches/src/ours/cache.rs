@@ -13,7 +13,7 @@ pub fn cache_hit() -> impl Subject {
 /// As [`cache_hit`], asked without a service.
 #[must_use]
 pub fn cache_hit_engine() -> impl Subject {
-    keyed(Admitted, full(), |cache, key| cache.get(&key).is_some())
+    keyed(Admitted, full(), |cache, key| cache.get(&key) == Some(key))
 }
 
 fn full() -> Cache<u64, u64> {

@@ -10,7 +10,7 @@ use tower::Layer as _;
 use crate::{
     Bare, BareHttp,
     Expect::{Admitted, Refused},
-    FILL, HOUR, KEYS, MOST, Subject, VALID, http, keyed,
+    FILL, HOUR, KEYS, LOG_LIMIT, LOG_WINDOW, MOST, Subject, VALID, http, keyed,
     keys::{index, names, page},
     layered,
 };
@@ -165,7 +165,3 @@ fn numbers(algorithm: Algorithm, keys: u64) -> impl Subject {
     calls.calls(0, keys);
     calls
 }
-
-/// One in ten nanoseconds: two threads that ask faster than that need a faster machine than any.
-const LOG_LIMIT: u64 = 10_000;
-const LOG_WINDOW: Duration = Duration::from_micros(100);
