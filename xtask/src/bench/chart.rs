@@ -2,44 +2,45 @@
 
 use std::fmt::Write as _;
 
-use super::{figures::Figures, markdown::short};
+use super::{digits::short, figures::Figures};
 
 pub(crate) fn render(figures: &Figures) -> String {
-    let rows = figures.rows.iter();
-    let shown: Vec<_> = rows
-        .filter(|row| row.threads == 1 && !row.layer.starts_with("growth_"))
-        .collect();
+    let shown: Vec<_> = figures.calls().collect();
     let most = shown.iter().map(|row| row.ns).fold(1.0, f64::max);
-    let layers = figures.layers().len();
-    let mut svg = open(WIDTH, shown.len() * LINE + layers * GAP + 2 * LINE);
+    let layers = shown.chunk_by(|one, next| one.layer == next.layer);
+    let mut svg = open(
+        WIDTH,
+        shown.len() * LINE + layers.clone().count() * GAP + 2 * LINE,
+    );
     let mut top = LINE;
-    let mut layer = "";
-    for row in shown {
-        if row.layer != layer {
-            layer = &row.layer;
-            top += GAP;
+    for rows in layers {
+        top += GAP;
+        for (place, row) in rows.iter().enumerate() {
+            let foot = top + TEXT;
+            if place == 0 {
+                let title = &row.layer;
+                let _ = writeln!(
+                    svg,
+                    "<text x=\"10\" y=\"{foot}\" class=\"title\">{title}</text>"
+                );
+            }
+            // A nanosecond is the least that is shown.
+            let width = 20.0 + SCALE * row.ns.max(1.0).ln() / most.ln().max(1.0);
+            let times = figures.times_ours(row).filter(|_| !row.is_ours());
+            let times = times.map_or_else(String::new, |times| format!(", {} ×", short(times)));
             let _ = writeln!(
                 svg,
-                "<text x=\"10\" y=\"{}\" class=\"title\">{layer}</text>",
-                top + TEXT
+                "<text x=\"350\" y=\"{foot}\" class=\"end\">{}</text>\
+                 <rect x=\"360\" y=\"{}\" width=\"{width:.1}\" height=\"14\" fill=\"{}\"/>\
+                 <text x=\"{:.1}\" y=\"{foot}\">{} ns{times}</text>",
+                row.who,
+                top + 2,
+                colour(&row.who, 1),
+                width + 366.0,
+                short(row.ns),
             );
+            top += LINE;
         }
-        // A nanosecond is the least that is shown.
-        let width = 20.0 + SCALE * row.ns.max(1.0).ln() / most.ln().max(1.0);
-        let _ = writeln!(
-            svg,
-            "<text x=\"350\" y=\"{}\" class=\"end\">{}</text>\
-             <rect x=\"360\" y=\"{}\" width=\"{width:.1}\" height=\"14\" fill=\"{}\"/>\
-             <text x=\"{:.1}\" y=\"{}\">{} ns</text>",
-            top + TEXT,
-            row.who,
-            top + 2,
-            colour(&row.who, 1),
-            width + 366.0,
-            top + TEXT,
-            short(row.ns),
-        );
-        top += LINE;
     }
     svg.push_str("</svg>\n");
     svg
@@ -80,13 +81,15 @@ mod tests {
     #[test]
     fn there_is_a_bar_for_each_row_on_one_thread() {
         let figures = figures(
-            "{\"id\":\"bare/ours/1\",\"ns\":3,\"allocs\":0}\n\
-             {\"id\":\"bulkhead/ours/1\",\"ns\":30,\"allocs\":0}\n\
+            "{\"id\":\"bulkhead/ours/1\",\"ns\":30,\"allocs\":0}\n\
              {\"id\":\"bulkhead/ours/2\",\"ns\":60,\"allocs\":0}\n\
+             {\"id\":\"bare/ours/1\",\"ns\":3,\"allocs\":0}\n\
+             {\"id\":\"dish_page/ours/1\",\"ns\":3,\"allocs\":0,\"per_second\":7}\n\
              {\"id\":\"bulkhead/tower/1\",\"ns\":300000,\"allocs\":0}\n",
         );
         let svg = render(&figures);
         assert_eq!(svg.matches("<rect x=").count(), 3);
-        assert!(svg.contains(">300 000 ns<"), "{svg}");
+        assert_eq!(svg.matches(">bulkhead<").count(), 1);
+        assert!(svg.contains(">300 000 ns, 10 000 ×<"), "{svg}");
     }
 }

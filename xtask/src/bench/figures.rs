@@ -31,6 +31,7 @@ pub(crate) struct Row {
     pub(crate) ns: f64,
     pub(crate) allocs: f64,
     pub(crate) p99_ns: Option<f64>,
+    pub(crate) p999_ns: Option<f64>,
     pub(crate) per_second: Option<f64>,
 }
 
@@ -73,8 +74,22 @@ impl Figures {
         self.rows.iter().find(|row| row.id() == id)
     }
 
+    /// What one thread's calls cost, layer by layer, ours before its peers. What is done for others
+    /// under load is no matter of one call, and growth has tables of its own.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &Row> {
+        let rows = |layer| self.rows.iter().filter(move |row| row.layer == layer);
+        let calls = self.layers().into_iter().flat_map(rows);
+        calls.filter(|row| row.threads == 1 && !row.is_load() && !row.is_growth())
+    }
+
+    /// How many times as long as ours `row` takes, where we have the same.
+    pub(crate) fn times_ours(&self, row: &Row) -> Option<f64> {
+        let ours = self.row(&format!("{}/ours/{}", row.layer, row.threads))?;
+        Some(row.ns / ours.ns)
+    }
+
     /// Each layer once, in order.
-    pub(crate) fn layers(&self) -> Vec<&str> {
+    fn layers(&self) -> Vec<&str> {
         let mut layers = Vec::new();
         for row in &self.rows {
             if !layers.contains(&row.layer.as_str()) {
@@ -94,6 +109,16 @@ impl Row {
         self.who == "ours"
     }
 
+    /// Whether it tells how a cost grows, by a number at the end of its layer's name.
+    fn is_growth(&self) -> bool {
+        self.layer.starts_with("growth_")
+    }
+
+    /// Whether somebody served others while it was measured.
+    pub(crate) const fn is_load(&self) -> bool {
+        self.per_second.is_some() || self.p99_ns.is_some()
+    }
+
     /// As the report has it.
     pub(crate) fn json(&self) -> Value {
         let mut row = Map::new();
@@ -102,6 +127,7 @@ impl Row {
             ("ns", Some(self.ns)),
             ("allocs", Some(self.allocs)),
             ("p99_ns", self.p99_ns),
+            ("p999_ns", self.p999_ns),
             ("per_second", self.per_second),
         ];
         for (name, figure) in figures {
@@ -133,6 +159,7 @@ impl Row {
             ns,
             allocs: number(line, "allocs")?,
             p99_ns: line["p99_ns"].as_f64(),
+            p999_ns: line["p999_ns"].as_f64(),
             per_second: line["per_second"].as_f64(),
         })
     }
@@ -164,14 +191,16 @@ pub(crate) mod tests {
     fn a_row_without_a_time_of_its_own_gets_criterions() {
         let figures = figures(
             "{\"id\":\"bare/ours/1\",\"allocs\":0}\n\
-             {\"id\":\"dish_page/ours/2\",\"ns\":7.5,\"allocs\":3,\"p99_ns\":9,\"per_second\":1000}\n\
+             {\"id\":\"dish_page/ours/2\",\"ns\":7.5,\"allocs\":3,\"p99_ns\":9,\"p999_ns\":12,\
+             \"per_second\":1000}\n\
              {\"ratio\":\"dish_page\",\"value\":0.97}\n",
         );
         assert_eq!(figures.row("bare/ours/1").map(|row| row.ns), Some(42.0));
         let page = figures.row("dish_page/ours/2").expect("it was given");
         assert_eq!(
             page.json().to_string(),
-            r#"{"allocs":3.0,"id":"dish_page/ours/2","ns":7.5,"p99_ns":9.0,"per_second":1000.0}"#
+            "{\"allocs\":3.0,\"id\":\"dish_page/ours/2\",\"ns\":7.5,\"p999_ns\":12.0,\"p99_ns\":9.0,\
+             \"per_second\":1000.0}"
         );
         assert_eq!(figures.ratios.get("dish_page"), Some(&0.97));
         assert_eq!(figures.layers(), ["bare", "dish_page"]);

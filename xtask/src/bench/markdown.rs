@@ -4,38 +4,40 @@ use std::fmt::Write as _;
 
 use super::{
     bars::{BARS, Limit, Verdict, ratios, verdict},
+    digits::{close, perhaps, short},
     figures::{Figures, Row},
-    plot::AXES,
+    plot::{AXES, places},
     report::Report,
 };
 
 pub(crate) fn render(report: &Report) -> String {
     let figures = &report.figures;
-    let mut text = format!(
-        "# What a call costs\n\n{}. Nanoseconds of one call through one layer around a service that \
-         does nothing, in each of the threads that share the layer; medians.\n\n",
-        report.machine.text()
+    let bars = bars(report);
+    let peers = peers(figures);
+    let load = load(figures);
+    let growth = growth(figures);
+    let sizes = table(
+        &["name", "value"],
+        ratios(figures).map(|(name, value)| vec![name, short(value)]),
     );
-    text.push_str("## Bars\n\n");
-    text.push_str(&bars(report));
-    text.push_str("\n## Peers: how many times as long as ours\n\n![bars](bars.svg)\n\n");
-    text.push_str(&peers(figures));
-    text.push_str("\n## Growth: nanoseconds of a call\n\n![growth](growth.svg)\n\n");
-    text.push_str(&growth(figures));
-    text.push_str("\n## Ratios and sizes\n\n| name | value |\n| --- | --- |\n");
-    for (name, value) in ratios(figures) {
-        line(&mut text, &[&name, &short(value)]);
-    }
-    text.push_str("\n## All figures\n\n");
-    text.push_str(&all(figures));
-    text
+    let all = all(figures);
+    format!(
+        "# What a call costs\n\n{}. Nanoseconds of one call through one layer around a service that \
+         does nothing, in each of the threads that share the layer; medians.\n\n\
+         ## Bars\n\n{bars}\n\
+         ## Peers: how many times as long as ours\n\n![bars](bars.svg)\n\n{peers}\n\
+         ## Under load\n\n{LOAD}\n\n{load}\n\
+         ## Growth: nanoseconds of a call\n\n![growth](growth.svg)\n\n{growth}\
+         ## Ratios and sizes\n\nSizes are in bytes.\n\n{sizes}\n\
+         ## All figures\n\nMore threads than there are cores tell what it costs to wait for a \
+         place: all of them have to be done.\n\n{all}",
+        report.machine.text()
+    )
 }
 
 /// Each bar, and whether it was reached.
 pub(crate) fn bars(report: &Report) -> String {
-    let mut text =
-        "| bar | at most / at least | this run | |\n| --- | --- | --- | --- |\n".to_owned();
-    for &(quantity, limit) in BARS {
+    let bars = BARS.iter().map(|&(quantity, limit)| {
         let verdict = match verdict((quantity, limit), &report.figures) {
             Verdict::Reached => "reached",
             Verdict::Missed => "**missed**",
@@ -43,142 +45,147 @@ pub(crate) fn bars(report: &Report) -> String {
         };
         let unit = quantity.unit();
         let limit = match limit {
-            Limit::AtMost(limit) => format!("≤ {} {unit}", short(limit)),
-            Limit::AtLeast(limit) => format!("≥ {} {unit}", short(limit)),
+            Limit::AtMost(limit) => format!("≤ {} {unit}", close(limit)),
+            Limit::AtLeast(limit) => format!("≥ {} {unit}", close(limit)),
         };
-        let value = quantity.value(&report.figures).map(short);
-        line(
-            &mut text,
-            &[
-                &quantity.to_string(),
-                &limit,
-                value.as_deref().unwrap_or("–"),
-                verdict,
-            ],
-        );
-    }
-    text
+        let value = quantity.value(&report.figures);
+        let value = value.map_or_else(|| NONE.to_owned(), close);
+        vec![quantity.to_string(), limit, value, verdict.to_owned()]
+    });
+    table(&["bar", "at most / at least", "this run", ""], bars)
 }
 
+/// What we do not have is among all figures.
 fn peers(figures: &Figures) -> String {
-    let mut text =
-        "| layer | peer | 1 thread | 2 threads |\n| --- | --- | --- | --- |\n".to_owned();
-    for peer in figures
-        .rows
-        .iter()
-        .filter(|row| !row.is_ours() && row.threads == 1)
-    {
-        let times = |threads: u32| {
-            let ns = |who: &str| figures.row(&format!("{}/{who}/{threads}", peer.layer));
-            let (Some(peer), Some(ours)) = (ns(&peer.who), ns("ours")) else {
-                return "–".to_owned();
-            };
-            format!("{} ×", short(peer.ns / ours.ns))
-        };
-        line(&mut text, &[&peer.layer, &peer.who, &times(1), &times(2)]);
-    }
-    text
+    let peers = figures.calls().filter(|row| !row.is_ours());
+    let compared = peers.filter_map(|peer| {
+        let times = |times: f64| format!("{} ×", short(times));
+        let alone = times(figures.times_ours(peer)?);
+        let two = figures.row(&format!("{}/{}/2", peer.layer, peer.who));
+        let two = two.and_then(|row| figures.times_ours(row)).map(times);
+        let two = two.unwrap_or_else(|| NONE.to_owned());
+        Some(vec![peer.layer.clone(), peer.who.clone(), alone, two])
+    });
+    table(&["layer", "peer", "1 thread", "2 threads"], compared)
+}
+
+fn load(figures: &Figures) -> String {
+    let rows = figures.rows.iter().filter(|row| row.is_load());
+    let cells = |row: &Row| {
+        // Where there are no percentiles, a call's part of the time is no half of anything.
+        let half = row.p99_ns.and(Some(row.ns));
+        let rest = [row.per_second, half, row.p99_ns, row.p999_ns];
+        let cells = [row.id()].into_iter().chain(rest.map(perhaps));
+        cells.collect()
+    };
+    table(
+        &["who", "per second", "p50 ns", "p99 ns", "p99.9 ns"],
+        rows.map(cells),
+    )
 }
 
 fn growth(figures: &Figures) -> String {
     let mut text = String::new();
     for axis in &AXES {
         let lines = axis.lines(figures);
-        let Some((_, points)) = lines.first() else {
+        let places = places(&lines);
+        if places.is_empty() {
             continue;
-        };
-        let mut heading = vec![axis.what.to_owned()];
-        heading.extend(points.iter().map(|(at, _)| short(*at)));
-        line(
-            &mut text,
-            &heading.iter().map(String::as_str).collect::<Vec<_>>(),
-        );
-        text.push_str(&"| --- ".repeat(heading.len()));
-        text.push_str("|\n");
-        for (who, points) in &lines {
-            let mut cells = vec![who.clone()];
-            cells.extend(points.iter().map(|(_, ns)| short(*ns)));
-            line(
-                &mut text,
-                &cells.iter().map(String::as_str).collect::<Vec<_>>(),
-            );
         }
+        let labels: Vec<_> = places.iter().map(|at| short(*at)).collect();
+        let mut heading = vec![axis.what];
+        heading.extend(labels.iter().map(String::as_str));
+        let rows = lines.into_iter().map(|(who, points)| {
+            let cell = |place: &f64| {
+                let point = points.iter().find(|(at, _)| at == place);
+                point.map_or_else(|| NONE.to_owned(), |(_, ns)| short(*ns))
+            };
+            let mut cells = vec![who];
+            cells.extend(places.iter().map(cell));
+            cells
+        });
+        text.push_str(&table(&heading, rows));
         text.push('\n');
     }
     text
 }
 
 fn all(figures: &Figures) -> String {
-    let mut text = "| figure | ns | allocations | p99 ns | per second |\n\
-                    | --- | --- | --- | --- | --- |\n"
-        .to_owned();
-    let perhaps = |figure: Option<f64>| figure.map_or_else(String::new, short);
-    for row in &figures.rows {
-        let Row { ns, allocs, .. } = row;
-        line(
-            &mut text,
-            &[
-                &row.id(),
-                &short(*ns),
-                &short(*allocs),
-                &perhaps(row.p99_ns),
-                &perhaps(row.per_second),
-            ],
-        );
+    let rows = figures.rows.iter().map(|row| {
+        let perhaps = [row.p99_ns, row.p999_ns, row.per_second].map(perhaps);
+        let cells = [row.id(), short(row.ns), short(row.allocs)];
+        cells.into_iter().chain(perhaps).collect()
+    });
+    let heading = [
+        "figure",
+        "ns",
+        "allocations",
+        "p99 ns",
+        "p99.9 ns",
+        "per second",
+    ];
+    table(&heading, rows)
+}
+
+fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rule = "| --- ".repeat(heading.len());
+    let mut text = format!("| {} |\n{rule}|\n", heading.join(" | "));
+    for row in rows {
+        // A string takes whatever is written to it.
+        let _ = writeln!(text, "| {} |", row.join(" | "));
     }
     text
 }
 
-fn line(text: &mut String, cells: &[&str]) {
-    // A string takes whatever is written to it.
-    let _ = writeln!(text, "| {} |", cells.join(" | "));
-}
+/// Not measured.
+const NONE: &str = "–";
 
-/// To three digits; thousands apart.
-pub(crate) fn short(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    if value.abs() < 10.0 {
-        let text = format!("{value:.2}");
-        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
-    }
-    if value.abs() < 100.0 {
-        let text = format!("{value:.1}");
-        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
-    }
-    let whole = format!("{value:.0}");
-    let (sign, digits) = whole
-        .strip_prefix('-')
-        .map_or(("", whole.as_str()), |it| ("-", it));
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    format!("{sign}{text}")
-}
+const LOAD: &str = "\
+`dish_page/ours` is the ordering service's page with all that stands in its `stack.rs`, where it is \
+found in the cache; `dish_page/axum` is the same page with no layer at all, read from the database \
+each time; `dish_page_in_memory/axum` does not even read it, and shows what all that stands around a \
+page costs. Per second: as many as the server can. Percentiles: at half of what the slowest of them \
+can, each from when its request was due.";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::figures::tests::figures, *};
 
     #[test]
-    fn figures_are_short() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.1666, "0.17"),
-            (3.0, "3"),
-            (13.96, "14"),
-            (24.95, "24.9"),
-            (-12.5, "-12.5"),
-            (999.6, "1 000"),
-            (86_816.4, "86 816"),
-            (1e7, "10 000 000"),
-        ] {
-            assert_eq!(short(value), text);
-        }
+    fn who_grows_stands_below_the_right_number() {
+        let figures = figures(
+            "{\"id\":\"growth_window_1000/ours/1\",\"ns\":1,\"allocs\":0}\n\
+             {\"id\":\"growth_window_10000/ours/1\",\"ns\":2,\"allocs\":0}\n\
+             {\"id\":\"growth_window_100000/ours/1\",\"ns\":3,\"allocs\":0}\n\
+             {\"id\":\"growth_window_1000/peer/1\",\"ns\":4,\"allocs\":0}\n\
+             {\"id\":\"growth_window_100000/peer/1\",\"ns\":5,\"allocs\":0}\n",
+        );
+        let growth = growth(&figures);
+        assert!(growth.contains("| 1 000 | 10 000 | 100 000 |"), "{growth}");
+        assert!(growth.contains("| ours | 1 | 2 | 3 |"), "{growth}");
+        assert!(growth.contains("| peer | 4 | – | 5 |"), "{growth}");
+    }
+
+    #[test]
+    fn load_has_every_percentile_and_is_not_compared_by_nanoseconds() {
+        let figures = figures(
+            "{\"id\":\"dish_page/ours/1\",\"ns\":5,\"allocs\":1,\"p99_ns\":6,\"p999_ns\":7,\
+             \"per_second\":8}\n\
+             {\"id\":\"dish_page/axum/1\",\"ns\":9,\"allocs\":1,\"p99_ns\":9,\"p999_ns\":9,\
+             \"per_second\":4}\n\
+             {\"id\":\"bulkhead/ours/1\",\"ns\":20,\"allocs\":0}\n\
+             {\"id\":\"bulkhead/tower/1\",\"ns\":50,\"allocs\":0}\n\
+             {\"id\":\"limiter_fixed/tower/1\",\"ns\":50,\"allocs\":0}\n",
+        );
+        let load = load(&figures);
+        assert!(
+            load.contains("| dish_page/ours/1 | 8 | 5 | 6 | 7 |"),
+            "{load}"
+        );
+        assert_eq!(
+            peers(&figures),
+            "| layer | peer | 1 thread | 2 threads |\n| --- | --- | --- | --- |\n\
+             | bulkhead | tower | 2.5 × | – |\n"
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod arguments;
 mod bars;
 mod chart;
+mod digits;
 mod figures;
 mod group;
 mod machine;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{figures::Figures, markdown::short};
+use super::{digits::short, figures::Figures};
 
 /// Something that can be little or much. Rows of it have layers named `PREFIX` and a number, or
 /// are those of one layer on several threads.
@@ -65,6 +65,15 @@ impl Axis {
     }
 }
 
+/// All places at which one of `lines` has a point, in order.
+pub(crate) fn places(lines: &[(String, Points)]) -> Vec<f64> {
+    let points = lines.iter().flat_map(|(_, points)| points);
+    let mut places: Vec<_> = points.map(|(at, _)| *at).collect();
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    places
+}
+
 pub(crate) fn render(figures: &Figures) -> String {
     let measured = AXES.iter().map(|axis| (axis.what, axis.lines(figures)));
     let plots: Vec<_> = measured.filter(|(_, lines)| !lines.is_empty()).collect();
@@ -83,16 +92,14 @@ pub(crate) fn render(figures: &Figures) -> String {
 fn plot(svg: &mut String, what: &str, lines: &[(String, Points)]) {
     let all = || lines.iter().flat_map(|(_, points)| points);
     let across = Scale::of(all().map(|(at, _)| *at), 60.0, 330.0);
-    let up = Scale::of(all().map(|(_, ns)| *ns), 200.0, 40.0);
+    let mut up = Scale::of(all().map(|(_, ns)| *ns), 200.0, 40.0);
+    // What hardly differs is not to look as if it did.
+    up.most = up.most.max(4.0 * up.least);
     let _ = writeln!(
         svg,
         "<text x=\"60\" y=\"24\" class=\"title\">ns by {what}</text>"
     );
-    for &(at, _) in &lines
-        .first()
-        .map(|(_, points)| points.clone())
-        .unwrap_or_default()
-    {
+    for at in places(lines) {
         let x = across.place(at);
         let _ = writeln!(
             svg,
@@ -109,22 +116,36 @@ fn plot(svg: &mut String, what: &str, lines: &[(String, Points)]) {
             "<text x=\"52\" y=\"{y:.1}\" class=\"end\">{label}</text>"
         );
     }
-    for (number, (who, points)) in lines.iter().enumerate() {
+    let ends = lines.iter().filter_map(|(_, points)| points.last());
+    let labels = apart(ends.map(|(_, ns)| up.place(*ns) + 4.0).collect());
+    for (number, ((who, points), label)) in lines.iter().zip(labels).enumerate() {
         let colour = super::chart::colour(who, number);
         let mut path = String::new();
+        let mut end = 0.0;
         for (place, (at, ns)) in points.iter().enumerate() {
             let step = if place == 0 { 'M' } else { 'L' };
-            let _ = write!(path, "{step}{:.1} {:.1}", across.place(*at), up.place(*ns));
+            end = across.place(*at);
+            let _ = write!(path, "{step}{end:.1} {:.1}", up.place(*ns));
         }
-        let (at, ns) = points.last().copied().unwrap_or_default();
         let _ = writeln!(
             svg,
             "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{who}</text>",
-            across.place(at) + 6.0,
-            up.place(ns) + 4.0
+             <text x=\"{:.1}\" y=\"{label:.1}\" fill=\"{colour}\">{who}</text>",
+            end + 6.0,
         );
     }
+}
+
+/// The heights of labels, moved down where two of them would stand on each other.
+fn apart(mut heights: Vec<f64>) -> Vec<f64> {
+    let mut order: Vec<_> = (0..heights.len()).collect();
+    order.sort_by(|one, other| heights[*one].total_cmp(&heights[*other]));
+    let mut least = f64::NEG_INFINITY;
+    for place in order {
+        heights[place] = heights[place].max(least);
+        least = heights[place] + LABEL;
+    }
+    heights
 }
 
 /// From values to places, by their logarithms.
@@ -163,9 +184,12 @@ fn power(value: f64) -> String {
     short(value)
 }
 
-const WIDTH: usize = 460;
+/// As wide as the longest name at its right end wants it.
+const WIDTH: usize = 500;
 const HEIGHT: usize = 240;
 const MARGIN: usize = 10;
+/// Between the feet of two labels.
+const LABEL: f64 = 13.0;
 
 #[cfg(test)]
 mod tests {
@@ -184,5 +208,11 @@ mod tests {
         assert_eq!(svg.matches("ns by ").count(), 2);
         assert_eq!(svg.matches(">ours<").count(), 2);
         assert_eq!(svg.matches(">governor<").count(), 0);
+    }
+
+    #[test]
+    fn labels_do_not_stand_on_each_other() {
+        assert_eq!(apart(vec![50.0, 40.0, 42.0]), [66.0, 40.0, 53.0]);
+        assert_eq!(apart(vec![10.0, 90.0]), [10.0, 90.0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{figures::Figures, markdown::short, report::Report};
+use super::{digits::short, figures::Figures, report::Report};
 use crate::invocation::{Failure, root};
 
 /// Replaces what stands between the markers by the figures of `report`.
@@ -10,7 +10,8 @@ pub(crate) fn update(report: &Report) -> Result<(), Failure> {
     let path = root().join("README.md");
     let failed = |error| Failure::new(format!("{}: {error}", path.display()));
     let readme = fs::read_to_string(&path).map_err(failed)?;
-    let table = format!("{}\n{}.\n", table(&report.figures), report.machine.text());
+    let (table, pages) = (table(&report.figures), pages(&report.figures));
+    let table = format!("{table}\n{pages}{}.\n", report.machine.text());
     fs::write(&path, replaced(&readme, &table)?).map_err(failed)?;
     println!("{} has the figures of this run", path.display());
     Ok(())
@@ -53,6 +54,25 @@ fn table(figures: &Figures) -> String {
     text
 }
 
+/// What the layers are to a whole service, which they spare its work: said with what they cost
+/// where there is none.
+fn pages(figures: &Figures) -> String {
+    let per_second = |row: &str| figures.row(row)?.per_second.map(short);
+    let rows = [
+        "dish_page/ours/1",
+        "dish_page/axum/1",
+        "dish_page_in_memory/axum/1",
+    ];
+    let [Some(layers), Some(none), Some(memory)] = rows.map(per_second) else {
+        return String::new();
+    };
+    format!(
+        "The ordering service's dish page over HTTP, on one core, requests a second: {layers} with \
+         all layers, one of which keeps the page; {none} with none, the page read from the database \
+         each time; {memory} with none, for a page that is not even read.\n\n"
+    )
+}
+
 /// Alone, and with another thread.
 fn both(figures: &Figures, who: &str) -> String {
     let ns = |threads| {
@@ -73,6 +93,7 @@ const CALLS: &[(&str, &str)] = &[
         "breaker closed, window of 10 s with 100 000 calls",
         "breaker_time",
     ),
+    ("breaker closed, runs of failures", "breaker_consecutive"),
     ("breaker open", "breaker_open"),
     ("rate limit, sliding window", "limiter_sliding"),
     (
@@ -112,6 +133,18 @@ mod tests {
             "| call | ours | allocations | peers |\n| --- | --- | --- | --- |\n\
              | bulkhead | 59 / 433 | 0 | tower-resilience 277 / 1 820 |\n"
         );
+    }
+
+    #[test]
+    fn a_page_with_all_layers_stands_beside_the_same_without_any() {
+        let dish_page = "{\"id\":\"dish_page/ours/1\",\"ns\":1,\"allocs\":0,\"per_second\":76627}\n\
+             {\"id\":\"dish_page/axum/1\",\"ns\":1,\"allocs\":0,\"per_second\":32027}\n";
+        assert_eq!(pages(&figures(dish_page)), "");
+        let memory = "{\"id\":\"dish_page_in_memory/axum/1\",\"ns\":1,\"allocs\":0,\
+             \"per_second\":144933}\n";
+        let pages = pages(&figures(&format!("{dish_page}{memory}")));
+        assert!(pages.contains("76 627 with all layers"), "{pages}");
+        assert!(pages.contains("32 027 with none"), "{pages}");
     }
 
     #[test]

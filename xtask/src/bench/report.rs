@@ -38,7 +38,7 @@ impl Report {
     /// For programs: `machine`, `rows` and `ratios`.
     fn json(&self) -> String {
         let rows: Vec<_> = self.figures.rows.iter().map(|row| row.json()).collect();
-        let ratios = bars::ratios(&self.figures).into_iter();
+        let ratios = bars::ratios(&self.figures);
         let ratios: Map<_, _> = ratios.map(|(name, it)| (name, Value::from(it))).collect();
         let report = json!({
             "machine": self.machine.json(),

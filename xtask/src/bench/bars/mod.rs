@@ -77,14 +77,14 @@ pub(crate) fn summary(figures: &Figures) -> String {
 }
 
 /// The ratios that bars are about, and those that were given.
-pub(crate) fn ratios(figures: &Figures) -> Vec<(String, f64)> {
+pub(crate) fn ratios(figures: &Figures) -> impl Iterator<Item = (String, f64)> {
     let given = figures.ratios.iter();
     let given = given.map(|(name, value)| (name.clone(), *value));
     let taken = BARS.iter().filter_map(|(quantity, _)| {
         let name = quantity.ratio()?;
         Some((name.to_owned(), quantity.value(figures)?))
     });
-    given.chain(taken).collect()
+    given.chain(taken)
 }
 
 impl Quantity {
