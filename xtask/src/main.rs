@@ -50,8 +50,7 @@ const COMMANDS: [Command; 7] = [
     Command {
         name: "bench",
         arguments: "[--quick] [GROUP]... [--filter PATTERN]",
-        about: "measures the layers beside their peers, reports in target/bench, and, where \
-                nothing is left out, writes the README's table",
+        about: bench::ABOUT,
         run: bench::run,
     },
     Command {
@@ -85,7 +84,12 @@ fn main() -> ExitCode {
         help();
         return ExitCode::SUCCESS;
     };
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+    let command = COMMANDS.iter().find(|command| command.name == name);
+    if asks_for_help(name) || rest.iter().any(|argument| asks_for_help(argument)) {
+        command.map_or_else(help, Command::print);
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = command else {
         eprintln!("there is no command `{name}`\n");
         help();
         return ExitCode::FAILURE;
@@ -100,8 +104,16 @@ fn main() -> ExitCode {
 }
 
 fn help() {
-    for command in &COMMANDS {
-        println!("cargo xtask {} {}", command.name, command.arguments);
-        println!("    {}", command.about);
+    COMMANDS.iter().for_each(Command::print);
+}
+
+fn asks_for_help(argument: &str) -> bool {
+    matches!(argument, "--help" | "-h")
+}
+
+impl Command {
+    fn print(&self) {
+        println!("cargo xtask {} {}", self.name, self.arguments);
+        println!("    {}", self.about);
     }
 }

@@ -31,13 +31,38 @@ impl Wanted {
                     let filter = filter.ok_or_else(|| Failure::new("--filter wants a pattern"))?;
                     wanted.filter = Some(filter.clone());
                 }
-                name => wanted.groups.push(group::named(name)?),
+                option if option.starts_with('-') => {
+                    let options = "options are `--quick` and `--filter PATTERN`";
+                    let problem = format!("there is no option `{option}`; {options}");
+                    return Err(Failure::new(problem));
+                }
+                name => wanted.add(group::named(name)?),
             }
         }
-        if wanted.groups.is_empty() && wanted.filter.is_some() {
-            wanted.groups = vec![&group::LAYERS];
+        if wanted.filter.is_some() {
+            wanted.check_filtered()?;
         }
         Ok(wanted)
+    }
+
+    /// Twice the same group would be twice the same rows.
+    fn add(&mut self, group: &'static Group) {
+        if !self.groups.iter().any(|it| it.name() == group.name()) {
+            self.groups.push(group);
+        }
+    }
+
+    fn check_filtered(&mut self) -> Result<(), Failure> {
+        if self.groups.is_empty() {
+            self.groups = vec![&group::LAYERS];
+        }
+        match self.groups.iter().find(|group| !group.takes_a_filter()) {
+            None => Ok(()),
+            Some(group) => {
+                let problem = format!("the group `{}` cannot be filtered", group.name());
+                Err(Failure::new(problem))
+            }
+        }
     }
 
     /// In the order in which they run.
@@ -55,9 +80,14 @@ impl Wanted {
         self.filter.as_deref()
     }
 
+    /// Whether the run leaves nothing out.
+    pub(crate) const fn is_everything(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// Whether the run says all there is to say, as well as it can.
     pub(crate) const fn is_everything_in_full(&self) -> bool {
-        matches!(self.length, Length::Full) && self.groups.is_empty() && self.filter.is_none()
+        matches!(self.length, Length::Full) && self.is_everything()
     }
 }
 
@@ -83,8 +113,22 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_named() {
-        let failure = parse("brekaer").expect_err("there is no such group");
-        assert!(failure.to_string().contains("brekaer"), "{failure}");
-        parse("--filter").expect_err("nothing to filter by");
+        for (line, named) in [
+            ("brekaer", "group `brekaer`"),
+            ("--quik", "option `--quik`"),
+            ("--quik", "`--quick`"),
+            ("--filter", "--filter"),
+            ("load --filter dish", "group `load`"),
+        ] {
+            let failure = parse(line).expect_err("a mistake").to_string();
+            assert!(failure.contains(named), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_group_runs_once_however_often_it_is_named() {
+        let wanted = parse("breaker cache breaker").expect("known words");
+        let names: Vec<_> = wanted.groups().map(Group::name).collect();
+        assert_eq!(names, ["breaker", "cache"]);
     }
 }

@@ -90,6 +90,11 @@ impl Group {
         self.name
     }
 
+    /// Whether some of its figures can be measured without the others.
+    pub(crate) const fn takes_a_filter(&self) -> bool {
+        matches!(self.time, Time::Criterion(_))
+    }
+
     /// Builds it; many groups are parts of one program.
     pub(crate) fn build(&self) -> Invocation {
         self.cargo().arguments(["--no-run"])

@@ -20,6 +20,11 @@ use crate::{
     wait::Stopwatch,
 };
 
+/// For the list of commands.
+pub(crate) const ABOUT: &str = "measures the layers beside their peers, reports in target/bench, \
+    and, where nothing is left out, writes the README's table; the groups are floor, breaker, \
+    limiter, bulkhead, cache, guard, panics, stack, growth, metered, load, redis";
+
 /// Builds all, measures group by group, each in a process of its own, and reports.
 ///
 /// The report is written anew after each group, and a group that fails takes nothing from the
@@ -39,7 +44,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     fs::create_dir_all(&folder).map_err(failed)?;
 
     let mut groups = String::new();
-    let mut failures = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
     for group in wanted.groups() {
         let stopwatch = Stopwatch::start();
         let result = group.run(&wanted, &folder);
@@ -48,12 +53,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         if let Err(failure) = result {
             eprintln!("{failure}");
             groups.push_str("  FAILED");
-            failures.push(group.name());
+            failures.push(group.name().to_owned());
         }
         groups.push('\n');
         Report::collect(&folder, &wanted)?.write(&folder)?;
     }
     let report = Report::collect(&folder, &wanted)?;
+    if failures.is_empty() {
+        failures = missing(&wanted, &report);
+    }
     if wanted.is_everything_in_full() && failures.is_empty() {
         readme::update(&report)?;
     }
@@ -70,4 +78,28 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     Err(Failure::new(format!(
         "not everything was measured: {failures}"
     )))
+}
+
+/// What a run without failures was to measure and did not.
+fn missing(wanted: &Wanted, report: &Report) -> Vec<String> {
+    if wanted.is_everything() {
+        return bars::not_measured(&report.figures).collect();
+    }
+    match wanted.filter() {
+        Some(filter) if report.figures.rows.is_empty() => {
+            vec![format!("nothing is named {filter}")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_commands_names_every_group() {
+        let names: Vec<_> = group::ALL.iter().map(Group::name).collect();
+        assert!(ABOUT.ends_with(&names.join(", ")), "{names:?}");
+    }
 }

@@ -76,6 +76,13 @@ pub(crate) fn summary(figures: &Figures) -> String {
     )
 }
 
+/// The bars that this run says nothing about.
+pub(crate) fn not_measured(figures: &Figures) -> impl Iterator<Item = String> {
+    let bars = BARS.iter().copied();
+    bars.filter(|bar| verdict(*bar, figures) == Verdict::NotMeasured)
+        .map(|(quantity, _)| quantity.to_string())
+}
+
 /// The ratios that bars are about, and those that were given.
 pub(crate) fn ratios(figures: &Figures) -> impl Iterator<Item = (String, f64)> {
     let given = figures.ratios.iter();

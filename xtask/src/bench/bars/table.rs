@@ -105,8 +105,8 @@ const PEER: &str = "breaker_count/tower_resilience/1";
 const PEER_2: &str = "breaker_count/tower_resilience/2";
 const SIXTH: f64 = 1.0 / 6.0;
 
-/// Within 15 % of the middle, as the slowest over the quickest.
-const FLAT: f64 = 1.15 / 0.85;
+/// No two windows are further apart than 15 %, however they are filled.
+const FLAT: f64 = 1.15;
 
 const DIRECT: &str = "limiter_gcra/governor/1";
 const KEYED: &str = "limiter_keyed/governor/1";
