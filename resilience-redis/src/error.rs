@@ -65,8 +65,15 @@ impl Code {
                 .filter(|_| from_script)
                 .find(|word| TOLD_TO_SCRIPTS.contains(word))
         };
+        let is_forbidden = |said: &str| {
+            FORBIDDEN_TO_SCRIPTS
+                .iter()
+                .any(|words| said.contains(words))
+        };
         Self(match within() {
             Some(code) => code.into(),
+            // It has no code of its own.
+            None if error.details().is_some_and(is_forbidden) => "NOPERM".into(),
             None if known => head.into(),
             None => "ERR".into(),
         })
@@ -210,6 +217,11 @@ const FULL: &str = "max number of clients";
 const FROM_SCRIPT: &str = "Error running script";
 /// What the commands of a script are refused with for reasons that are not the script's.
 const TOLD_TO_SCRIPTS: [&str; 5] = ["MISCONF", "NOREPLICAS", "OOM", "READONLY", "WRONGTYPE"];
+/// How a script hears that its user may not do this: up to 7.0, and since.
+const FORBIDDEN_TO_SCRIPTS: [&str; 2] = [
+    "The user executing the script can't",
+    "ACL failure in script",
+];
 /// Redis' own codes are shorter; a longer word came from elsewhere and is not repeated.
 const LONGEST_CODE: usize = 24;
 
@@ -283,6 +295,13 @@ mod tests {
             seen(&format!("{said}planted OTHER")),
             StoreError::Server(code("ERR"))
         );
+        for forbidden in [
+            format!("{said}The user executing the script can't run this command"),
+            "@user_script: 1: The user executing the script can't run this command".to_owned(),
+            "ERR ACL failure in script: No permissions to access a key".to_owned(),
+        ] {
+            assert_eq!(seen(&forbidden), StoreError::Unauthorized(code("NOPERM")));
+        }
         let caught = "@user_script: 1: -READONLY You can't write against a read only replica.";
         assert_eq!(seen(caught), StoreError::NotServing(code("READONLY")));
     }

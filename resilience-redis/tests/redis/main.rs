@@ -4,6 +4,7 @@ mod bloom_guard;
 mod cache;
 mod differential;
 mod engines;
+mod errors;
 mod failover;
 mod fallback;
 mod fleet;
