@@ -47,18 +47,17 @@ impl Calls {
         &self,
         call: impl FnOnce() -> Reply<'a, T>,
     ) -> Result<T, BoxError> {
-        self.ask_patiently(Duration::ZERO, call).await
+        self.ask_within(self.timeout, call).await
     }
 
-    /// Asks the tier for what may take so much longer than other calls.
-    pub(super) async fn ask_patiently<'a, T>(
+    /// Asks the tier for what may take until `deadline`.
+    pub(super) async fn ask_within<'a, T>(
         &self,
-        patience: Duration,
+        deadline: Duration,
         call: impl FnOnce() -> Reply<'a, T>,
     ) -> Result<T, BoxError> {
         has_timers()?;
         let permit = self.breaker.try_acquire()?;
-        let deadline = self.timeout.saturating_add(patience);
         let said = self.within(deadline, call).await;
         permit.settle(outcome(&said));
         said
@@ -74,17 +73,26 @@ impl Calls {
         &self,
         call: impl FnOnce() -> Reply<'a, ()>,
     ) -> Result<(), BoxError> {
+        self.tell_within(self.timeout, call).await
+    }
+
+    /// Tells the tier as [`tell`](Self::tell) does what may take until `deadline`.
+    pub(super) async fn tell_within<'a>(
+        &self,
+        deadline: Duration,
+        call: impl FnOnce() -> Reply<'a, ()>,
+    ) -> Result<(), BoxError> {
         has_timers()?;
         let refused = match self.breaker.try_acquire() {
             Ok(permit) => {
-                let said = self.within(self.timeout, call).await;
+                let said = self.within(deadline, call).await;
                 permit.settle(outcome(&said));
                 return said;
             }
             Err(refused) => refused,
         };
         let said = if self.is_to_be_tried() {
-            self.within(self.timeout, call).await
+            self.within(deadline, call).await
         } else {
             self.mention(call).await.unwrap_or(Err(refused.into()))
         };

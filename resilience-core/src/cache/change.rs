@@ -66,7 +66,8 @@ where
         Ok(())
     }
 
-    /// Forgets everything in the second tier as well.
+    /// Forgets everything in the second tier as well, which has
+    /// [more time](super::TierPolicy::clear_timeout) for it than for other calls.
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use super::{
     hashed::Hashed,
     heard::Heard,
     measure::Count,
-    second::{Answer, Second},
+    second::{Answer, Caught, Second},
     shared::Shared,
     tags::Tags,
 };
@@ -84,10 +84,10 @@ where
         let began = self.environment.now();
         let lease = self.policy.hard_timeout.min(LONGEST_LEASE);
         let mut next = match second.catch_up(&name).await {
-            None => first,
+            Caught::Up => first,
             // There is nothing to look for.
-            Some(Ok(())) => First::Claim,
-            Some(Err(_)) => return Advice::Load(None),
+            Caught::UpNow => First::Claim,
+            Caught::Behind => return Advice::Load(None),
         };
         for round in 0..MOST_ROUNDS {
             if next == First::Look {

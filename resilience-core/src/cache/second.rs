@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::{runtime::Handle, sync::Semaphore};
+
 use super::{
     Claim, Codec, Hears, Lease, Listener, Policy, Reply, Tier, TierPolicy,
     calls::Calls,
@@ -19,8 +21,10 @@ pub(super) struct Second<K, V> {
     hears: Hears,
     tier: Arc<dyn Tier>,
     codec: Box<dyn Codec<K, V>>,
-    calls: Calls,
-    unsent: Unsent,
+    calls: Arc<Calls>,
+    unsent: Arc<Unsent>,
+    /// For the one who has it forget everything in the background.
+    clearing: Arc<Semaphore>,
     panics: CatchPanic,
 }
 
@@ -30,6 +34,17 @@ pub(super) enum Answer<V> {
     Found(Found<V>, Terms, Duration),
     Nothing,
     Failure,
+}
+
+/// Whether a second tier has heard what it has to hear before it is asked for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caught {
+    /// It had.
+    Up,
+    /// It has now, and has nothing of the key.
+    UpNow,
+    /// Nobody can ask it.
+    Behind,
 }
 
 impl<K, V> Second<K, V> {
@@ -43,11 +58,12 @@ impl<K, V> Second<K, V> {
         policy.check()?;
         Ok(Self {
             hears: Hears::Nothing,
-            calls: Calls::new(&policy, panics.clone(), environment)?,
+            calls: Arc::new(Calls::new(&policy, panics.clone(), environment)?),
             policy,
             tier: Arc::new(tier),
             codec: Box::new(codec),
-            unsent: Unsent::default(),
+            unsent: Arc::default(),
+            clearing: Arc::new(Semaphore::new(1)),
             panics,
         })
     }
@@ -158,8 +174,8 @@ impl<K, V> Second<K, V> {
 
     /// Forgets everything; the tier hears of it whatever its circuit says.
     pub(super) async fn clear(&self) -> Result<(), BoxError> {
-        let began = self.unsent.begin();
-        self.calls.tell(|| self.tier.clear()).await?;
+        let (began, time) = (self.unsent.begin(), self.policy.clear_timeout);
+        self.calls.tell_within(time, || self.tier.clear()).await?;
         self.unsent.heard_all(began);
         Ok(())
     }
@@ -169,21 +185,43 @@ impl<K, V> Second<K, V> {
         self.unsent.missed(name);
     }
 
-    /// Tells the tier what it has to hear before it is asked for `name`; `None` is nothing.
-    pub(super) async fn catch_up(&self, name: &[u8]) -> Option<Result<(), BoxError>> {
+    /// Tells the tier what it has to hear before it is asked for `name`.
+    pub(super) async fn catch_up(&self, name: &[u8]) -> Caught {
         let began = self.unsent.begin();
-        let said = match self.unsent.due(name) {
-            Due::Nothing => return None,
-            Due::Key => {
-                let removed = self.calls.ask(|| self.tier.remove(name)).await;
-                removed.inspect(|()| self.unsent.heard(name, began))
-            }
+        match self.unsent.due(name) {
+            Due::Nothing => Caught::Up,
+            Due::Key => match self.calls.ask(|| self.tier.remove(name)).await {
+                Ok(()) => {
+                    self.unsent.heard(name, began);
+                    Caught::UpNow
+                }
+                Err(_) => Caught::Behind,
+            },
             Due::Everything => {
-                let cleared = self.calls.ask(|| self.tier.clear()).await;
-                cleared.inspect(|()| self.unsent.heard_all(began))
+                self.clear_aside();
+                Caught::Behind
             }
+        }
+    }
+
+    /// Has the tier forget everything, unless that is under way: in the background, since it takes
+    /// longer than any load can wait.
+    fn clear_aside(&self) {
+        let (Ok(runtime), Ok(turn)) = (
+            Handle::try_current(),
+            Arc::clone(&self.clearing).try_acquire_owned(),
+        ) else {
+            return;
         };
-        Some(said)
+        let (tier, calls) = (Arc::clone(&self.tier), Arc::clone(&self.calls));
+        let (unsent, time) = (Arc::clone(&self.unsent), self.policy.clear_timeout);
+        runtime.spawn(async move {
+            let began = unsent.begin();
+            if calls.ask_within(time, || tier.clear()).await.is_ok() {
+                unsent.heard_all(began);
+            }
+            drop(turn);
+        });
     }
 
     /// The tier takes what it is told: it is told one thing more, where it missed some.
@@ -202,7 +240,8 @@ impl<K, V> Second<K, V> {
         patience: Duration,
     ) -> Result<Claim, BoxError> {
         let claim = || self.tier.claim(name, lease, patience);
-        self.calls.ask_patiently(patience, claim).await
+        let time = self.policy.timeout.saturating_add(patience);
+        self.calls.ask_within(time, claim).await
     }
 
     /// What was granted under `name`, to be given back where nothing comes of it.

@@ -183,6 +183,7 @@ pub trait Codec<K, V>: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct TierPolicy {
     pub(super) timeout: Duration,
+    pub(super) clear_timeout: Duration,
     pub(super) max_entry: usize,
     pub(super) longest_alone: Duration,
     pub(super) patience: Duration,
@@ -190,12 +191,13 @@ pub struct TierPolicy {
 }
 
 impl TierPolicy {
-    /// At most 50 ms a call, and a circuit that opens after five failures in a row. `name` stands
+    /// At most 50 ms a call, a minute to forget everything, and a circuit that opens after five failures in a row. `name` stands
     /// in the metrics and events of that circuit.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         Self {
             timeout: Duration::from_millis(50),
+            clear_timeout: Duration::from_secs(60),
             max_entry: 1024 * 1024,
             longest_alone: Duration::from_secs(30),
             patience: Duration::from_secs(1),
@@ -203,10 +205,17 @@ impl TierPolicy {
         }
     }
 
-    /// Sets how long a call may take. Default 50 ms.
+    /// Sets how long a call may take, [`Tier::clear`] excepted. Default 50 ms.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Sets how long [`Tier::clear`] may take, which looks at every key. Default one minute.
+    #[must_use]
+    pub const fn clear_timeout(mut self, timeout: Duration) -> Self {
+        self.clear_timeout = timeout;
         self
     }
 
@@ -241,8 +250,13 @@ impl TierPolicy {
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidPolicy> {
-        if self.timeout.is_zero() {
-            return Err(InvalidPolicy::new("timeout", "must leave a call some time"));
+        for (field, timeout) in [
+            ("timeout", self.timeout),
+            ("clear_timeout", self.clear_timeout),
+        ] {
+            if timeout.is_zero() {
+                return Err(InvalidPolicy::new(field, "must leave a call some time"));
+            }
         }
         Ok(())
     }

@@ -71,3 +71,15 @@ async fn an_insert_that_is_not_kept_here_leaves_nothing_older_in_the_tier() {
         assert_eq!(cache.get_or_load(&7, source.gives()).await, Ok(2));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_everything_forgotten_waits_until_it_is() {
+    let (tier, source) = (Memory::default(), Source::default());
+    let cache = over(&tier);
+    cache.get_or_load(&7, source.gives()).await.unwrap();
+    settle().await;
+    tier.mood(Mood::Large);
+    let (forgotten, took) = timed(cache.forget_all()).await;
+    assert!(forgotten.is_ok() && took >= SECOND, "{forgotten:?}");
+    assert_eq!(tier.len(), 0);
+}

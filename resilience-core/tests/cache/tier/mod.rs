@@ -34,6 +34,8 @@ enum Mood {
     Well,
     /// Never at once.
     Late,
+    /// Well, and a second away from having forgotten everything.
+    Large,
     Slow,
     Down,
     Panics,
@@ -64,7 +66,7 @@ impl Memory {
         let mood = *self.0.mood.lock().unwrap();
         Box::pin(async move {
             match mood {
-                Mood::Well => {}
+                Mood::Well | Mood::Large => {}
                 Mood::Late => sleep(MILLISECOND).await,
                 Mood::Slow => sleep(3600 * SECOND).await,
                 Mood::Down => return Err(BoxError::from("down")),
@@ -93,7 +95,13 @@ impl Tier for Memory {
     }
 
     fn clear(&self) -> Reply<'_, ()> {
-        self.reply(HashMap::clear)
+        let cleared = self.reply(HashMap::clear);
+        Box::pin(async move {
+            if matches!(*self.0.mood.lock().unwrap(), Mood::Large) {
+                sleep(SECOND).await;
+            }
+            cleared.await
+        })
     }
 
     fn listen(&self, listener: Listener) -> Hears {

@@ -136,3 +136,33 @@ async fn a_tier_behind_an_open_circuit_hears_of_an_insert_as_it_does_of_a_remova
         "and what voids an older value is not"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_missed_more_than_can_be_kept_is_asked_again_once_it_has_forgotten_everything()
+{
+    let (tier, source) = (Memory::default(), Source::default());
+    let (one, other) = (over(&tier), over(&tier));
+    assert_eq!(one.get_or_load(&7, source.gives()).await, Ok(1));
+    settle().await;
+    tier.mood(Mood::Down);
+    for key in 0..=10_000 {
+        one.insert(key, 0);
+    }
+    sleep(SECOND).await;
+    tier.mood(Mood::Large);
+    // By then its circuit lets somebody through.
+    sleep(60 * SECOND).await;
+    let told = tier.calls();
+    for number in 2..100 {
+        let (loaded, took) = timed(one.get_or_load(&20_000, source.gives())).await;
+        assert_eq!((loaded, took), (Ok(number), Duration::ZERO), "nobody waits");
+        one.invalidate(&20_000);
+        sleep(5 * MILLISECOND).await;
+    }
+    assert_eq!(tier.calls() - told, 1, "once is enough");
+    sleep(SECOND).await;
+    assert_eq!(tier.len(), 0);
+    assert_eq!(one.get_or_load(&20_001, source.gives()).await, Ok(100));
+    settle().await;
+    assert_eq!(other.get_or_load(&20_001, source.gives()).await, Ok(100));
+}
