@@ -3,7 +3,7 @@
 use redis::{Cmd, RedisWrite as _};
 
 use super::{
-    batch::{Batch, Call, Whole},
+    batch::{Batch, Call, One, Whole},
     question::Past,
     rules::{Kind, Rule},
 };
@@ -29,9 +29,10 @@ impl Batch {
                     kind: Kind::Window { step },
                     ..
                 },
-            ] => {
-                self.write_window(rule, *step, command);
-            }
+            ] => match self.one(rules) {
+                Some(one) => self.write_one(rule, one, command),
+                None => self.write_window(rule, *step, command),
+            },
             _ => self.write_quotas(rules, command),
         }
     }
@@ -52,6 +53,15 @@ impl Batch {
             rules.iter().zip(past).map(keys)
         });
         keys.sum()
+    }
+
+    /// The arguments of `take_one`.
+    fn write_one(&self, rule: &Rule, One { whole, step }: One, command: &mut Cmd) {
+        command.arg(step).arg(self.steps[0]).arg(rule.lives());
+        command.arg(whole.most);
+        if whole.units > 1 {
+            command.arg(whole.units);
+        }
     }
 
     /// The arguments of `take_window`.

@@ -67,6 +67,13 @@ impl Whole {
     }
 }
 
+/// A whole call that comes alone, of a window in such steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct One {
+    pub(super) whole: Whole,
+    pub(super) step: u64,
+}
+
 impl Batch {
     /// Begins anew, at `micros` by the server's clock or up to `spare` steps later.
     pub(super) fn begin(&mut self, rules: &[Rule], micros: u64, spare: u64) {
@@ -132,6 +139,18 @@ impl Batch {
         let order = |call: &Call| (call.whole.is_none(), call.whole);
         self.calls.sort_unstable_by_key(order);
         self.wholes = self.calls.partition_point(|call| call.whole.is_some());
+    }
+
+    /// The only call, where the script can take it that knows of one.
+    pub(super) fn one(&self, rules: &[Rule]) -> Option<One> {
+        let ([call], [rule]) = (&self.calls[..], rules) else {
+            return None;
+        };
+        let (Some(whole), Kind::Window { step }) = (call.whole, rule.kind) else {
+            return None;
+        };
+        let largest = whole.most.checked_add(1)?.checked_mul(step)?;
+        (largest <= EXACT).then_some(One { whole, step })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -208,3 +227,6 @@ impl Batch {
 const fn is_window(rule: &Rule) -> bool {
     matches!(rule.kind, Kind::Window { .. })
 }
+
+/// Scripts count in doubles, of which all whole numbers up to this one are exact.
+const EXACT: u64 = 1 << 53;

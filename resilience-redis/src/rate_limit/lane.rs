@@ -39,6 +39,8 @@ pub(super) struct Lane {
     pub(super) flights: usize,
     pub(super) keys: usize,
     pub(super) take: Script,
+    /// The same for one key alone, where that can be.
+    pub(super) take_one: Script,
     refund: Script,
     pub(super) rules: Arc<[Rule]>,
     time: Mutex<ServerClock>,
@@ -81,6 +83,7 @@ impl Lane {
             runtime,
             environment: options.environment.clone(),
             take: Script::new(take),
+            take_one: Script::new(include_str!("../lua/take_one.lua")),
             refund: Script::new(include_str!("../lua/refund.lua")),
             rules,
             time: Mutex::default(),

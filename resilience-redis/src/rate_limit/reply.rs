@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::{
-    batch::{Batch, Call},
+    batch::{Batch, Call, One},
     packed::numbers,
     question::Told,
     rules::{Kind, Rule},
@@ -44,6 +44,9 @@ impl Reply {
 impl Batch {
     /// Makes sense of a reply; `None` where it is the answer to something else.
     pub(super) fn read(&self, rules: &[Rule], reply: &Value) -> Option<Reply> {
+        if let Some(one) = self.one(rules) {
+            return self.read_one(one, reply);
+        }
         let Value::BulkString(packed) = reply else {
             return None;
         };
@@ -72,6 +75,23 @@ impl Batch {
             self.tell(rules, call, &mut rest, &mut told)?;
         }
         rest.is_empty().then_some(reply)
+    }
+
+    /// Makes sense of a reply of `take_one`.
+    fn read_one(&self, One { whole, step }: One, reply: &Value) -> Option<Reply> {
+        let Value::Int(number) = *reply else {
+            return None;
+        };
+        let begin = self.steps[0].checked_mul(step)?;
+        let Ok(number) = u64::try_from(number) else {
+            let now = number.unsigned_abs();
+            let is_present = now.checked_sub(begin).is_some_and(|age| age < step);
+            let told = is_present.then_some(UNDONE);
+            return Some(Reply([now].into_iter().chain(told).collect()));
+        };
+        let (before, age) = (number / step, number % step);
+        let fits = before <= whole.most.checked_sub(whole.units)?;
+        fits.then(|| Reply(vec![begin + age, before]))
     }
 
     /// Finds in `rest` what it says of each quota of `call`; `None` where it makes no sense.

@@ -1,6 +1,6 @@
 //! A server whose scripts are told the time by the test.
 
-use redis::{Value, aio::MultiplexedConnection};
+use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{QUOTAS, REFUND, WINDOW, model::Quota};
 use crate::support::RedisServer;
@@ -30,6 +30,17 @@ impl Machine {
         keys: &[String],
         arguments: &[String],
     ) -> Value {
+        let reply = self.try_run(script, now, keys, arguments).await;
+        reply.expect("a reply")
+    }
+
+    pub(super) async fn try_run(
+        &mut self,
+        script: &str,
+        now: u64,
+        keys: &[String],
+        arguments: &[String],
+    ) -> RedisResult<Value> {
         assert_eq!(script.matches("call('TIME')").count(), 1);
         // Keys expire by the server's clock, which no hand moves: here they stay.
         let script = script
@@ -48,9 +59,7 @@ impl Machine {
         call.arg(now / 1_000_000)
             .arg(now % 1_000_000)
             .arg(arguments);
-        call.query_async(&mut self.connection)
-            .await
-            .expect("a reply")
+        call.query_async(&mut self.connection).await
     }
 
     /// From now on, questions name some steps beside the present one.

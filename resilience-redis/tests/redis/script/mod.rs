@@ -7,6 +7,7 @@
 
 mod machine;
 mod model;
+mod one;
 
 use redis::Value;
 
