@@ -30,7 +30,7 @@
 
 use std::time::Duration;
 
-use crate::{InvalidPolicy, clock::nanos};
+use crate::{InvalidPolicy, clock::nanos, float::saturate};
 
 /// How the wait before an attempt follows from how many went before it.
 ///
@@ -176,15 +176,6 @@ fn share(whole: u64, random: f64) -> u64 {
     let fraction = saturate(random * ONE);
     let product = u128::from(whole) * u128::from(fraction);
     (product >> 64) as u64
-}
-
-/// The whole part of `value`: 0 below zero and for what is no number, at most `u64::MAX`.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "saturation is what is asked for"
-)]
-const fn saturate(value: f64) -> u64 {
-    value as u64
 }
 
 #[cfg(test)]

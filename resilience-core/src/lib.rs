@@ -59,6 +59,7 @@ mod environment;
 pub mod fallback;
 #[cfg(feature = "http")]
 mod field_text;
+mod float;
 mod foreign;
 pub mod gate;
 mod invalid;

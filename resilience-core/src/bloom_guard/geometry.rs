@@ -6,6 +6,7 @@ use super::{
     Fingerprint,
     hash::{Seed, nth},
 };
+use crate::float::saturate;
 
 /// The layout of a filter, which is that of the `bloomfilter` crate: how many bits there are, and
 /// how many a key sets.
@@ -88,13 +89,10 @@ impl Geometry {
 
     /// About how many keys set so many bits (Swamidass and Baldi, "Mathematical correction for
     /// fingerprint similarity measures", 2007).
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "from the bits of a filter, which fit, and saturating"
-    )]
     pub(super) fn keys(self, ones: u64) -> u64 {
         let share = (ones as f64 / self.bits as f64).min(1.0 - f64::EPSILON);
-        (-(self.bits as f64) / f64::from(self.hashes) * (-share).ln_1p()).ceil() as u64
+        let keys = -(self.bits as f64) / f64::from(self.hashes) * (-share).ln_1p();
+        saturate(keys.ceil())
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     BloomGuard, Filter, Standing,
     shared::{Count, Shared},
 };
-use crate::{Instrument, InstrumentKind, Measured, Sample, sync::lock};
+use crate::{Instrument, InstrumentKind, Measured, Sample, float::saturate, sync::lock};
 
 /// How a guard stands: levels now, and sums since it was built.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,12 +120,8 @@ impl Counts {
 }
 
 impl Snapshot {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the fill is a share from 0 to 1"
-    )]
     fn fill_per_mille(&self) -> u64 {
-        (self.fill * 1000.0).round() as u64
+        saturate((self.fill * 1000.0).round())
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Timestamp, clock::nanos};
+use crate::{Timestamp, clock::nanos, float::saturate};
 
 /// When a value is loaded again although it is still fresh, so that nobody ever waits for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,21 +101,17 @@ impl Life {
     }
 
     /// Until when nothing is to be thought of: it is fresh, and no draw could make it due.
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a float becomes an integer by saturation, which is what is asked for"
-    )]
     pub(super) fn quiet_until(&self, early: EarlyRefresh) -> Timestamp {
         let end = self.expires.as_nanos();
         Timestamp::from_nanos(match early {
             EarlyRefresh::Never => end,
             EarlyRefresh::AtAge(share) => {
                 let due = share * nanos(self.left(self.loaded)) as f64;
-                end.min(self.loaded.as_nanos().saturating_add(due as u64))
+                end.min(self.loaded.as_nanos().saturating_add(saturate(due)))
             }
             EarlyRefresh::Probabilistic { beta } => {
                 let reach = nanos(self.took) as f64 * beta * FARTHEST;
-                end.saturating_sub(reach.ceil() as u64)
+                end.saturating_sub(saturate(reach.ceil()))
             }
         })
     }
@@ -170,12 +166,7 @@ pub(super) fn jittered(ttl: Duration, share: f64, random: f64) -> Duration {
         return ttl;
     }
     let moved = whole as f64 * (1.0 + share * random.mul_add(2.0, -1.0));
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a float becomes an integer by saturation, which is what is asked for"
-    )]
-    let moved = moved.round() as u64;
-    Duration::from_nanos(moved.max(1))
+    Duration::from_nanos(saturate(moved.round()).max(1))
 }
 
 #[cfg(test)]

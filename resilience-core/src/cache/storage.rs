@@ -13,7 +13,7 @@ use super::{
     entry::Entry,
     hashed::{Given, Hashed, HashedRef},
 };
-use crate::{InvalidPolicy, striped::Striped};
+use crate::{InvalidPolicy, float::saturate, striped::Striped};
 
 /// The entries, bounded by weight.
 #[derive(Debug)]
@@ -81,11 +81,7 @@ impl<K: Eq, V> Storage<K, V> {
         // The table rounds each shard's part up, so that together they would hold too much.
         let shards = table.num_shards() as u64;
         table.set_capacity((policy.capacity / shards).max(1) * shards);
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "the product is below 2^48 and above 0"
-        )]
-        let heaviest = (table.shard_capacity() as f64 * HOT) as u64;
+        let heaviest = saturate(table.shard_capacity() as f64 * HOT);
         Ok(Self {
             table,
             expected,
