@@ -104,10 +104,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let inbound = Inbound::new(&config, fleet.as_ref())?;
     let outbound = Outbound::new(&config)?;
     let aging = Environment::new().clock(config.clock.clone());
-    let pages = match &fleet {
-        Some(fleet) => Pages::shared(fleet, &aging)?,
-        None => Pages::new(&aging)?,
-    };
+    let pages = Pages::new(fleet.as_ref(), &aging)?;
     let store = Store::open(config.database_url.as_str(), &pages).await?;
     let store = match &fleet {
         Some(fleet) => store.shared(

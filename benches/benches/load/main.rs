@@ -67,7 +67,7 @@ fn variants(folder: &Folder) -> Result<[Variant; 3], Problem> {
     let made = pages::from_database(folder.database("made"));
     let memory = pages::from_memory(folder.database("memory"));
     Ok([
-        // All that stands in the service's `stack.rs`.
+        // All that stands in the service's `stack`.
         Variant::of("dish_page", "ours", Serving::start(service)?),
         // The same handler and accept loop without any of it: each request is the database's.
         Variant::of("dish_page", "axum", Serving::start(made)?),

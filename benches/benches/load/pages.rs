@@ -56,7 +56,7 @@ pub(crate) async fn from_database(database: String) -> Result<(SocketAddr, Serve
 }
 
 async fn store(database: &str) -> Result<Store, Problem> {
-    Ok(Store::open(database, &Pages::new(&Environment::new())?).await?)
+    Ok(Store::open(database, &Pages::new(None, &Environment::new())?).await?)
 }
 
 async fn serve(app: Router) -> Result<(SocketAddr, Server), Problem> {

@@ -19,7 +19,7 @@ use crate::{
     Service,
     clock::millis,
     settlement::Settled,
-    store::{CancelReason, Key, Line, Order, Placed, Refusal, Status},
+    store::{CancelReason, Key, Line, NewOrder, Order, Placed, Refusal, Status},
 };
 
 /// Places an order: takes its portions, then its payment.
@@ -29,7 +29,7 @@ pub(super) async fn place(
     JsonObject(body): JsonObject,
 ) -> Result<Response, Problem> {
     let key = idempotency::key_of(&headers)?;
-    let request = NewOrder::parse(&body)?;
+    let basket = Basket::parse(&body)?;
     let _turn = match &key {
         Some(key) => Some(idempotency::turn(&service.keys, key).await?),
         None => None,
@@ -41,18 +41,20 @@ pub(super) async fn place(
         request: &body,
     });
     let now = service.clock.now();
-    let due_at = now.saturating_add(millis(service.payment.head_start));
-    let placed = service
-        .store
-        .place(&request.user_id, &request.lines, key, now, due_at)
-        .await?;
-    let settled = match placed {
+    let new = NewOrder {
+        user_id: &basket.user_id,
+        lines: &basket.lines,
+        key,
+        now,
+        due_at: now.saturating_add(millis(service.payment.head_start)),
+    };
+    let settled = match service.store.place(&new).await? {
         Placed::New(order) => service.settle(order).await,
         Placed::Known(order) => Settled {
             order,
             refused: None,
         },
-        Placed::Refused(refusal) => return Err(request.refused(refusal)),
+        Placed::Refused(refusal) => return Err(basket.refused(refusal)),
         Placed::KitchenFull(wait) => return Err(kitchen_is_full(wait)),
         Placed::KeyReused => {
             let detail = "this key was used for another order";
@@ -166,7 +168,7 @@ fn of_order(problem: Problem, order: &Order) -> Problem {
 
 /// An order as it was asked for.
 #[derive(Debug)]
-struct NewOrder {
+struct Basket {
     user_id: String,
     /// Each dish once.
     lines: Vec<Line>,
@@ -174,7 +176,7 @@ struct NewOrder {
     positions: Vec<usize>,
 }
 
-impl NewOrder {
+impl Basket {
     fn parse(body: &Map<String, Value>) -> Result<Self, Problem> {
         let user_id = text(body, "user_id", USER_ID_LENGTH)?;
         let items = body

@@ -17,6 +17,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
+
 /// What a server takes on.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

@@ -151,7 +151,7 @@ mod tests {
     /// A store of its own whose guard takes 201 for a dish.
     async fn mistaken(folder: &tempfile::TempDir) -> (Store, Pages) {
         let url = format!("sqlite://{}", folder.path().join("a.db").display());
-        let pages = Pages::new(&Environment::new()).unwrap();
+        let pages = Pages::new(None, &Environment::new()).unwrap();
         let store = Store::open(&url, &pages).await.unwrap();
         pages.known.insert(201).await;
         (store, pages)

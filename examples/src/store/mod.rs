@@ -20,7 +20,7 @@ pub use self::{
     kitchen::Kitchen,
     menu::Dish,
     orders::{CancelReason, Line, Order, Status},
-    place::{Key, Placed, Refusal},
+    place::{Key, NewOrder, Placed, Refusal},
     portions::Portions,
 };
 pub(crate) use self::{database::Use, kitchen::GROUP as KITCHEN_GROUP};

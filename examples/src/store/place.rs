@@ -2,13 +2,29 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Store,
     counted::Transaction,
     orders::{Line, Order, fetch},
     portions::Hold,
 };
-use serde::{Deserialize, Serialize};
+
+/// An order that is to be placed.
+#[derive(Clone, Copy, Debug)]
+pub struct NewOrder<'a> {
+    /// Who orders.
+    pub user_id: &'a str,
+    /// What; each dish once.
+    pub lines: &'a [Line],
+    /// By what the client tells it from another, where it does.
+    pub key: Option<Key<'a>>,
+    /// The time now, in milliseconds since 1970.
+    pub now: i64,
+    /// Until when the settlement leaves the order alone.
+    pub due_at: i64,
+}
 
 /// What came of an attempt to place an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,61 +71,52 @@ pub struct Key<'a> {
 impl Store {
     /// Takes the portions and writes the order, or does neither.
     ///
-    /// `lines` names each dish once. The settlement leaves the order alone until `due_at`.
-    ///
     /// # Errors
     ///
     /// When the database fails; nothing was ordered then.
-    pub async fn place(
-        &self,
-        user_id: &str,
-        lines: &[Line],
-        key: Option<Key<'_>>,
-        now: i64,
-        due_at: i64,
-    ) -> sqlx::Result<Placed> {
-        // What a key was answered it is answered again, whatever the kitchens have to do.
-        if let (Err(wait), None) = (self.kitchen.has_room(), key) {
+    pub async fn place(&self, new: &NewOrder<'_>) -> sqlx::Result<Placed> {
+        // What a key was answered it is answered again, whatever the kitchens have to do and
+        // whatever is left: only the database knows.
+        if new.key.is_none()
+            && let Err(wait) = self.kitchen.has_room()
+        {
             return Ok(Placed::KitchenFull(wait));
         }
-        let hold = self.portions.hold(lines).await;
-        // What a key was answered it is answered again: only the database knows.
-        if let (Hold::Refused(refusal), None) = (&hold, key) {
-            return Ok(Placed::Refused(*refusal));
+        let hold = self.portions.hold(new.lines).await;
+        if new.key.is_none()
+            && let Hold::Refused(refusal) = hold
+        {
+            return Ok(Placed::Refused(refusal));
         }
-        let placed = self.write(user_id, lines, key, now, due_at).await?;
+        let placed = self.write(new).await?;
         self.portions.settle(hold, &placed).await;
         Ok(placed)
     }
 
-    async fn write(
-        &self,
-        user_id: &str,
-        lines: &[Line],
-        key: Option<Key<'_>>,
-        now: i64,
-        due_at: i64,
-    ) -> sqlx::Result<Placed> {
+    async fn write(&self, new: &NewOrder<'_>) -> sqlx::Result<Placed> {
         // In the order of their numbers: two transactions never wait for each other.
-        let mut lines = lines.to_vec();
+        let mut lines = new.lines.to_vec();
         lines.sort_unstable_by_key(|line| line.dish_id);
+        let new = NewOrder {
+            lines: &lines,
+            ..*new
+        };
         loop {
-            let written = self.write_once(user_id, &lines, key, now, due_at).await?;
-            if let Some(placed) = written {
+            if let Some(placed) = self.write_once(&new).await? {
                 return Ok(placed);
             }
         }
     }
 
     /// `None` where the key was used by another gateway meanwhile.
-    async fn write_once(
-        &self,
-        user_id: &str,
-        lines: &[Line],
-        key: Option<Key<'_>>,
-        now: i64,
-        due_at: i64,
-    ) -> sqlx::Result<Option<Placed>> {
+    async fn write_once(&self, new: &NewOrder<'_>) -> sqlx::Result<Option<Placed>> {
+        let NewOrder {
+            lines,
+            key,
+            now,
+            due_at,
+            ..
+        } = *new;
         let mut transaction = self.writer.begin().await?;
         if let Some(key) = key
             && let Some(known) = find_key(&mut transaction, key).await?
@@ -132,7 +139,7 @@ impl Store {
                 return Ok(Some(Placed::Refused(refusal)));
             }
         };
-        let order = insert_order(&mut transaction, user_id, lines, &prices, now, due_at).await?;
+        let order = insert_order(&mut transaction, new, &prices).await?;
         if let Some(Key { key, request }) = key {
             // Waits for another who writes the same key.
             let written = sqlx::query(
@@ -230,13 +237,11 @@ async fn take_portions(
 
 async fn insert_order(
     transaction: &mut Transaction,
-    user_id: &str,
-    lines: &[Line],
+    new: &NewOrder<'_>,
     prices: &[i64],
-    now: i64,
-    due_at: i64,
 ) -> sqlx::Result<Order> {
-    let costs = lines
+    let costs = new
+        .lines
         .iter()
         .zip(prices)
         .map(|(line, price)| line.quantity * price);
@@ -246,13 +251,13 @@ async fn insert_order(
          RETURNING *",
     )
     .bind(new_id()?)
-    .bind(user_id)
+    .bind(new.user_id)
     .bind(costs.sum::<i64>())
-    .bind(now)
-    .bind(due_at)
+    .bind(new.now)
+    .bind(new.due_at)
     .fetch_one(transaction.then())
     .await?;
-    for (line, price) in lines.iter().zip(prices) {
+    for (line, price) in new.lines.iter().zip(prices) {
         sqlx::query(
             "INSERT INTO order_items (order_id, dish_id, quantity, price_cents)
              VALUES ($1, $2, $3, $4)",

@@ -194,7 +194,7 @@ mod tests {
     use resilience_core::Environment;
 
     use super::{
-        super::{Placed, Status},
+        super::{NewOrder, Placed, Status},
         *,
     };
     use crate::stack::Pages;
@@ -202,14 +202,21 @@ mod tests {
     /// A store of its own with an order of one portion of dish 1.
     async fn ordered(folder: &tempfile::TempDir) -> (Store, String) {
         let url = format!("sqlite://{}", folder.path().join("a.db").display());
-        let store = Store::open(&url, &Pages::new(&Environment::new()).unwrap())
+        let store = Store::open(&url, &Pages::new(None, &Environment::new()).unwrap())
             .await
             .unwrap();
         let line = Line {
             dish_id: 1,
             quantity: 1,
         };
-        match store.place("ada", &[line], None, 0, 0).await.unwrap() {
+        let new = NewOrder {
+            user_id: "ada",
+            lines: &[line],
+            key: None,
+            now: 0,
+            due_at: 0,
+        };
+        match store.place(&new).await.unwrap() {
             Placed::New(order) => (store, order.id),
             other => panic!("{other:?}"),
         }

@@ -62,7 +62,7 @@ async fn a_menu_that_is_asked_for_is_made_anew_ahead_of_its_end_and_nobody_waits
     let clock = ManualClock::new();
     let shop = Shop::open_with(|config| config.clock = clock.clone().into()).await;
     // Whoever writes to the same file and voids nothing here.
-    let pages = Pages::new(&Environment::new()).unwrap();
+    let pages = Pages::new(None, &Environment::new()).unwrap();
     let elsewhere = Store::open(&database_in(&shop.folder), &pages)
         .await
         .unwrap();

@@ -198,7 +198,7 @@ async fn a_dish_that_one_gateway_adds_all_have() {
     config.redis = Some(redis.url().parse().unwrap());
     config.fleet.answer = HOUR / 60;
     let fleet = Fleet::join(&config).await.unwrap().unwrap();
-    let pages = Pages::shared(&fleet, &Environment::new()).unwrap();
+    let pages = Pages::new(Some(&fleet), &Environment::new()).unwrap();
     let store = Store::open(config.database_url.as_str(), &pages)
         .await
         .unwrap();
