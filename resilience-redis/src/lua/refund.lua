@@ -13,6 +13,8 @@
 -- Reply      number of calls
 
 local argv, keys, call = ARGV, KEYS, redis.call
+-- No log has a larger limit.
+local longest_log = 1000
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 
@@ -20,12 +22,19 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
+-- What a count or a time says, 0 where there is none; nothing where it is none of ours: as in
+-- take_quotas.lua.
+local function whole(text)
+  local number = tonumber(text or 0)
+  return number and number >= 0 and number < 2 ^ 53 and (not text or integer(number) == text) and number
+end
+
 local function from_window(units, first, last, step, length)
   local present = math.floor(now / length)
   for i = first, last do
     local age = step and present - (step + i - first) or 0
     local count = age >= 0 and age <= 10 and redis.pcall('GET', keys[i])
-    count = type(count) ~= 'table' and tonumber(count or 0) or 0
+    count = type(count) ~= 'table' and whole(count) or 0
     local back = math.min(units, count)
     if back > 0 then
       call('DECRBY', keys[i], integer(back))
@@ -36,17 +45,20 @@ end
 
 local function from_log(units, taken, key, length)
   local used = redis.pcall('LLEN', key)
-  if type(used) == 'table' then
+  if type(used) == 'table' or used > longest_log then
     return
   elseif taken ~= '0' then
     call('LREM', key, '-' .. units, taken)
     return
   end
-  local gone = 0
-  while gone < used and tonumber(call('LINDEX', key, gone)) <= now - length do
+  local gone, oldest = 0, whole(call('LINDEX', key, 0))
+  while gone < used and oldest and oldest <= now - length do
     gone = gone + 1
+    oldest = whole(call('LINDEX', key, gone))
   end
-  call('LTRIM', key, integer(gone + units), -1)
+  if oldest then
+    call('LTRIM', key, integer(gone + units), -1)
+  end
 end
 
 local function from_cells(units, key, length)

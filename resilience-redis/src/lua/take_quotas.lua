@@ -36,15 +36,18 @@ local now = time[1] * 1000000 + time[2]
 local reply = { now }
 local window, log, cells = {}, {}, {}
 local kinds = { window = window, log = log, cells = cells }
+-- No log has a larger limit.
+local longest_log = 1000
 
 local function integer(number)
   return string.format('%.0f', number)
 end
 
--- What a count says; nothing where it is none of ours.
-local function units(text)
-  local count = tonumber(text or 0)
-  return count and count >= 0 and count < 2 ^ 53 and count % 1 == 0 and count
+-- What a count or a time says, 0 where there is none; nothing where it is none of ours. Lua takes for
+-- a number what no command of the server does, such as 0x10.
+local function whole(text)
+  local number = tonumber(text or 0)
+  return number and number >= 0 and number < 2 ^ 53 and (not text or integer(number) == text) and number
 end
 
 local quotas, spare, at = {}, tonumber(argv[1]), 3
@@ -68,7 +71,7 @@ end
 
 function window.look(quota, state)
   local present = redis.pcall('GET', state.key)
-  local count = type(present) ~= 'table' and units(present)
+  local count = type(present) ~= 'table' and whole(present)
   if not count then
     return false
   end
@@ -76,7 +79,7 @@ function window.look(quota, state)
   if state.asked > 0 then
     local past = call('MGET', unpack(keys, state.index + 1, state.index + state.asked))
     for i = 1, state.asked do
-      count = units(past[i])
+      count = whole(past[i])
       if not count then
         return false
       end
@@ -101,29 +104,36 @@ end
 function log.look(quota, state)
   local key = state.key
   local used = redis.pcall('LLEN', key)
-  if type(used) == 'table' then
+  if type(used) == 'table' or used > longest_log then
     return false
   end
-  local newest = used > 0 and tonumber(call('LINDEX', key, -1)) or 0
-  if newest > now then
+  local newest = whole(call('LINDEX', key, -1))
+  if newest and newest > now then
     -- The clock was set back. How long ago this was is lost: all count as of now, never too few.
     local times = call('LRANGE', key, 0, -1)
     for i = 1, used do
-      times[i] = integer(math.min(tonumber(times[i]), now))
+      local time = whole(times[i])
+      if not time then
+        return false
+      end
+      times[i] = integer(math.min(time, now))
     end
     call('DEL', key)
     call('RPUSH', key, unpack(times))
     call('PEXPIRE', key, quota.ttl)
   end
-  local gone = 0
-  while gone < used and tonumber(call('LINDEX', key, gone)) <= now - quota.length do
+  local gone, oldest = 0, whole(call('LINDEX', key, 0))
+  while gone < used and oldest and oldest <= now - quota.length do
     gone = gone + 1
+    oldest = whole(call('LINDEX', key, gone))
+  end
+  if not newest or not oldest then
+    return false
   end
   if gone > 0 then
     call('LTRIM', key, gone, -1)
   end
-  state.used = used - gone
-  state.oldest = state.used > 0 and tonumber(call('LINDEX', key, 0)) or 0
+  state.used, state.oldest = used - gone, oldest
   state.room = quota.limit - state.used
   return true
 end
@@ -143,7 +153,9 @@ function log.tell(quota, state, short)
   reply[#reply + 1] = #short
   for i = 1, #short do
     local excess = state.used + short[i] - quota.limit
-    reply[#reply + 1] = excess > 0 and tonumber(call('LINDEX', state.key, excess - 1)) or 0
+    local last = excess > 0 and call('LINDEX', state.key, excess - 1)
+    -- Who waits for what is no time of ours waits for as long as for any.
+    reply[#reply + 1] = whole(last) or now
   end
 end
 
@@ -154,10 +166,10 @@ function cells.look(quota, state)
     return false
   elseif text then
     local since, parts = string.match(text, '^(%d+) (%d+)$')
-    if not since then
+    since, level = whole(since or ''), whole(parts or '')
+    if not since or not level then
       return false
     end
-    since, level = tonumber(since), tonumber(parts)
     if since > now then
       -- The clock was set back. How long ago this was is lost: the level drains from here on.
       call('SET', state.key, integer(now) .. ' ' .. parts, 'KEEPTTL')

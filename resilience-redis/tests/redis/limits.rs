@@ -367,6 +367,76 @@ async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
 }
 
 #[tokio::test]
+async fn a_spoilt_key_of_several_quotas_troubles_nobody_else_whatever_counts_it() {
+    let server = RedisServer::start().await;
+    let quota = |minutes| Quota::new(5, minutes * MINUTE);
+    let policy = Policy::new("three", quota(1))
+        .and(quota(2).algorithm(Algorithm::SlidingLog).named("log"))
+        .and(quota(3).algorithm(Algorithm::Gcra).named("cells"));
+    let deny = Options::new().fallback(Fallback::Deny);
+    let limiter = server.store().await.rate_limiter_with(&policy, &deny);
+    let limiter = limiter.expect("a valid policy");
+    limiter.try_take("key").await.expect("fresh");
+    let mut raw = server.raw().await;
+    let keys: Vec<String> = raw.keys("*:rl:*three*").await.expect("keys");
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    let spoilers: [(&str, &[&str]); 17] = [
+        ("HSET", &["a", "b"]),
+        ("RPUSH", &["x"]),
+        ("RPUSH", &["1", "x"]),
+        ("RPUSH", &["x", "1"]),
+        ("RPUSH", &["1e300"]),
+        ("RPUSH", &["nan"]),
+        ("RPUSH", &["-1"]),
+        ("RPUSH", &["x", "9007199254740991"]),
+        ("RPUSH", &["9007199254740993"]),
+        // What Lua takes for a number, and the server does not.
+        ("SET", &["0x10"]),
+        ("SET", &[" 7"]),
+        ("SET", &["007"]),
+        ("SET", &["1e3"]),
+        ("SET", &["nan"]),
+        ("SET", &["1.5"]),
+        ("SET", &["1 99999999999999999999"]),
+        ("SET", &["99999999999999999999 1"]),
+    ];
+    for (key, (verb, values)) in keys.iter().flat_map(|key| {
+        let spoilers = spoilers.iter();
+        spoilers.map(move |spoiler| (key, spoiler))
+    }) {
+        let () = raw.del(key).await.expect("del");
+        let mut spoil = redis::cmd(verb);
+        let () = spoil
+            .arg(key)
+            .arg(*values)
+            .query_async(&mut raw)
+            .await
+            .expect("spoilt");
+        let (decision, other) = tokio::join!(limiter.decide("key", 1), limiter.decide("other", 0));
+        assert_eq!(
+            decision.error,
+            Some(StoreError::ForeignValue),
+            "{key} {values:?}"
+        );
+        assert_eq!(other.error, None, "{key} {values:?}");
+        limiter
+            .refund("key", 1)
+            .await
+            .expect("what is not ours is left");
+        let () = raw.del(key).await.expect("del");
+    }
+    // Nobody keeps so long a list, and none is gone through.
+    let log = keys.iter().find(|key| key.contains("}e:"));
+    let log = log.expect("one is a log");
+    let long = vec!["1"; 1001];
+    let () = raw.rpush(log, long).await.expect("rpush");
+    let decision = limiter.decide("key", 1).await;
+    assert_eq!(decision.error, Some(StoreError::ForeignValue));
+    let () = raw.del(log).await.expect("del");
+    limiter.try_take("key").await.expect("it is ours again");
+}
+
+#[tokio::test]
 async fn an_operator_clears_one_key_or_all_of_one_policy() {
     let server = RedisServer::start().await;
     let store = server.store().await;
