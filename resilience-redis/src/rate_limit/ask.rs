@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::{decision::Decision, refund::Refund, shared::Shared, table::Entry};
+use resilience_core::Rejected;
+
+use super::{decision::Decision, lease::Spent, refund::Refund, shared::Shared, table::Entry};
 
 /// What a caller is told, and what it takes to take it back.
 pub(super) struct Told {
@@ -53,48 +55,18 @@ impl From<Decision> for Told {
     }
 }
 
-/// A decision that is made, or for which somebody asks.
-#[must_use = "futures do nothing unless polled"]
-pub(super) enum Ask {
-    Told(Option<Told>),
+/// How a caller fares, of whom `E` is kept where nobody needs to be asked.
+pub(super) enum Ask<E> {
+    /// Refused, as is known here.
+    Refused(Rejected),
+    /// Has units that were taken ahead.
+    Leased(Spent, E),
+    /// Stands in line, and hears of it.
     Waits(Place),
 }
 
-impl Ask {
-    /// The decision, where it is made already.
-    pub(super) const fn told(&mut self) -> Option<Told> {
-        match self {
-            Self::Told(told) => told.take(),
-            Self::Waits(_) => None,
-        }
-    }
-}
-
-/// Who goes away with what it was told, and never heard it, has used nothing.
-impl Drop for Ask {
-    fn drop(&mut self) {
-        if let Self::Told(Some(Told {
-            receipt: Some(receipt),
-            ..
-        })) = self
-        {
-            receipt.unspend();
-        }
-    }
-}
-
-impl Future for Ask {
-    type Output = Told;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
-        match &mut *self {
-            Self::Told(told) => Poll::Ready(told.take().expect("polled after it was ready")),
-            Self::Waits(place) => place.poll(context),
-        }
-    }
-}
-
 /// A caller in line. One who goes away takes nothing, and gives back what he was granted meanwhile.
+#[must_use = "futures do nothing unless polled"]
 pub(super) struct Place {
     shared: Arc<Shared>,
     entry: Arc<Entry>,
@@ -104,21 +76,24 @@ pub(super) struct Place {
 
 impl Place {
     /// A caller who wants `cost` and stands at `place` in the line of `entry`.
-    pub(super) const fn new(
-        shared: Arc<Shared>,
-        entry: Arc<Entry>,
-        cost: u64,
-        place: usize,
-    ) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, entry: &Arc<Entry>, cost: u64, place: usize) -> Self {
         Self {
-            shared,
-            entry,
+            shared: Arc::clone(shared),
+            entry: Arc::clone(entry),
             cost,
             place: Some(place),
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Told> {
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Future for Place {
+    type Output = Told;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
         let place = self.place.expect("polled after it was ready");
         let answer = self.entry.line().poll(place, context.waker());
         match answer {

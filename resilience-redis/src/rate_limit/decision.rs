@@ -21,6 +21,19 @@ pub struct Decision {
     pub error: Option<StoreError>,
 }
 
+impl Decision {
+    /// One of which no more is known.
+    #[inline]
+    pub(super) const fn by(source: Source, outcome: Result<QuotaStatus, Rejected>) -> Self {
+        Self {
+            outcome,
+            source,
+            time: None,
+            error: None,
+        }
+    }
+}
+
 /// Who decided about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

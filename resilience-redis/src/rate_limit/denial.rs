@@ -16,7 +16,7 @@ pub(super) struct Denial(Option<Denied>);
 
 /// A refusal that holds until a time that the server named.
 #[derive(Clone, Copy, Debug)]
-struct Denied {
+pub(super) struct Denied {
     /// The smallest cost that was refused.
     cost: u64,
     since: Timestamp,
@@ -33,7 +33,7 @@ impl Denial {
     pub(super) fn verdict(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
         let verdict = self.known(cost, now)?;
         let denied = self.0.as_mut()?;
-        if now >= denied.asks {
+        if denied.asks(now) {
             denied.asks = now.saturating_add(denied.pause);
             return None;
         }
@@ -43,16 +43,11 @@ impl Denial {
     /// What is known of a call that wants `cost`.
     pub(super) fn known(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
         let denied = self.0?;
-        // A clock that was set back would prolong it.
-        if now >= denied.until || now < denied.since {
+        if !denied.holds(now) {
             self.0 = None;
             return None;
         }
-        // What a larger call would have to wait is for the server to say.
-        (cost == denied.cost).then(|| Verdict {
-            wait: denied.until.saturating_since(now),
-            ..denied.verdict
-        })
+        denied.verdict(cost, now)
     }
 
     /// The server refused `cost` when it was asked at `sent`; after each `pause` one asks again.
@@ -85,6 +80,11 @@ impl Denial {
         }
     }
 
+    /// What callers may be told by others for as long as this stays as it is.
+    pub(super) const fn lend(&self) -> Option<Denied> {
+        self.0
+    }
+
     pub(super) const fn forget(&mut self) {
         self.0 = None;
     }
@@ -92,6 +92,35 @@ impl Denial {
     /// Whether somebody is held back by `now`.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
         self.0.is_some_and(|denied| now < denied.until)
+    }
+}
+
+impl Denied {
+    /// What a caller hears who wants `cost`, where nobody is to ask all the same.
+    #[inline]
+    pub(super) fn verdict_unasked(&self, cost: u64, now: Timestamp) -> Option<Verdict> {
+        let stands = self.holds(now) && !self.asks(now);
+        self.verdict(cost, now).filter(|_| stands)
+    }
+
+    #[inline]
+    fn verdict(&self, cost: u64, now: Timestamp) -> Option<Verdict> {
+        // What a larger call would have to wait is for the server to say.
+        (cost == self.cost).then(|| Verdict {
+            wait: self.until.saturating_since(now),
+            ..self.verdict
+        })
+    }
+
+    #[inline]
+    fn holds(&self, now: Timestamp) -> bool {
+        // A clock that was set back would prolong it.
+        self.since <= now && now < self.until
+    }
+
+    #[inline]
+    fn asks(&self, now: Timestamp) -> bool {
+        now >= self.asks
     }
 }
 

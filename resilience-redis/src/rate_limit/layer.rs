@@ -14,7 +14,7 @@ use resilience_core::{
 };
 
 use super::{
-    ask::{Ask, Receipt, Standing, Told},
+    ask::{Ask, Place, Receipt, Standing, Told},
     limiter::RateLimiter,
     shared::Shared,
 };
@@ -100,10 +100,10 @@ where
     fn enter(&self, request: &Req) -> Entry<Permit, Wait> {
         let shared = &self.limiter.0;
         let cost = self.cost.cost(request);
-        let mut ask = match self.extractor.key(request) {
-            Some(key) => shared.ask(&key, cost),
+        let ask = match self.extractor.key(request) {
+            Some(key) => shared.ask(&key, cost, Arc::clone),
             None => match shared.missing_key {
-                MissingKey::Shared => shared.ask(&(), cost),
+                MissingKey::Shared => shared.ask(&(), cost, Arc::clone),
                 MissingKey::Refuse => return Entry::Refused(shared.refuse(Reason::MissingKey)),
                 MissingKey::Admit => {
                     return Entry::Admitted(Permit {
@@ -114,13 +114,13 @@ where
                 }
             },
         };
-        let shared = Arc::clone(shared);
-        match ask.told() {
-            Some(told) => match admit(shared, told) {
+        match ask {
+            Ask::Refused(rejected) => Entry::Refused(rejected),
+            Ask::Leased(spent, entry) => match admit(shared, shared.leased(entry, cost, &spent)) {
                 Ok(permit) => Entry::Admitted(permit),
                 Err(rejected) => Entry::Refused(rejected),
             },
-            None => Entry::Wait(Wait { shared, ask }),
+            Ask::Waits(place) => Entry::Wait(Wait(place)),
         }
     }
 }
@@ -168,17 +168,14 @@ impl fmt::Debug for Permit {
 
 /// A call that waits for a decision. Dropped, it takes nothing.
 #[must_use = "futures do nothing unless polled"]
-pub struct Wait {
-    shared: Arc<Shared>,
-    ask: Ask,
-}
+pub struct Wait(Place);
 
 impl Future for Wait {
     type Output = Result<Permit, Rejected>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let told = ready!(Pin::new(&mut self.ask).poll(context));
-        Poll::Ready(admit(Arc::clone(&self.shared), told))
+        let told = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(admit(self.0.shared(), told))
     }
 }
 
@@ -189,14 +186,14 @@ impl fmt::Debug for Wait {
     }
 }
 
-fn admit(shared: Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
+fn admit(shared: &Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
     let Told {
         decision,
         standing,
         receipt,
     } = told;
     decision.outcome.map(|status| Permit {
-        shared,
+        shared: Arc::clone(shared),
         standing: standing.map(|standing| (standing, status)),
         receipt,
     })

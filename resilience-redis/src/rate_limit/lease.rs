@@ -30,7 +30,7 @@ pub(super) struct Lease {
 
 /// Units, all of one step.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+pub(super) struct Held {
     left: u64,
     size: u64,
     term: Term,
@@ -68,19 +68,24 @@ impl Lease {
     /// Uses `cost` units, where there are as many and it is not too late.
     pub(super) fn spend(&mut self, cost: u64, now: Timestamp) -> Option<Spent> {
         let held = self.held.as_mut()?;
-        let time = held.term.time(now)?;
+        let time = held.time(now)?;
         held.left = held.left.checked_sub(cost).filter(|_| cost > 0)?;
-        let passed = Duration::from_micros(time - held.term.taken);
-        let verdict = Verdict {
-            remaining: held.verdict.remaining + held.left,
-            next_back: held.verdict.next_back.saturating_sub(passed),
-            ..held.verdict
-        };
-        Some(Spent {
-            verdict,
-            term: held.term,
-            time,
-        })
+        Some(held.spent(held.left, time))
+    }
+
+    /// Lends what is left, which is nothing from now on.
+    pub(super) fn lend(&mut self) -> Option<Held> {
+        let held = self.held.as_mut().filter(|held| held.left > 0)?;
+        let lent = *held;
+        held.left = 0;
+        Some(lent)
+    }
+
+    /// Takes `units` back that were lent and not used.
+    pub(super) fn take_back(&mut self, units: u64) {
+        if let Some(held) = &mut self.held {
+            held.left += units;
+        }
     }
 
     /// Takes back what was spent of the lease until `end`, and says whether that is still there.
@@ -170,6 +175,32 @@ impl Lease {
 }
 
 impl Held {
+    /// The latest that it can be on the server, where the units can be used still.
+    #[inline]
+    pub(super) fn time(&self, now: Timestamp) -> Option<u64> {
+        self.term.time(now)
+    }
+
+    /// What somebody hears who has used some at `time`, and left so many.
+    #[inline]
+    pub(super) fn spent(&self, left: u64, time: u64) -> Spent {
+        let passed = Duration::from_micros(time - self.term.taken);
+        let verdict = Verdict {
+            remaining: self.verdict.remaining + left,
+            next_back: self.verdict.next_back.saturating_sub(passed),
+            ..self.verdict
+        };
+        Spent {
+            verdict,
+            term: self.term,
+            time,
+        }
+    }
+
+    pub(super) const fn left(&self) -> u64 {
+        self.left
+    }
+
     fn unused(self) -> Option<Unused> {
         (self.left > 0).then_some(Unused {
             units: self.left,
@@ -181,6 +212,7 @@ impl Held {
 impl Term {
     /// The latest that it can be on the server at `now`; `None` where that is too late, or where our
     /// clock was set back, and with it the end moved away.
+    #[inline]
     fn time(&self, now: Timestamp) -> Option<u64> {
         // The server read its clock after the question was sent.
         let passed = now.as_nanos().checked_sub(self.sent.as_nanos())?;

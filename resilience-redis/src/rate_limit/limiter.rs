@@ -1,14 +1,14 @@
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, sync::Arc};
 
 use resilience_core::{InvalidPolicy, QuotaStatus, Rejected, rate_limit::Policy};
 
-use super::{ask::Ask, decision::Decision, options::Options, rules::MOST_UNITS, shared::Shared};
+use super::{
+    ask::Ask,
+    decision::{Decision, Source},
+    options::Options,
+    rules::MOST_UNITS,
+    shared::Shared,
+};
 use crate::{RedisStore, StoreError, StoreKey};
 
 /// A rate limit whose counts stand in a [`RedisStore`].
@@ -64,12 +64,18 @@ impl RateLimiter {
     /// Takes `cost` units as [`try_take_n`](Self::try_take_n) does, and says also who decided, when,
     /// and why Redis did not.
     ///
-    /// Dropped, it takes nothing, as far as the server can be heard.
-    pub fn decide<K>(&self, key: &K, cost: u64) -> impl Future<Output = Decision> + Send + use<K>
+    /// Nothing is taken before the first poll; dropped after it, it takes nothing, as far as the
+    /// server can be heard.
+    pub async fn decide<K>(&self, key: &K, cost: u64) -> Decision
     where
         K: StoreKey + ?Sized,
     {
-        Decide(self.0.ask(key, cost))
+        // What is decided at once is heard at once: of the entry nothing need be kept.
+        match self.0.ask(key, cost, |_| ()) {
+            Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
+            Ask::Leased(spent, ()) => self.0.spent(&spent),
+            Ask::Waits(place) => place.await.decision,
+        }
     }
 
     /// Where the tightest quota of `key` stands; takes nothing.
@@ -174,19 +180,6 @@ impl RateLimiter {
     )]
     pub fn reconfigure(&self, policy: Policy) -> Result<(), InvalidPolicy> {
         self.0.reconfigure(&policy)
-    }
-}
-
-/// A call of which only the decision is wanted.
-struct Decide(Ask);
-
-impl Future for Decide {
-    type Output = Decision;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
-        Pin::new(&mut self.0)
-            .poll(context)
-            .map(|told| told.decision)
     }
 }
 

@@ -75,6 +75,7 @@ mod denial;
 mod departures;
 mod fallback;
 mod flight;
+mod front;
 mod grant;
 mod lane;
 mod last_word;

@@ -15,7 +15,6 @@ use resilience_core::{
 
 use super::{
     ask::{Ask, Place, Receipt},
-    decision::Source,
     fallback::{Fallback, Share},
     lane::Lane,
     line::{Entered, Line},
@@ -88,39 +87,39 @@ impl Shared {
         })
     }
 
-    pub(super) fn ask<K: StoreKey + ?Sized>(self: &Arc<Self>, key: &K, cost: u64) -> Ask {
-        if let Some(refused) = self.never_fits(cost) {
-            return Ask::Told(Some(self.counted(cost, refused.into())));
+    /// A caller comes for `key` who wants `cost`; of its entry he keeps what `keep` takes, where
+    /// nobody needs to be asked.
+    #[inline]
+    pub(super) fn ask<K: StoreKey + ?Sized, E>(
+        self: &Arc<Self>,
+        key: &K,
+        cost: u64,
+        keep: impl FnOnce(&Arc<Entry>) -> E,
+    ) -> Ask<E> {
+        if let Some(rejected) = self.never_fits(cost) {
+            return Ask::Refused(rejected);
         }
         let now = self.lane.now();
         let make = || {
             let name = self.name_of(key).into();
             (name, Line::new(self.lane.rules(), self.leases))
         };
-        let enter = |entry: &Arc<Entry>| {
-            let entered = entry.line().enter(cost, now);
-            let denied = matches!(entered, Entered::Denied(_));
-            ((!denied).then(|| Arc::clone(entry)), entered)
-        };
-        let (entry, entered) = self.table.with(key, now, make, enter);
-        let place = match entered {
-            Entered::Denied(verdict) => {
-                let decision = self.decision(&verdict, Source::DeniedLocally, None);
-                return Ask::Told(Some(self.counted(cost, decision.into())));
+        let mut first = None;
+        let waits = |entry: &Arc<Entry>, place| Ask::Waits(Place::new(self, entry, cost, place));
+        let found = |entry: &Arc<Entry>, entered| match entered {
+            Entered::Denied(verdict) => Err(verdict),
+            Entered::Leased(spent) => Ok(Ask::Leased(spent, keep(entry))),
+            Entered::Waits(place) => Ok(waits(entry, place)),
+            Entered::First(place) => {
+                first = Some(Arc::clone(entry));
+                Ok(waits(entry, place))
             }
-            Entered::Leased(spent) => {
-                let told = entry.map(|it| self.leased(it, cost, spent));
-                return Ask::Told(told.map(|told| self.counted(cost, told)));
-            }
-            Entered::Waits(place) | Entered::First(place) => place,
         };
-        let Some(entry) = entry else {
-            return Ask::Told(None);
-        };
-        if let Entered::First(_) = entered {
-            self.lane.push(Arc::clone(&entry));
+        let found = self.table.enter(key, (cost, now), make, found);
+        if let Some(entry) = first {
+            self.lane.push(entry);
         }
-        Ask::Waits(Place::new(Arc::clone(self), entry, cost, place))
+        found.unwrap_or_else(|verdict| Ask::Refused(self.rejected(&verdict)))
     }
 
     /// Tells the operator that this process decides alone, or nobody: not with every call.

@@ -65,10 +65,19 @@ impl RateLimiter {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let [leased, returned, lost] = self.0.lane.leases.counts();
+        let decided = self.0.table.decided();
+        let admitted = BySource::read(|source| self.0.tally.admitted(source));
+        let refused = BySource::read(|source| self.0.tally.refused(source));
         Snapshot {
             nodes: self.nodes(),
-            admitted: BySource::read(|source| self.0.tally.admitted(source)),
-            refused: BySource::read(|source| self.0.tally.refused(source)),
+            admitted: BySource {
+                lease: admitted.lease + decided.leased,
+                ..admitted
+            },
+            refused: BySource {
+                denied_locally: refused.denied_locally + decided.denied,
+                ..refused
+            },
             leased,
             returned,
             lost,

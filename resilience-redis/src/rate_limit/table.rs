@@ -5,10 +5,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use foldhash::fast::RandomState;
@@ -18,7 +15,11 @@ use indexmap::{
 };
 use resilience_core::Timestamp;
 
-use super::{line::Line, own::Own};
+use super::{
+    front::{Front, Left},
+    line::{Entered, Line},
+    own::Own,
+};
 use crate::{
     StoreKey,
     key::{self, is_identity},
@@ -30,18 +31,34 @@ pub(super) struct Entry {
     /// What all its keys on the server begin with, the hash tag included.
     name: Box<str>,
     line: Mutex<Line>,
-    /// When somebody came for it last, in nanoseconds.
-    used: AtomicU64,
+    /// Of what the line has lent.
+    left: Left,
 }
 
 impl Entry {
+    pub(super) fn new(name: Box<str>, line: Line) -> Self {
+        Self {
+            name,
+            line: Mutex::new(line),
+            left: Left::default(),
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
+    /// The line, which has back what it had lent.
     pub(super) fn line(&self) -> MutexGuard<'_, Line> {
         // Nothing in a line's code panics between two states.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.take_back(self.left.take_back());
+        line
+    }
+
+    #[inline]
+    pub(super) const fn left(&self) -> &Left {
+        &self.left
     }
 }
 
@@ -52,12 +69,28 @@ pub(super) struct Table {
 }
 
 struct Shard {
-    entries: IndexMap<Box<[u8]>, Arc<Entry>, RandomState>,
+    slots: IndexMap<Box<[u8]>, Slot, RandomState>,
     capacity: usize,
     hand: usize,
+    decided: Decided,
     /// Units that this process allowed of keys that are remembered no more: any new key may be one
     /// of them.
     forgotten: Own,
+}
+
+/// What is remembered of one key.
+struct Slot {
+    entry: Arc<Entry>,
+    front: Front,
+    /// When somebody came for it last.
+    used: Timestamp,
+}
+
+/// Calls that were decided here, without a question.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Decided {
+    pub(super) leased: u64,
+    pub(super) denied: u64,
 }
 
 impl Table {
@@ -66,9 +99,10 @@ impl Table {
         let shards = 1 << (capacity / SHARD).clamp(1, SHARDS).ilog2();
         let hasher = RandomState::default();
         let shard = || Shard {
-            entries: IndexMap::with_hasher(hasher.clone()),
+            slots: IndexMap::with_hasher(hasher.clone()),
             capacity: capacity / shards,
             hand: 0,
+            decided: Decided::default(),
             forgotten: Own::default(),
         };
         Self {
@@ -77,61 +111,53 @@ impl Table {
         }
     }
 
-    /// Lets `act` work on the entry of `key`; `make` says its name and its line where it is new.
-    pub(super) fn with<K: StoreKey + ?Sized, R>(
+    /// A caller comes for `key` who wants `cost`, and gets what `keep` makes of the entry; `make` says
+    /// its name and its line where it is new.
+    #[inline]
+    pub(super) fn enter<K: StoreKey + ?Sized, R>(
         &self,
         key: &K,
-        now: Timestamp,
+        (cost, now): (u64, Timestamp),
         make: impl FnOnce() -> (Box<str>, Line),
-        act: impl FnOnce(&Arc<Entry>) -> R,
+        keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
     ) -> R {
         let hash = key::hash(&self.hasher, key);
         let mut shard = lock(self.shard(hash));
-        let found = shard.entries.raw_entry_mut_v1();
-        if let RawEntryMut::Occupied(entry) = found.from_hash(hash, |it| is_identity(it, key)) {
-            let entry = entry.into_mut();
-            entry.used.store(now.as_nanos(), Ordering::Relaxed);
-            return act(entry);
-        }
-        shard.make_room(now);
-        let (name, mut line) = make();
-        line.allowed(shard.forgotten);
-        let entry = Arc::new(Entry {
-            name,
-            line: Mutex::new(line),
-            used: AtomicU64::new(now.as_nanos()),
-        });
-        let vacant = shard.entries.raw_entry_mut_v1();
-        match vacant.from_hash(hash, |_| false) {
-            RawEntryMut::Occupied(entry) => act(entry.get()),
-            RawEntryMut::Vacant(vacant) => {
-                let mut identity = Vec::new();
-                key::push_identity(&mut identity, key);
-                act(vacant.insert_hashed_nocheck(hash, identity.into(), entry).1)
-            }
-        }
+        let found = shard.slots.raw_entry_v1();
+        let found = found.index_from_hash(hash, |it| is_identity(it, key));
+        let index = found.unwrap_or_else(|| shard.add(hash, key, now, make()));
+        shard.enter(index, cost, now, keep)
     }
 
     /// The entry of `key`, where there is one.
     pub(super) fn get<K: StoreKey + ?Sized>(&self, key: &K) -> Option<Arc<Entry>> {
         let hash = key::hash(&self.hasher, key);
         let shard = lock(self.shard(hash));
-        let found = shard.entries.raw_entry_v1();
+        let found = shard.slots.raw_entry_v1();
         let found = found.from_hash(hash, |it| is_identity(it, key));
-        found.map(|(_, entry)| Arc::clone(entry))
+        found.map(|(_, slot)| Arc::clone(&slot.entry))
     }
 
     /// Every entry, one shard after the other.
     pub(super) fn for_each(&self, mut act: impl FnMut(&Entry)) {
         for shard in &self.shards {
-            lock(shard).entries.values().for_each(|entry| act(entry));
+            lock(shard).slots.values().for_each(|slot| act(&slot.entry));
         }
+    }
+
+    /// Calls that were decided without a question so far.
+    pub(super) fn decided(&self) -> Decided {
+        let decided = self.shards.iter().map(|shard| lock(shard).decided);
+        decided.fold(Decided::default(), |sum, it| Decided {
+            leased: sum.leased + it.leased,
+            denied: sum.denied + it.denied,
+        })
     }
 
     /// Entries now.
     #[cfg(test)]
     fn len(&self) -> usize {
-        let entries = |shard: &Mutex<Shard>| lock(shard).entries.len();
+        let entries = |shard: &Mutex<Shard>| lock(shard).slots.len();
         self.shards.iter().map(entries).sum()
     }
 
@@ -142,24 +168,72 @@ impl Table {
 }
 
 impl Shard {
+    /// A caller comes for the key at `index`.
+    #[inline]
+    fn enter<R>(
+        &mut self,
+        index: usize,
+        cost: u64,
+        now: Timestamp,
+        keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
+    ) -> R {
+        let Slot { entry, front, used } = &mut self.slots[index];
+        *used = now;
+        let entered = front.enter(entry, cost, now);
+        match entered {
+            Entered::Leased(_) => self.decided.leased += 1,
+            Entered::Denied(_) => self.decided.denied += 1,
+            Entered::Waits(_) | Entered::First(_) => {}
+        }
+        keep(entry, entered)
+    }
+
+    /// Remembers one more key, with its name and its line, and says where.
+    fn add<K: StoreKey + ?Sized>(
+        &mut self,
+        hash: u64,
+        key: &K,
+        now: Timestamp,
+        (name, mut line): (Box<str>, Line),
+    ) -> usize {
+        self.make_room(now);
+        line.allowed(self.forgotten);
+        let slot = Slot {
+            entry: Arc::new(Entry::new(name, line)),
+            front: Front::default(),
+            used: now,
+        };
+        let mut identity = Vec::new();
+        key::push_identity(&mut identity, key);
+        let vacant = self.slots.raw_entry_mut_v1();
+        match vacant.from_hash(hash, |_| false) {
+            RawEntryMut::Occupied(found) => found.index(),
+            RawEntryMut::Vacant(vacant) => {
+                let index = vacant.index();
+                vacant.insert_hashed_nocheck(hash, identity.into(), slot);
+                index
+            }
+        }
+    }
+
     /// Makes room for one more.
     fn make_room(&mut self, now: Timestamp) {
-        if self.entries.len() < self.capacity {
+        if self.slots.len() < self.capacity {
             return;
         }
-        let length = self.entries.len();
+        let length = self.slots.len();
         let sample = (0..SAMPLE.min(length)).map(|step| (self.hand + step) % length);
         let spared = sample.min_by_key(|&index| {
-            let entry = &self.entries[index];
+            let Slot { entry, used, .. } = &self.slots[index];
             // Whoever is served there would be served as well without the entry, but alone; and
             // whoever is held back there would ask the server again.
             let busy = entry.line().is_busy(now);
-            (busy, entry.used.load(Ordering::Relaxed))
+            (busy, *used)
         });
         self.hand = (self.hand + SAMPLE) % length;
         if let Some(index) = spared {
-            let gone = self.entries.swap_remove_index(index);
-            let own = gone.map(|(_, entry)| entry.line().own());
+            let gone = self.slots.swap_remove_index(index);
+            let own = gone.map(|(_, slot)| slot.entry.line().own());
             self.forgotten = self.forgotten.and(own.unwrap_or_default());
         }
     }
@@ -189,11 +263,11 @@ mod tests {
 
     fn touch(table: &Table, key: u64, now: u64) -> Arc<Entry> {
         let make = || (key.to_string().into(), Line::new(&[], false));
-        table.with(
+        table.enter(
             &key.to_be_bytes()[..],
-            Timestamp::from_nanos(now),
+            (1, Timestamp::from_nanos(now)),
             make,
-            Arc::clone,
+            |entry, _| Arc::clone(entry),
         )
     }
 

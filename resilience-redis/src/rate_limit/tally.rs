@@ -1,8 +1,8 @@
-//! What was decided, by whom.
+//! What was decided, by whom, elsewhere than in the table.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::decision::{Decision, Source};
+use super::decision::Source;
 
 /// Counts decisions, so that threads meet nowhere.
 #[derive(Debug, Default)]
@@ -14,10 +14,12 @@ pub(super) struct Tally([Stripe; STRIPES]);
 struct Stripe([[AtomicU64; SOURCES]; 2]);
 
 impl Tally {
-    pub(super) fn count(&self, decision: &Decision) {
-        let Stripe(counts) = &self.0[stripe()];
-        let counts = &counts[usize::from(decision.outcome.is_err())];
-        counts[decision.source as usize].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn admit(&self, source: Source) {
+        self.count(0, source);
+    }
+
+    pub(super) fn refuse(&self, source: Source) {
+        self.count(1, source);
     }
 
     pub(super) fn admitted(&self, source: Source) -> u64 {
@@ -26,6 +28,11 @@ impl Tally {
 
     pub(super) fn refused(&self, source: Source) -> u64 {
         self.sum(1, source)
+    }
+
+    fn count(&self, row: usize, source: Source) {
+        let Stripe(counts) = &self.0[stripe()];
+        counts[row][source as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     fn sum(&self, row: usize, source: Source) -> u64 {

@@ -12,6 +12,7 @@ use super::{
     lease::Spent,
     own::Own,
     places::Answer,
+    rules::Rule,
     server_clock::since_1970,
     shared::Shared,
     table::Entry,
@@ -22,10 +23,13 @@ impl Shared {
     pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
         let (verdict, taken) = match answer {
             Answer::Decided(verdict, taken) => (verdict, taken),
-            Answer::Leased(spent) => return self.leased(Arc::clone(entry), cost, spent),
+            Answer::Leased(spent) => return self.leased(Arc::clone(entry), cost, &spent),
             Answer::Failed(error) => return self.undecided(entry, cost, error).into(),
         };
-        let decision = self.decision(&verdict, Source::Redis, Some(taken));
+        let decision = Decision {
+            time: Some(since_1970(taken)),
+            ..Decision::by(Source::Redis, self.outcome(&verdict))
+        };
         if decision.outcome.is_err() {
             return decision.into();
         }
@@ -41,7 +45,8 @@ impl Shared {
             && let Err(rejected) = self.fit_beside_own(entry, cost)
         {
             self.give_back(&receipt);
-            return self.refused(rejected, Source::Degraded).into();
+            self.tell(&rejected);
+            return Decision::by(Source::Degraded, Err(rejected)).into();
         }
         Told {
             decision,
@@ -56,30 +61,40 @@ impl Shared {
         if let Some(error) = &told.decision.error {
             self.warn(error);
         }
-        if cost > 0 {
-            self.tally.count(&told.decision);
+        let Decision {
+            outcome, source, ..
+        } = &told.decision;
+        match outcome {
+            _ if cost == 0 => {}
+            Ok(_) => self.tally.admit(*source),
+            Err(_) => self.tally.refuse(*source),
         }
         told
     }
 
     /// What a caller hears who has its units out of those that were taken ahead.
-    #[inline]
-    pub(super) fn leased(&self, entry: Arc<Entry>, cost: u64, spent: Spent) -> Told {
-        let Spent {
-            verdict,
-            term,
-            time,
-        } = spent;
+    pub(super) fn leased(&self, entry: Arc<Entry>, cost: u64, spent: &Spent) -> Told {
         let receipt = Receipt {
             entry,
             units: cost,
-            taken: term.taken,
-            lease: Some(term.end),
+            taken: spent.term.taken,
+            lease: Some(spent.term.end),
         };
         Told {
-            decision: self.decision(&verdict, Source::Lease, Some(time)),
-            standing: Some(self.standing(&verdict)),
+            decision: self.spent(spent),
+            standing: Some(self.standing(&spent.verdict)),
             receipt: Some(receipt),
+        }
+    }
+
+    /// The decision about one who has spent units of a lease.
+    #[inline]
+    pub(super) fn spent(&self, spent: &Spent) -> Decision {
+        Decision {
+            outcome: Ok(self.status(&spent.verdict)),
+            source: Source::Lease,
+            time: Some(since_1970(spent.time)),
+            error: None,
         }
     }
 
@@ -88,9 +103,12 @@ impl Shared {
         // What the server refused before holds, as if nobody had asked once more.
         let denied = entry.line().denied(cost, self.lane.now());
         if let Some(verdict) = denied {
-            let decision = self.decision(&verdict, Source::DeniedLocally, None);
+            let rejected = Err(self.rejected(&verdict));
             let error = Some(error);
-            return Decision { error, ..decision };
+            return Decision {
+                error,
+                ..Decision::by(Source::DeniedLocally, rejected)
+            };
         }
         let rule = &self.lane.rules()[0];
         let outcome = match self.fallback {
@@ -99,13 +117,12 @@ impl Shared {
             Fallback::LocalShare => self.take_part(entry, cost),
         };
         if let Err(rejected) = &outcome {
-            self.lane.environment().emit(&Event::Rejected(rejected));
+            self.tell(rejected);
         }
+        let error = Some(error);
         Decision {
-            outcome,
-            source: Source::Degraded,
-            time: None,
-            error: Some(error),
+            error,
+            ..Decision::by(Source::Degraded, outcome)
         }
     }
 
@@ -135,52 +152,55 @@ impl Shared {
         self.share.take(entry.name(), cost, counts).map(|_| ())
     }
 
-    pub(super) fn never_fits(&self, cost: u64) -> Option<Decision> {
+    /// The refusal of a call that costs more than there ever is.
+    #[inline]
+    pub(super) fn never_fits(&self, cost: u64) -> Option<Rejected> {
         let rules = self.lane.rules();
         let rule = rules.iter().find(|rule| cost > rule.burst())?;
-        let rejected = Rejected::new(Reason::CostExceedsQuota, rule.name);
-        Some(self.refused(rejected, Source::DeniedLocally))
+        Some(self.too_much(rule))
     }
 
-    fn refused(&self, rejected: Rejected, source: Source) -> Decision {
-        self.lane.environment().emit(&Event::Rejected(&rejected));
-        Decision {
-            outcome: Err(rejected),
-            source,
-            time: None,
-            error: None,
-        }
+    #[cold]
+    fn too_much(&self, rule: &Rule) -> Rejected {
+        self.tally.refuse(Source::DeniedLocally);
+        let rejected = Rejected::new(Reason::CostExceedsQuota, rule.name);
+        self.tell(&rejected);
+        rejected
     }
 
     pub(super) fn refuse(&self, reason: Reason) -> Rejected {
         let rejected = Rejected::new(reason, self.name);
-        self.lane.environment().emit(&Event::Rejected(&rejected));
+        self.tell(&rejected);
+        rejected
+    }
+
+    fn outcome(&self, verdict: &Verdict) -> Result<QuotaStatus, Rejected> {
+        if verdict.is_grant() {
+            Ok(self.status(verdict))
+        } else {
+            Err(self.rejected(verdict))
+        }
+    }
+
+    /// The refusal of a call that has to wait.
+    #[inline]
+    pub(super) fn rejected(&self, verdict: &Verdict) -> Rejected {
+        let rule = &self.lane.rules()[verdict.rule];
+        let rejected = Rejected::new(Reason::RateLimited, rule.name)
+            .with_retry_after(verdict.wait)
+            .with_quota(rule.status(verdict.remaining));
+        self.tell(&rejected);
         rejected
     }
 
     #[inline]
-    pub(super) fn decision(
-        &self,
-        verdict: &Verdict,
-        source: Source,
-        micros: Option<u64>,
-    ) -> Decision {
-        let rule = &self.lane.rules()[verdict.rule];
-        let status = rule.status(verdict.remaining);
-        let outcome = if verdict.is_grant() {
-            Ok(status)
-        } else {
-            let rejected = Rejected::new(Reason::RateLimited, rule.name);
-            let rejected = rejected.with_retry_after(verdict.wait).with_quota(status);
-            self.lane.environment().emit(&Event::Rejected(&rejected));
-            Err(rejected)
-        };
-        Decision {
-            outcome,
-            source,
-            time: micros.map(since_1970),
-            error: None,
-        }
+    fn tell(&self, rejected: &Rejected) {
+        self.lane.environment().emit(&Event::Rejected(rejected));
+    }
+
+    #[inline]
+    fn status(&self, verdict: &Verdict) -> QuotaStatus {
+        self.lane.rules()[verdict.rule].status(verdict.remaining)
     }
 
     fn standing(&self, verdict: &Verdict) -> Standing {

@@ -100,7 +100,7 @@ async fn a_limiter_that_is_dropped_gives_back_what_it_holds() {
 }
 
 #[tokio::test]
-async fn a_call_that_goes_away_takes_nothing_out_of_a_lease() {
+async fn a_call_that_is_never_polled_takes_nothing_out_of_a_lease() {
     let server = RedisServer::start().await;
     let (limiter, other) = (limiter(&server, 50).await, limiter(&server, 0).await);
     let leased = call(&limiter, CALLS).await;

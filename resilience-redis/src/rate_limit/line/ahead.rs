@@ -4,6 +4,7 @@ use resilience_core::Timestamp;
 
 use super::{
     super::{
+        front::Loan,
         grant::{Before, Run, room, tightest},
         lease::{Term, Unused},
         places::Answer,
@@ -70,6 +71,21 @@ impl Line {
                 self.places.answer(index, Answer::Leased(spent), aftermath);
             }
             self.callers.pop_front();
+        }
+    }
+
+    /// Lends what those who come can decide by themselves for as long as nobody comes to the line.
+    pub(in crate::rate_limit) fn lend(&mut self) -> Option<Loan> {
+        // Nobody overtakes those in line.
+        let lease = self.lease.as_mut().filter(|_| !self.scheduled);
+        let units = lease.and_then(|lease| lease.lend()).map(Loan::Units);
+        units.or_else(|| self.denial.lend().map(Loan::Refusal))
+    }
+
+    /// Takes back what was lent, of which so many units were not used.
+    pub(in crate::rate_limit) fn take_back(&mut self, units: u64) {
+        if let Some(lease) = &mut self.lease {
+            lease.take_back(units);
         }
     }
 
