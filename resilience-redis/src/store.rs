@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 
+use redis::{Cmd, FromRedisValue, ToRedisArgs};
 use resilience_core::{
     Cache, Environment, InvalidPolicy,
     cache::{self as core_cache, Codec, TierPolicy},
@@ -15,6 +16,7 @@ use crate::{
     lock::{self, Locks},
     queue::{self, Queue},
     rate_limit::{self, Policy, RateLimiter},
+    script::Script,
     stock::{self, Stocks},
 };
 
@@ -197,6 +199,30 @@ impl RedisStore {
     /// A name of more than 128 bytes.
     pub fn cache_tier(&self, name: &str) -> Result<RedisTier, InvalidPolicy> {
         RedisTier::new(self, name)
+    }
+
+    /// Runs `script` on the server that owns `keys`, within the time to decide.
+    pub(crate) async fn call<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: impl ToRedisArgs + Copy,
+    ) -> Result<T, StoreError> {
+        let deadline = self.connection.settings().time_to_decide();
+        script
+            .call(&self.connection, deadline, keys, arguments)
+            .await
+    }
+
+    /// Sends `command` to the server that owns `key`, within the time to decide.
+    pub(crate) async fn ask<T: FromRedisValue>(
+        &self,
+        key: &str,
+        command: &Cmd,
+    ) -> Result<T, StoreError> {
+        let deadline = self.connection.settings().time_to_decide();
+        let request = async |mut wire| command.query_async(&mut wire).await;
+        self.connection.run(key, deadline, request).await
     }
 
     pub(crate) const fn connection(&self) -> &Connection {

@@ -22,12 +22,7 @@ impl Shared {
         let name = self.names.value(part);
         let mut get = redis::cmd("GET");
         get.arg(&name);
-        let connection = self.store.connection();
-        let found: Option<Vec<u8>> = connection
-            .run(&name, self.deadline(), async |mut wire| {
-                get.query_async(&mut wire).await
-            })
-            .await?;
+        let found: Option<Vec<u8>> = self.store.ask(&name, &get).await?;
         let Some(framed) = found else {
             return Ok(None);
         };

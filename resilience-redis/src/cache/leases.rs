@@ -27,16 +27,13 @@ impl Shared {
         let number = self.claims.fetch_add(1, Ordering::Relaxed);
         let granted = Lease::new(number);
         let token = self.token(granted);
-        let connection = self.store.connection();
         let arguments = (&token, frame::millis(lease));
         let asked = Asked {
             shared: self,
             part,
             lease: Some(granted),
         };
-        let call = self
-            .claim
-            .call(connection, self.deadline(), &name, arguments);
+        let call = self.store.call(&self.claim, &name, arguments);
         let left: i64 = asked.learn(call.await)?;
         let left = match u64::try_from(left) {
             Ok(0) => return Ok(Claim::Granted(granted)),
@@ -80,12 +77,8 @@ impl Shared {
         let over = Message::Over(part).write(&self.origin);
         let token = self.token(lease);
         let arguments = (&token, frame::millis(alone), &self.names.channel, &over);
-        let connection = self.store.connection();
         let name = [self.names.lease(part)];
-        let _ended: u8 = self
-            .release
-            .call(connection, self.deadline(), &name, arguments)
-            .await?;
+        let _ended: u8 = self.store.call(&self.release, &name, arguments).await?;
         Ok(())
     }
 
@@ -107,11 +100,8 @@ impl Shared {
             &self.names.channel,
             &over,
         );
-        let connection = self.store.connection();
-        let _stored: u8 = self
-            .fill
-            .call(connection, self.deadline(), &[value, lease_name], arguments)
-            .await?;
+        let names = [value, lease_name];
+        let _stored: u8 = self.store.call(&self.fill, &names, arguments).await?;
         Ok(())
     }
 }

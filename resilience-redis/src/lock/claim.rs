@@ -2,12 +2,11 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use redis::{FromRedisValue, ToRedisArgs};
 use resilience_core::Clock;
 use tokio::runtime::Handle;
 
 use super::{Fence, Guard, locks::Shared, renewal};
-use crate::{StoreError, identity, script::Script};
+use crate::{StoreError, identity};
 
 pub(super) struct Claim {
     locks: Arc<Shared>,
@@ -28,32 +27,22 @@ impl Claim {
     /// The fence, or zero and for how many milliseconds another has the lock.
     async fn acquire(&self, seen: Fence) -> Result<(u64, u64), StoreError> {
         let arguments = (&self.owner, self.ttl_millis(), seen.as_u64());
-        self.call(&self.locks.acquire, &self.keys, &arguments).await
+        let Shared { store, acquire, .. } = &*self.locks;
+        store.call(acquire, &self.keys, &arguments).await
     }
 
     /// Prolongs the lock; whether it is still ours.
     pub(super) async fn renew(&self) -> Result<bool, StoreError> {
         let arguments = (&self.owner, self.ttl_millis());
-        self.call(&self.locks.renew, &self.keys[..1], &arguments)
-            .await
+        let Shared { store, renew, .. } = &*self.locks;
+        store.call(renew, &self.keys[..1], &arguments).await
     }
 
     /// Gives the lock back; whether it was still ours.
     pub(super) async fn release(&self) -> Result<bool, StoreError> {
         let arguments = (&self.owner,);
-        self.call(&self.locks.release, &self.keys[..1], &arguments)
-            .await
-    }
-
-    async fn call<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        keys: &[String],
-        arguments: impl ToRedisArgs + Copy,
-    ) -> Result<T, StoreError> {
-        let connection = self.locks.store.connection();
-        let deadline = connection.settings().time_to_decide();
-        script.call(connection, deadline, keys, arguments).await
+        let Shared { store, release, .. } = &*self.locks;
+        store.call(release, &self.keys[..1], &arguments).await
     }
 
     fn ttl_millis(&self) -> u64 {

@@ -170,12 +170,7 @@ impl Queue {
         let [_, dead] = &self.0.keys;
         let mut delete = redis::cmd("XDEL");
         delete.arg(dead).arg(letter.to_string());
-        let connection = self.0.store.connection();
-        connection
-            .run(dead, self.0.deadline(), async |mut wire| {
-                delete.query_async::<()>(&mut wire).await
-            })
-            .await
+        self.0.store.ask(dead, &delete).await
     }
 
     /// What this process did to the queue since it was made here; clones count together.
@@ -223,14 +218,7 @@ impl Shared {
         keys: &[String],
         arguments: &impl ToRedisArgs,
     ) -> Result<T, StoreError> {
-        let connection = self.store.connection();
-        script
-            .call(connection, self.deadline(), keys, arguments)
-            .await
-    }
-
-    fn deadline(&self) -> Duration {
-        self.store.connection().settings().time_to_decide()
+        self.store.call(script, keys, arguments).await
     }
 }
 

@@ -221,17 +221,10 @@ impl Stock {
     ///
     /// [`Error::Store`].
     pub async fn left<I: StoreKey + ?Sized>(&self, item: &I) -> Result<Option<u64>, Error> {
-        let connection = self.shared.store.connection();
-        let deadline = connection.settings().time_to_decide();
         let [counts, ..] = &*self.keys;
         let mut get = redis::cmd("HGET");
         get.arg(counts).arg(encoded_key(item));
-        let left = connection
-            .run(counts, deadline, async |mut wire| {
-                get.query_async(&mut wire).await
-            })
-            .await?;
-        Ok(left)
+        Ok(self.shared.store.ask(counts, &get).await?)
     }
 
     async fn write_counts<I: StoreKey>(
@@ -276,11 +269,7 @@ impl Stock {
         script: &Script,
         arguments: &impl ToRedisArgs,
     ) -> Result<T, StoreError> {
-        let connection = self.shared.store.connection();
-        let deadline = connection.settings().time_to_decide();
-        script
-            .call(connection, deadline, &*self.keys, arguments)
-            .await
+        self.shared.store.call(script, &*self.keys, arguments).await
     }
 }
 

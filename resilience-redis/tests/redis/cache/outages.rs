@@ -5,6 +5,18 @@ use std::time::Duration;
 use super::{MINUTE, Process, Source, both_hold, hasty, keys, policy, stored};
 use crate::support::{Proxy, RedisServer, eventually, patient};
 
+/// A process whose packets can be lost, and one whose cannot; Redis has the first load of 7.
+async fn one_behind_a_proxy() -> (RedisServer, Proxy, Process, Process) {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let settings = hasty().dead_after(Duration::from_millis(200));
+    let one = Process::with(&proxy.url(), settings, policy()).await;
+    let other = Process::at(&server.url()).await;
+    one.load(7, &Source::default()).await;
+    other.is_given(7, "load 1").await;
+    (server, proxy, one, other)
+}
+
 #[tokio::test]
 async fn while_redis_is_away_caches_go_on_alone_and_what_was_invalidated_is_not_served_after() {
     let mut server = RedisServer::start().await;
@@ -79,14 +91,7 @@ async fn invalidations_reach_a_redis_that_kept_its_entries_while_it_was_away() {
 
 #[tokio::test]
 async fn what_is_to_be_forgotten_behind_an_open_circuit_is_kept_in_mind() {
-    let server = RedisServer::start().await;
-    let proxy = Proxy::before(server.port()).await;
-    let settings = hasty().dead_after(Duration::from_millis(200));
-    let one = Process::with(&proxy.url(), settings, policy()).await;
-    let other = Process::at(&server.url()).await;
-    one.load(7, &Source::default()).await;
-    other.is_given(7, "load 1").await;
-
+    let (_server, proxy, one, other) = one_behind_a_proxy().await;
     proxy.lose_everything();
     // After five failures nobody waits for Redis any more.
     for key in (10..20).chain([7]) {
@@ -99,14 +104,7 @@ async fn what_is_to_be_forgotten_behind_an_open_circuit_is_kept_in_mind() {
 
 #[tokio::test]
 async fn what_is_inserted_behind_an_open_circuit_replaces_what_redis_kept() {
-    let server = RedisServer::start().await;
-    let proxy = Proxy::before(server.port()).await;
-    let settings = hasty().dead_after(Duration::from_millis(200));
-    let one = Process::with(&proxy.url(), settings, policy()).await;
-    let other = Process::at(&server.url()).await;
-    one.load(7, &Source::default()).await;
-    other.is_given(7, "load 1").await;
-
+    let (_server, proxy, one, other) = one_behind_a_proxy().await;
     proxy.lose_everything();
     for key in 10..20 {
         assert!(one.cache.forget(&key).await.is_err());
