@@ -7,13 +7,16 @@ use resilience_core::Timestamp;
 use tokio::task::yield_now;
 
 use super::{
-    batch::Batch, lane::Lane, question::Aftermath, refund::Refund, reply::Reply, table::Entry,
+    batch::Batch, lane::Lane, question::Aftermath, refund::Refund, reply::Reply, rules::Rule,
+    table::Entry,
 };
 use crate::StoreError;
 
 /// One who asks, as long as there is something to ask.
 pub(super) struct Flight {
     lane: Arc<Lane>,
+    /// What the question is asked by.
+    rules: Arc<[Rule]>,
     batch: Batch,
     state: State,
 }
@@ -30,8 +33,10 @@ enum State {
 
 impl Flight {
     pub(super) fn new(lane: Arc<Lane>) -> Self {
+        let rules = Arc::clone(&lane.asked_by());
         Self {
             lane,
+            rules,
             batch: Batch::default(),
             state: State::Boarding,
         }
@@ -104,7 +109,10 @@ impl Flight {
     /// or, with `spare` steps to name, of the one in which the server was heard last and those after
     /// it. Gives the time by which the first of them must hear of it, `None` where nobody waits.
     fn load(&mut self, entries: Vec<Arc<Entry>>, spare: u64) -> Option<Timestamp> {
-        let Self { lane, batch, .. } = self;
+        self.rules.clone_from(&self.lane.asked_by());
+        let Self {
+            lane, rules, batch, ..
+        } = self;
         let (now, mut aftermath) = (lane.now(), Aftermath::default());
         let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos(lane.patience)));
         let late = StoreError::Timeout(lane.patience);
@@ -114,12 +122,12 @@ impl Flight {
         } else {
             clock.last()
         };
-        batch.begin(&lane.rules, micros, spare);
+        batch.begin(rules, micros, spare);
         let leasing = lane.leasing(now);
         let mut since = Timestamp::MAX;
         for entry in entries {
             let limit = (too_long, &late);
-            let first = batch.add(&lane.rules, entry, leasing, limit, &mut aftermath);
+            let first = batch.add(rules, entry, leasing, limit, &mut aftermath);
             if let Some(first) = first {
                 since = since.min(first);
             }
@@ -130,30 +138,33 @@ impl Flight {
     }
 
     async fn send(&self, patience: Duration) -> Result<Reply, StoreError> {
-        let Self { lane, batch, .. } = self;
+        let Self {
+            lane, rules, batch, ..
+        } = self;
         let first = batch.first();
         let name = first.as_ref().map_or("", |entry| entry.name());
-        let size = batch.size(&lane.rules);
-        let script = match batch.one(&lane.rules) {
+        let size = batch.size(rules);
+        let script = match batch.one(rules) {
             Some(_) => &lane.take_one,
             None => &lane.take,
         };
         let request = async |mut wire| -> RedisResult<Reply> {
-            let write = |command: &mut _| batch.write(&lane.rules, command);
+            let write = |command: &mut _| batch.write(rules, command);
             let reply = script.run_with(&mut wire, size, write).await?;
             // A reply of another shape may be meant for somebody else: it ends the connection.
             let shape = || RedisError::from((ErrorKind::Parse, "unexpected reply of a script"));
-            batch.read(&lane.rules, &reply).ok_or_else(shape)
+            batch.read(rules, &reply).ok_or_else(shape)
         };
         lane.connection.run(name, patience, request).await
     }
 
     fn tell(&mut self, sent: Timestamp, reply: &Reply) -> usize {
         self.land();
-        let Self { lane, batch, .. } = self;
+        let Self {
+            lane, rules, batch, ..
+        } = self;
         let mut aftermath = Aftermath::default();
         let (mut again, mut refunds, mut begun) = (Vec::new(), Vec::new(), Vec::new());
-        let rules = &lane.rules;
         batch.hear(
             rules,
             (sent, lane.now()),

@@ -23,7 +23,7 @@ use super::{
     question::Leasing,
     refund::{self, Refund},
     refunds::{self, Refunds},
-    rules::{Kind, Rule},
+    rules::{Kind, Rule, as_they_stand},
     server_clock::ServerClock,
     table::Entry,
 };
@@ -43,6 +43,9 @@ pub(super) struct Lane {
     pub(super) take_one: Script,
     refund: Script,
     pub(super) rules: Arc<[Rule]>,
+    /// What a question is asked by says what its answer means: this stays as it is, and another
+    /// takes its place where the rules change.
+    asked_by: Mutex<Arc<[Rule]>>,
     time: Mutex<ServerClock>,
     departures: Mutex<Departures>,
     refunds: Mutex<Refunds>,
@@ -85,6 +88,7 @@ impl Lane {
             take: Script::new(take),
             take_one: Script::new(include_str!("../lua/take_one.lua")),
             refund: Script::new(include_str!("../lua/refund.lua")),
+            asked_by: Mutex::new(as_they_stand(&rules)),
             rules,
             time: Mutex::default(),
             departures: Mutex::default(),
@@ -97,6 +101,19 @@ impl Lane {
 
     pub(super) fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// What the next question is asked by.
+    pub(super) fn asked_by(&self) -> MutexGuard<'_, Arc<[Rule]>> {
+        self.asked_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what `new` allow, which count alike.
+    pub(super) fn follow(&self, new: &[Rule]) {
+        for (old, new) in self.rules.iter().zip(new) {
+            old.follow(new);
+        }
+        *self.asked_by() = as_they_stand(&self.rules);
     }
 
     pub(super) const fn environment(&self) -> &Environment {

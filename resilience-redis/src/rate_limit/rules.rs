@@ -1,7 +1,10 @@
 //! A policy in the words of the scripts.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -54,6 +57,19 @@ pub(super) fn rules(terms: &Terms) -> Result<Box<[Rule]>, InvalidPolicy> {
         }
     }
     Ok(rules)
+}
+
+/// What `rules` allow now, and go on to allow here when they change.
+pub(super) fn as_they_stand(rules: &[Rule]) -> Arc<[Rule]> {
+    let rules = rules.iter().map(|rule| Rule {
+        name: rule.name,
+        kind: rule.kind,
+        length: rule.length,
+        limit: AtomicU64::new(rule.limit()),
+        burst: AtomicU64::new(rule.burst()),
+        suffix: rule.suffix.clone(),
+    });
+    rules.collect()
 }
 
 impl Rule {

@@ -191,15 +191,12 @@ impl Shared {
             return Err(fixed("name"));
         }
         let kinds = |rules: &[Rule]| -> Vec<Kind> { rules.iter().map(|rule| rule.kind).collect() };
-        let old = self.lane.rules();
-        if kinds(old) != kinds(&new) {
+        if kinds(self.lane.rules()) != kinds(&new) {
             return Err(fixed("quotas"));
         }
         let _changing = self.changing.lock();
         self.share.follow(&terms)?;
-        for (old, new) in old.iter().zip(&new) {
-            old.follow(new);
-        }
+        self.lane.follow(&new);
         self.table.for_each(|entry| entry.line().doubt());
         self.lane
             .give_back(self.lane.leases.surrender(self.lane.rules()));

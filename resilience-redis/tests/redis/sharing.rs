@@ -4,12 +4,16 @@ use std::{collections::HashMap, future::Future, pin::pin, task::Context, time::D
 
 use redis::aio::MultiplexedConnection;
 use resilience_core::{Clock, Timestamp};
-use resilience_redis::rate_limit::{RateLimiter, Source};
+use resilience_redis::{
+    RedisStore,
+    rate_limit::{Algorithm, Policy, Quota, RateLimiter, Source},
+};
 use tokio::task::JoinSet;
 
-use crate::support::{RedisServer, eventually};
+use crate::support::{Proxy, RedisServer, eventually, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// How often each command was called.
 async fn calls(raw: &mut MultiplexedConnection) -> HashMap<String, u64> {
@@ -232,10 +236,7 @@ async fn whoever_never_asked_can_give_back_and_clear() {
 async fn more_keys_than_are_remembered_are_counted_as_well() {
     let server = RedisServer::start().await;
     let store = server.store().await;
-    let policy = resilience_redis::rate_limit::Policy::new(
-        "test",
-        resilience_redis::rate_limit::Quota::new(2, MINUTE),
-    );
+    let policy = Policy::new("test", Quota::new(2, MINUTE));
     let limiter = store
         .rate_limiter(&policy.capacity(8))
         .expect("a valid policy");
@@ -254,8 +255,8 @@ async fn limits_change_at_once_and_what_was_taken_stays_taken() {
     let server = RedisServer::start().await;
     let limiter = server.limiter(10, MINUTE).await;
     let policy = |limit| {
-        let quota = resilience_redis::rate_limit::Quota::new(limit, MINUTE);
-        resilience_redis::rate_limit::Policy::new("test", quota)
+        let quota = Quota::new(limit, MINUTE);
+        Policy::new("test", quota)
     };
     limiter.try_take_n("key", 10).await.expect("room");
     limiter.try_take("key").await.expect_err("used up");
@@ -264,16 +265,49 @@ async fn limits_change_at_once_and_what_was_taken_stays_taken() {
     limiter.reconfigure(policy(5)).expect("a limit can change");
     let rejected = limiter.try_take("key").await.expect_err("far over");
     assert_eq!(rejected.quota().expect("a quota").remaining, 0);
-    let other = resilience_redis::rate_limit::Quota::new(5, 2 * MINUTE);
+    let other = Quota::new(5, 2 * MINUTE);
     for (policy, field) in [
-        (
-            resilience_redis::rate_limit::Policy::new("test", other),
-            "quotas",
-        ),
+        (Policy::new("test", other), "quotas"),
         (policy(0), "limit"),
         (policy(5).and(other), "quotas"),
     ] {
         let invalid = limiter.reconfigure(policy).expect_err("it cannot change");
         assert_eq!(invalid.field(), field);
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_changes_while_the_server_is_asked_grants_what_the_server_took() {
+    for (before, after, taken) in [(10, 1000, 10), (1000, 10, 101)] {
+        for algorithm in [
+            Algorithm::SlidingWindow,
+            Algorithm::SlidingLog,
+            Algorithm::Gcra,
+        ] {
+            let server = RedisServer::start().await;
+            let proxy = Proxy::before(server.port()).await;
+            let policy = |limit| Policy::new("test", Quota::new(limit, DAY).algorithm(algorithm));
+            let store = RedisStore::connect(&proxy.url(), patient()).await;
+            let limiter = store.expect("a server").rate_limiter(&policy(before));
+            let limiter = limiter.expect("valid");
+            limiter.try_take("key").await.expect("room");
+            proxy.delay_replies(Duration::from_millis(500));
+            let mut calls = JoinSet::new();
+            for _ in 0..100 {
+                let limiter = limiter.clone();
+                calls.spawn(async move { limiter.try_take("key").await.is_ok() });
+            }
+            let direct = server.store().await.rate_limiter(&policy(1000));
+            let direct = direct.expect("valid");
+            eventually(async || {
+                let left = direct.peek("key").await.expect("a look").remaining;
+                (left == 1000 - taken).then_some(())
+            })
+            .await;
+            limiter.reconfigure(policy(after)).expect("only the limit");
+            let granted = calls.join_all().await.into_iter().filter(|ok| *ok);
+            let left = direct.peek("key").await.expect("a look").remaining;
+            assert_eq!(1 + granted.count() as u64, 1000 - left, "{algorithm:?}");
+        }
     }
 }
