@@ -101,6 +101,25 @@ function window.tell(_, state)
   end
 end
 
+-- How many of the `used` units of a log were taken by `time`, and when the next one was, 0 where none
+-- is left; nothing where one is none of ours. Found in ever longer strides and then by halves: mostly
+-- it is none or one, and of many to look at each would take too long.
+local function over(key, used, time)
+  local low, high, stride, oldest = 0, used + 1, 1, 0
+  while high - low > 1 do
+    local probe = math.min(low + stride, math.floor((low + high) / 2))
+    local taken = whole(call('LINDEX', key, probe - 1))
+    if not taken then
+      return
+    elseif taken <= time then
+      low, stride = probe, 2 * stride
+    else
+      high, oldest = probe, taken
+    end
+  end
+  return low, oldest
+end
+
 function log.look(quota, state)
   local key = state.key
   local used = redis.pcall('LLEN', key)
@@ -122,12 +141,8 @@ function log.look(quota, state)
     call('RPUSH', key, unpack(times))
     call('PEXPIRE', key, quota.ttl)
   end
-  local gone, oldest = 0, whole(call('LINDEX', key, 0))
-  while gone < used and oldest and oldest <= now - quota.length do
-    gone = gone + 1
-    oldest = whole(call('LINDEX', key, gone))
-  end
-  if not newest or not oldest then
+  local gone, oldest = over(key, used, now - quota.length)
+  if not newest or not gone then
     return false
   end
   if gone > 0 then

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, future::Future, pin::pin, task::Context, time::Duration};
 
-use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use resilience_core::{Clock, Timestamp};
 use resilience_redis::{
     RedisStore,
@@ -309,5 +309,35 @@ async fn a_limit_that_changes_while_the_server_is_asked_grants_what_the_server_t
             let left = direct.peek("key").await.expect("a look").remaining;
             assert_eq!(1 + granted.count() as u64, 1000 - left, "{algorithm:?}");
         }
+    }
+}
+
+/// Else a batch of many such keys would keep the server from everybody else for most of a second.
+#[tokio::test]
+async fn units_of_a_log_that_are_over_are_found_in_few_steps() {
+    let server = RedisServer::start().await;
+    let quota = Quota::new(1000, DAY).algorithm(Algorithm::SlidingLog);
+    let limiter = server
+        .store()
+        .await
+        .rate_limiter(&Policy::new("test", quota));
+    let limiter = limiter.expect("valid");
+    limiter.try_take("key").await.expect("room");
+    let mut raw = server.raw().await;
+    let keys: Vec<String> = server.ask("KEYS resilience:rl:*").await;
+    for over in [0_usize, 1, 2, 3, 62, 63, 64, 500, 997, 998] {
+        let length: u64 = match over {
+            0 => 1,
+            over => raw.lpush(&keys[0], vec!["1"; over]).await.expect("a list"),
+        };
+        let before = calls(&mut raw).await.get("lindex").copied();
+        let status = limiter.try_take("key").await.expect("room");
+        let steps = calls(&mut raw).await["lindex"] - before.unwrap_or(0);
+        assert!(steps <= 25, "{steps} steps for {over} of {length}");
+        let stands: u64 = server.ask(&format!("LLEN {}", keys[0])).await;
+        assert_eq!(
+            (stands, status.remaining),
+            (length - over as u64 + 1, 1000 - stands)
+        );
     }
 }
