@@ -99,7 +99,11 @@ struct Node(Child);
 impl Node {
     fn start(clock: &str, url: &str, seconds: u64, percent: u64) -> Self {
         let child = Command::new(env::current_exe().expect("this test"))
-            .args(["fleet::a_node_of_a_fleet", "--exact", "--nocapture"])
+            .args([
+                "rate_limit::fleet::a_node_of_a_fleet",
+                "--exact",
+                "--nocapture",
+            ])
             .env(ROLE, format!("{clock} {seconds} {percent} {url}"))
             .stdout(Stdio::piped())
             .spawn();

@@ -6,8 +6,9 @@ use super::{
     MOST, TODAY, WINDOW,
     machine::{Machine, ints, name, texts},
 };
+use crate::support::script;
 
-const ONE: &str = include_str!("../../../src/lua/take_one.lua");
+const ONE: &str = script!("take_one");
 const STEP: u64 = 100;
 
 #[tokio::test]

@@ -176,7 +176,7 @@ impl Fleet {
     async fn start(fallback: &str, urls: &[String]) -> Self {
         let start = |url| {
             let role = format!("{fallback} {url}");
-            Member::start("fallback::a_member_of_the_fleet", &role)
+            Member::start("rate_limit::fallback::a_member_of_the_fleet", &role)
         };
         let members = urls.iter().map(start).collect();
         let mut fleet = Self { members };

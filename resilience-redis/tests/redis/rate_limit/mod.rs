@@ -1,0 +1,11 @@
+//! Limits that a fleet shares.
+
+mod differential;
+mod fallback;
+mod fleet;
+mod layer;
+mod leases;
+mod limits;
+mod refunds;
+mod script;
+mod sharing;
