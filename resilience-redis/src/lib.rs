@@ -71,13 +71,19 @@
 //! # Servers
 //!
 //! Redis 6.2 and newer, or Valkey. All tests pass on Redis 6.2.14, 7.0.15 and 8.2.3 and on Valkey
-//! 8.1.8. On Valkey 9.1.2 one does not: while a slot of a cluster is being moved, other processes are
-//! not told in time what is removed of it from a [`cache`]. Before Redis 7 a server does not know how many messages of a queue a group was not
-//! given yet ([`queue::GroupDepth::lag`]).
+//! 8.1.8 and 9.1.2. Before Redis 7 a server does not know how many messages of a queue a group was
+//! not given yet ([`queue::GroupDepth::lag`]).
+//!
+//! # Figures
+//!
+//! Rate limits, guards, locks, queues and stocks are [`Measured`](resilience_core::Measured), as the
+//! engines in memory are: what became of calls, of this process alone. A cache tells of its second
+//! tier itself.
 
 pub mod bloom_guard;
 pub mod cache;
 mod connection;
+mod counted;
 mod error;
 mod identity;
 mod key;

@@ -42,6 +42,8 @@ pub(crate) fn engines(
     ];
     if let Some(fleet) = fleet {
         engines.push(Arc::new(fleet.kitchen.clone()));
+        engines.push(Arc::new(fleet.portions.stocks()));
+        engines.push(Arc::new(fleet.turns.clone()));
     }
     engines
 }

@@ -5,7 +5,7 @@ use std::{mem, sync::Arc, time::Duration};
 use resilience_core::Clock;
 use tokio::runtime::Handle;
 
-use super::{Fence, Guard, locks::Shared, renewal};
+use super::{Fence, Guard, locks::Shared, measure::Tally, renewal};
 use crate::{StoreError, identity};
 
 pub(super) struct Claim {
@@ -22,6 +22,10 @@ impl Claim {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.locks.clock
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.locks.tally
     }
 
     /// The fence, or zero and for how many milliseconds another has the lock.

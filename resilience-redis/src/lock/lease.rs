@@ -72,9 +72,9 @@ impl Lease {
             return;
         };
         match answer {
-            Renewal::NotOwner => self.standing = Standing::Lost(Loss::Taken),
-            // Its work was told to stop: that it was renewed after all helps nobody.
+            // Its work was told to stop, and why: what the server says after that changes nothing.
             _ if now >= until => self.standing = Standing::Lost(Loss::Expired),
+            Renewal::NotOwner => self.standing = Standing::Lost(Loss::Taken),
             Renewal::Renewed => *self = Self::taken(self.ttl, sent),
             Renewal::NoAnswer => self.renew_at = now.saturating_add(self.ttl / RETRIES),
         }
@@ -143,12 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_that_comes_after_the_end_revives_nothing() {
-        let mut lease = Lease::taken(TTL, at(0));
-        lease.answered(at(2968), at(1000), Renewal::Renewed);
-        assert_eq!(lease.standing(), Standing::Lost(Loss::Expired));
-        lease.answered(at(2969), at(2900), Renewal::Renewed);
-        assert_eq!(lease.standing(), Standing::Lost(Loss::Expired));
+    fn an_answer_that_comes_after_the_end_changes_nothing() {
+        for answer in [Renewal::Renewed, Renewal::NotOwner, Renewal::NoAnswer] {
+            let mut lease = Lease::taken(TTL, at(0));
+            lease.answered(at(2968), at(1000), answer);
+            assert_eq!(lease.standing(), Standing::Lost(Loss::Expired));
+            lease.answered(at(2969), at(2900), Renewal::Renewed);
+            assert_eq!(lease.standing(), Standing::Lost(Loss::Expired));
+        }
     }
 
     #[test]

@@ -7,10 +7,11 @@ use resilience_core::{
 use tokio::time::sleep;
 
 use super::{
-    Guard, Policy,
+    Guard, Policy, Snapshot,
     claim::{Acquired, Attempt},
+    measure::Tally,
 };
-use crate::{RedisStore, StoreError, StoreKey, key::Names, script::Script};
+use crate::{RedisStore, StoreError, StoreKey, counted::counted, key::Names, script::Script};
 
 /// Locks in a [`RedisStore`], one for each key. Clones share them.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     pub(super) acquire: Script,
     pub(super) renew: Script,
     pub(super) release: Script,
+    pub(super) tally: Tally,
     random: Random,
     names: Names,
 }
@@ -72,6 +74,7 @@ impl Locks {
             policy: *policy,
             store: store.clone(),
             clock: Clock::system(),
+            tally: Tally::default(),
             random: Random::default(),
             acquire: Script::new(include_str!("../lua/lock_acquire.lua")),
             renew: Script::new(include_str!("../lua/lock_renew.lua")),
@@ -112,12 +115,16 @@ impl Locks {
     where
         K: StoreKey + ?Sized,
     {
+        let tally = &self.0.tally;
         let mut attempt = Attempt::new(&self.0, self.0.keys(key));
-        match attempt.acquire(seen).await {
-            Ok(Acquired::Taken(guard)) => Ok(guard),
-            Ok(Acquired::Held(_)) => Err(self.rejected(Reason::ConcurrencyLimited)),
-            Err(error) => Err(Error::Inner(error)),
-        }
+        let call = async {
+            match attempt.acquire(seen).await {
+                Ok(Acquired::Taken(guard)) => Ok(guard),
+                Ok(Acquired::Held(_)) => Err(self.rejected(Reason::ConcurrencyLimited)),
+                Err(error) => Err(Error::Inner(error)),
+            }
+        };
+        counted(&tally.canceled, call, |outcome| tally.outcome(outcome)).await
     }
 
     /// Takes the lock of `key`, and waits for it for `patience` where another has it or Redis does
@@ -136,6 +143,25 @@ impl Locks {
     ///
     /// Outside of a Tokio runtime.
     pub async fn lock<K>(&self, key: &K, patience: Duration) -> Result<Guard, Error<StoreError>>
+    where
+        K: StoreKey + ?Sized,
+    {
+        let tally = &self.0.tally;
+        let call = self.wait_for(key, patience);
+        counted(&tally.canceled, call, |outcome| tally.outcome(outcome)).await
+    }
+
+    /// What became of the calls of this process for locks, and how many it holds.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.tally.snapshot()
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.0.policy.name
+    }
+
+    async fn wait_for<K>(&self, key: &K, patience: Duration) -> Result<Guard, Error<StoreError>>
     where
         K: StoreKey + ?Sized,
     {

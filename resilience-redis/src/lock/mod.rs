@@ -69,6 +69,7 @@ mod claim;
 mod guard;
 mod lease;
 mod locks;
+mod measure;
 mod policy;
 mod renewal;
 
@@ -76,5 +77,6 @@ pub use self::{
     guard::{Guard, NotReleased},
     lease::Loss,
     locks::{Fence, Locks},
+    measure::Snapshot,
     policy::Policy,
 };

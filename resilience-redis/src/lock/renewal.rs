@@ -45,6 +45,7 @@ pub(super) fn keep(claim: Arc<Claim>, sent: Timestamp) -> (Door, watch::Receiver
 /// Renews again and again, and tells how the lease stands; never ends.
 async fn renew(claim: &Claim, mut lease: Lease, standing: watch::Sender<Standing>) {
     let clock = claim.clock();
+    let held = claim.tally().hold();
     while let Some(wake_at) = lease.wake_at() {
         sleep(wake_at.saturating_since(clock.now())).await;
         let sent = clock.now();
@@ -55,6 +56,10 @@ async fn renew(claim: &Claim, mut lease: Lease, standing: watch::Sender<Standing
         };
         lease.answered(clock.now(), sent, answer);
         standing.send_replace(lease.standing());
+    }
+    drop(held);
+    if let Standing::Lost(loss) = lease.standing() {
+        claim.tally().lost(loss);
     }
     pending().await
 }

@@ -65,6 +65,8 @@
 
 mod error;
 mod items;
+mod measure;
+mod orders;
 mod policy;
 mod reply;
 mod scripts;
@@ -72,6 +74,7 @@ mod stocks;
 
 pub use self::{
     error::Error,
+    measure::Snapshot,
     policy::Policy,
     reply::{Confirmed, End, Filled, Once, Reaped},
     stocks::{Stock, Stocks},

@@ -4,9 +4,9 @@ use redis::{FromRedisValue, ToRedisArgs};
 use resilience_core::InvalidPolicy;
 
 use super::{
-    Confirmed, Error, Filled, Once, Policy, Reaped,
-    items::{Items, bounded, encoded_key},
-    reply::{Finished, Reserved},
+    Error, Filled, Policy, Snapshot,
+    items::{bounded, encoded_key},
+    measure::Tally,
     scripts::Scripts,
 };
 use crate::{RedisStore, StoreError, StoreKey, key::Names, script::Script};
@@ -15,10 +15,11 @@ use crate::{RedisStore, StoreError, StoreKey, key::Names, script::Script};
 #[derive(Clone)]
 pub struct Stocks(Arc<Shared>);
 
-struct Shared {
-    policy: Policy,
+pub(super) struct Shared {
+    pub(super) policy: Policy,
+    pub(super) scripts: Scripts,
+    pub(super) tally: Tally,
     store: RedisStore,
-    scripts: Scripts,
     names: Names,
 }
 
@@ -27,7 +28,7 @@ struct Shared {
 /// Clones are the same stock.
 #[derive(Clone)]
 pub struct Stock {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Counts, orders, and what is due.
     keys: Arc<[String; 3]>,
 }
@@ -40,6 +41,7 @@ impl Stocks {
             policy: *policy,
             store: store.clone(),
             scripts: Scripts::new(),
+            tally: Tally::default(),
             names: Names::new(prefix, "stock", policy.name)?,
         })))
     }
@@ -54,93 +56,23 @@ impl Stocks {
             keys: Arc::new([counts, orders, due]),
         }
     }
+
+    /// What became of the calls of this process for orders.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.tally.snapshot()
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.0.policy.name
+    }
 }
 
 impl Stock {
-    /// Reserves units of each of `items` for `order`, or of none of them.
-    ///
-    /// Called again with the same order and items it reserves nothing more, and the time until the
-    /// reservation expires begins anew. `order` may be any id that is used for nothing else.
-    ///
-    /// # Errors
-    ///
-    /// Any but [`Error::NotReserved`]. An order has 1 to 100 items, each of them once, with 1 to
-    /// 2^53 - 1 units.
-    pub async fn reserve<O, I>(&self, order: &O, items: &[(I, u64)]) -> Result<Once, Error>
-    where
-        O: StoreKey + ?Sized,
-        I: StoreKey,
-    {
-        let Items { order_of, encoded } = Items::of_order(items)?;
-        let policy = &self.shared.policy;
-        let outlive = policy.life + policy.reservation + policy.remember;
-        let arguments = (
-            encoded_key(order),
-            millis(policy.reservation),
-            millis(policy.remember),
-            millis(outlive),
-            encoded,
-        );
-        let Reserved(outcome) = self.call(&self.shared.scripts.reserve, &arguments).await?;
-        let place = |sorted: usize| order_of.get(sorted).copied().unwrap_or(sorted);
-        outcome.map_err(|error| match error {
-            Error::SoldOut { item, left } => Error::SoldOut {
-                item: place(item),
-                left,
-            },
-            Error::Unknown { item } => Error::Unknown {
-                item: item.map(place),
-            },
-            other => other,
-        })
-    }
-
-    /// Says that the units of `order` are sold.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotReserved`], [`Error::Over`] where the order was released, [`Error::Store`].
-    pub async fn confirm<O: StoreKey + ?Sized>(&self, order: &O) -> Result<Confirmed, Error> {
-        let arguments = (encoded_key(order), millis(self.shared.policy.remember));
-        match self.call(&self.shared.scripts.confirm, &arguments).await? {
-            Finished::Now => Ok(Confirmed::Now),
-            Finished::Before => Ok(Confirmed::Before),
-            Finished::Late => Ok(Confirmed::Late),
-            Finished::Not(error) => Err(error),
-        }
-    }
-
-    /// Gives the units of `order` back.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotReserved`], [`Error::Over`] where the order was confirmed, [`Error::Store`].
-    pub async fn release<O: StoreKey + ?Sized>(&self, order: &O) -> Result<Once, Error> {
-        let arguments = (encoded_key(order), millis(self.shared.policy.remember));
-        match self.call(&self.shared.scripts.release, &arguments).await? {
-            Finished::Now => Ok(Once::Now),
-            Finished::Before => Ok(Once::Before),
-            Finished::Late => Err(StoreError::Protocol.into()),
-            Finished::Not(error) => Err(error),
-        }
-    }
-
-    /// Ends up to `orders` reservations whose time is over, and forgets what is over for long
-    /// enough. Any process may, at any time.
-    ///
-    /// Fewer where they would hold up the server for longer than a millisecond or two: it says
-    /// whether there are [more](Reaped::more).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`]; [`Error::Invalid`] where `orders` is not 1 to 1000.
-    pub async fn reap(&self, orders: u32) -> Result<Reaped, Error> {
-        if !(1..=MOST_REAPED).contains(&orders) {
-            return Err(Error::Invalid("1 to 1000 orders are looked at in one step"));
-        }
-        let arguments = (orders, millis(self.shared.policy.remember));
-        let (expired, more) = self.call(&self.shared.scripts.reap, &arguments).await?;
-        Ok(Reaped { expired, more })
+    /// The stocks of which this is one, which count what becomes of orders.
+    #[must_use]
+    pub fn stocks(&self) -> Stocks {
+        Stocks(self.shared.clone())
     }
 
     /// Writes how many units of each item there are, unless they are counted already.
@@ -264,7 +196,7 @@ impl Stock {
         Ok(u64::try_from(left).ok())
     }
 
-    async fn call<T: FromRedisValue>(
+    pub(super) async fn call<T: FromRedisValue>(
         &self,
         script: &Script,
         arguments: &impl ToRedisArgs,
@@ -291,11 +223,9 @@ impl fmt::Debug for Stock {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// About 0.5 ms of the server's time.
 const ITEMS_A_STEP: usize = 500;
-/// The server stops before that where it would take long.
-const MOST_REAPED: u32 = 1000;

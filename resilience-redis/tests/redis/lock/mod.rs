@@ -10,12 +10,12 @@ use std::{
 };
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
-use resilience_core::{Error, Reason};
+use resilience_core::{Error, Measured as _, Reason};
 use resilience_redis::{
     RedisStore, StoreError,
-    lock::{Fence, Guard, Locks, Loss, NotReleased, Policy},
+    lock::{self, Fence, Guard, Locks, Loss, NotReleased, Policy},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::support::{PATIENCE, RedisServer, eventually, patient, script};
 
@@ -241,4 +241,50 @@ async fn the_fence_never_goes_back() {
     let seen = Fence::from_u64(ahead + 1_000_000_000).expect("below 2^53");
     let above = locks.try_lock_above("key", seen).await.expect("free");
     assert!(above.fence() > seen);
+}
+
+#[tokio::test]
+async fn what_became_of_calls_and_locks_is_counted() {
+    let server = RedisServer::start().await;
+    let (one, other) = (server.locks(SHORT).await, server.locks(MINUTE).await);
+    assert_eq!(one.snapshot(), lock::Snapshot::default());
+    let guard = take(&other).await;
+    reason(&one).await;
+    let waits = timeout(SHORT, one.lock("key", MINUTE));
+    assert!(waits.await.is_err(), "its caller goes away");
+    assert_eq!(other.snapshot().holding, 1);
+    guard.release().await.expect("still ours");
+    assert_eq!(other.snapshot().holding, 0);
+
+    let guard = take(&one).await;
+    let () = server.raw().await.set(LOCK, "another").await.expect("set");
+    assert_eq!(guard.lost().await, Loss::Taken);
+    server.raw().await.del::<_, ()>(LOCK).await.expect("gone");
+    let guard = take(&one).await;
+    server.freeze();
+    assert_eq!(guard.lost().await, Loss::Expired);
+    let hasty = patient().decision_timeout(SHORT);
+    server.thaw();
+    let hasty = locks(
+        &RedisStore::connect(&server.url(), hasty).await.expect("up"),
+        MINUTE,
+    );
+    server.freeze();
+    assert!(matches!(hasty.try_lock("key").await, Err(Error::Inner(_))));
+    server.thaw();
+    assert_eq!(hasty.snapshot().failed, 1);
+
+    // The task that keeps a lock tells of the loss, and then counts it.
+    eventually(async || (one.snapshot().expired == 1).then_some(())).await;
+    let figures = one.snapshot();
+    assert_eq!((figures.taken, figures.held, figures.canceled), (2, 1, 1));
+    assert_eq!((figures.usurped, figures.holding), (1, 0));
+    let mut samples = Vec::new();
+    one.measure(&mut |sample| {
+        assert!(one.instruments().contains(&sample.instrument));
+        samples.push((sample.label, sample.value));
+    });
+    assert_eq!(one.policy(), "test");
+    assert_eq!(samples.len(), 7);
+    assert!(samples.contains(&(Some("taken"), 2)));
 }

@@ -15,9 +15,10 @@ use std::{
     time::Duration,
 };
 
+use resilience_core::Measured as _;
 use resilience_redis::{
     RedisStore,
-    stock::{Confirmed, End, Error, Filled, Once, Policy, Stock},
+    stock::{Confirmed, End, Error, Filled, Once, Policy, Snapshot, Stock},
 };
 
 use crate::support::{RedisServer, eventually};
@@ -202,4 +203,61 @@ async fn a_confirmation_and_the_end_of_its_reservation_agree() {
     reaping.await.expect("no panic");
     println!("{now} in time, {late} late");
     assert_eq!(left(&stock, 1).await, Some(700));
+}
+
+#[tokio::test]
+async fn what_became_of_calls_for_orders_is_counted() {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let stocks = store.stocks(&lasting()).expect("valid");
+    let stock = stocks.stock("kitchen");
+    assert_eq!(stocks.snapshot(), Snapshot::default());
+    stock
+        .reserve("early", &[(1_u64, 1)])
+        .await
+        .expect_err("not counted");
+    stock.fill([(1_u64, 2)]).await.expect("filled");
+    for _ in 0..2 {
+        stock.reserve("sold", &[(1_u64, 1)]).await.expect("there");
+        stock.reserve("back", &[(1_u64, 1)]).await.expect("there");
+    }
+    stock
+        .reserve("back", &[(1_u64, 2)])
+        .await
+        .expect_err("another order");
+    stock
+        .reserve("late", &[(1_u64, 1)])
+        .await
+        .expect_err("none left");
+    for _ in 0..2 {
+        stock.confirm("sold").await.expect("reserved");
+        stock.release("back").await.expect("reserved");
+    }
+    // Other stocks of the policy count here as well.
+    let elsewhere = stocks.stock("elsewhere");
+    elsewhere
+        .release("sold")
+        .await
+        .expect_err("never reserved there");
+    server.freeze();
+    drop(tokio::time::timeout(MOMENT, stock.confirm("sold")).await);
+    server.thaw();
+    let figures = elsewhere.stocks().snapshot();
+    assert_eq!(
+        (figures.reserved, figures.confirmed, figures.released),
+        (2, 1, 1)
+    );
+    assert_eq!(
+        (figures.known, figures.sold_out, figures.unknown),
+        (4, 1, 1)
+    );
+    assert_eq!((figures.refused, figures.canceled), (2, 1));
+    assert_eq!((figures.late, figures.failed), (0, 0));
+
+    let mut counted = 0;
+    stocks.measure(&mut |sample| {
+        assert!(stocks.instruments().contains(&sample.instrument));
+        counted += sample.value;
+    });
+    assert_eq!((stocks.policy(), counted), ("test", 13));
 }
