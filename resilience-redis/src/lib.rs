@@ -53,7 +53,7 @@
 //! - For [`lock`] `+eval +evalsha +time +get +set +unlink +pexpire +pttl`.
 //! - For [`queue`] `+eval +evalsha +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel
 //!   +xgroup +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +unwatch`.
-//! - For [`stock`] `+eval +evalsha +time +pexpire +del +hdel +hexists +hget +hset +zadd
+//! - For [`stock`] `+eval +evalsha +time +pexpire +pttl +del +hdel +hexists +hget +hset +zadd
 //!   +zrangebyscore +zrem`.
 //! - For [`cache`] `+eval +evalsha +get +set +unlink +append +pttl +publish +subscribe +multi +exec
 //!   +time +info +client|tracking`, in a cluster also `+cluster|info`, and for `Cache::forget_all`

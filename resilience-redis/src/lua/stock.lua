@@ -35,6 +35,15 @@ local function write(order, state, generation, items, due)
   redis.call('ZADD', DUE, due, order)
 end
 
+-- Lets orders live for so many milliseconds more at least: whoever asked for longer has it still.
+local function outlive(milliseconds)
+  for _, key in ipairs({ ORDERS, DUE }) do
+    if redis.call('PTTL', key) < milliseconds then
+      redis.call('PEXPIRE', key, milliseconds)
+    end
+  end
+end
+
 -- Changes the counts by the units of items, in one direction, within their bounds. Counts that
 -- were written anew since then have these units already, or never missed them.
 local function change(sign, generation, items)

@@ -21,4 +21,5 @@ if state == 'X' then
   change(-1, generation, items)
 end
 write(order, 'C', generation, items, milliseconds() + ARGV[2])
+outlive(tonumber(ARGV[2]))
 return state == 'X' and 'late' or 'now'

@@ -16,4 +16,5 @@ elseif state ~= 'R' then
 end
 change(1, generation, items)
 write(order, 'B', generation, items, milliseconds() + ARGV[2])
+outlive(tonumber(ARGV[2]))
 return 'now'

@@ -26,6 +26,7 @@ if state and ordered ~= items then
   return { 'conflict' }
 elseif state == 'R' then
   write(order, 'R', generation, items, now + ARGV[2])
+  outlive(tonumber(ARGV[4]))
   return { 'before' }
 elseif state then
   return { ENDS[state] }
@@ -58,6 +59,5 @@ end
 
 change(-1, generation, items)
 write(order, 'R', generation, items, now + ARGV[2])
-redis.call('PEXPIRE', ORDERS, ARGV[4])
-redis.call('PEXPIRE', DUE, ARGV[4])
+outlive(tonumber(ARGV[4]))
 return { 'now' }

@@ -1,7 +1,7 @@
 //! What is due is given back in steps, and nothing is kept for ever.
 
 use redis::AsyncCommands as _;
-use resilience_redis::stock::Error;
+use resilience_redis::stock::{Error, Policy};
 
 use super::{COUNTS, DAY, DUE, MOMENT, ORDERS, lasting, left};
 use crate::support::{RedisServer, eventually};
@@ -91,4 +91,37 @@ async fn nothing_is_kept_for_longer_than_it_is_good_for() {
         (!kept).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_order_is_known_for_as_long_as_anybody_asked_for() {
+    let server = RedisServer::start().await;
+    let stock = server.stock(lasting()).await;
+    let hasty = Policy::new("test")
+        .reservation(MOMENT)
+        .life(MOMENT)
+        .remember(MOMENT);
+    let hasty = server.stock(hasty).await;
+    stock.fill([(1_u64, 5)]).await.expect("filled");
+    let lives = async || {
+        let orders: u64 = server.ask(&format!("PTTL {ORDERS}")).await;
+        orders.min(server.ask(&format!("PTTL {DUE}")).await)
+    };
+    let mut raw = server.raw().await;
+    let day = 86_400_000_u64;
+    for (last, least) in [("reserve", 2 * day), ("confirm", day - 60_000)] {
+        for key in [ORDERS, DUE] {
+            let () = raw.persist(key).await.expect("an answer");
+            let _: bool = raw.pexpire(key, 10_000).await.expect("an answer");
+        }
+        match last {
+            "reserve" => drop(stock.reserve("a", &[(1_u64, 1)]).await.expect("units")),
+            _ => drop(stock.confirm("a").await.expect("reserved")),
+        }
+        assert!(lives().await > least, "{last}");
+        // One whose terms are others takes nothing from it.
+        hasty.reserve(last, &[(1_u64, 1)]).await.expect("units");
+        hasty.release(last).await.expect("reserved");
+        assert!(lives().await > least, "{last}");
+    }
 }

@@ -125,7 +125,7 @@ async fn the_documented_permissions_are_enough() {
     let server = RedisServer::start().await;
     let url = server
         .user(
-            "+eval +evalsha +time +del +hdel +hexists +hget +hset +pexpire +zadd +zrangebyscore +zrem",
+            "+eval +evalsha +time +del +hdel +hexists +hget +hset +pexpire +pttl +zadd +zrangebyscore +zrem",
         )
         .await;
     let store = RedisStore::connect(&url, patient()).await.expect("allowed");
