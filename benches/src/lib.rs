@@ -9,6 +9,7 @@ pub mod filters;
 pub mod governor;
 pub mod keys;
 pub mod ours;
+mod pages;
 pub mod report;
 mod rounds;
 mod row;
@@ -18,11 +19,10 @@ pub mod tower_resilience;
 pub use self::{
     bare::{Answer, Bare, BareHttp, HttpAnswer},
     keys::KEYS,
+    pages::{Http, http},
     rounds::{Rounds, median},
     row::{Row, smoke},
-    subject::{
-        Expect, Http, Keyed, Plain, Subject, While, call, holding, http, keyed, layered, now, walk,
-    },
+    subject::{Expect, Keyed, Plain, Subject, While, call, holding, keyed, layered, now, walk},
 };
 
 use std::{sync::LazyLock, time::Duration};

@@ -6,10 +6,7 @@ use std::{
     thread,
 };
 
-use bytes::Bytes;
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use crate::KEYS;
 
@@ -35,17 +32,6 @@ pub enum Expect {
     Admitted,
     /// The layer refuses it.
     Refused,
-}
-
-impl Expect {
-    /// To look at the answer keeps it from being optimised away.
-    #[inline]
-    fn is_met(self, request: u64, answer: Option<u64>) -> bool {
-        match self {
-            Self::Admitted => answer == Some(request),
-            Self::Refused => answer.is_none(),
-        }
-    }
 }
 
 /// A service around [`Bare`](crate::Bare): a call is readiness, `call`, and polling to the end.
@@ -81,8 +67,13 @@ impl<S: Service<u64, Response = u64> + Clone + Sync> Subject for Plain<S> {
     fn calls(&self, caller: u64, number: u64) {
         let mut service = self.service.clone();
         walk(caller, number, self.keys, |request| {
-            let answer = call(&mut service, request).ok();
-            assert!(self.expect.is_met(request, answer), "{:?}", self.expect);
+            let came = match call(&mut service, request) {
+                // To look at the answer keeps it from being optimised away.
+                Ok(answer) if answer == request => Some(Expect::Admitted),
+                Ok(_) => None,
+                Err(_) => Some(Expect::Refused),
+            };
+            assert_eq!(came, Some(self.expect));
         });
     }
 }
@@ -152,80 +143,6 @@ impl<T: Sync, F: Fn(&T, u64) -> bool + Sync> Subject for Keyed<T, F> {
     }
 }
 
-/// A service around [`BareHttp`](crate::BareHttp): a call ends with the end of its answer's body.
-#[derive(Debug)]
-pub struct Http<S> {
-    service: S,
-    addresses: Box<[Uri]>,
-}
-
-/// `service`, which answers requests for a hundred pages.
-///
-/// # Panics
-///
-/// Never: the pages' addresses are valid.
-pub fn http<S, B>(service: S) -> Http<S>
-where
-    S: Service<Request<Empty<Bytes>>, Response = Response<B>> + Clone + Sync,
-    B: http_body::Body,
-{
-    let address = |page| format!("http://localhost/dishes/{page}").parse();
-    Http {
-        service,
-        addresses: (0..PAGES)
-            .map(|page| address(page).expect("an address"))
-            .collect(),
-    }
-}
-
-impl<S, B> Http<S>
-where
-    S: Service<Request<Empty<Bytes>>, Response = Response<B>> + Clone + Sync,
-    B: http_body::Body,
-{
-    /// Asks for each page once, inside of a runtime, which a page may need that is not there yet.
-    ///
-    /// # Panics
-    ///
-    /// Where there is no answer.
-    pub async fn load(&self) {
-        for address in &*self.addresses {
-            let mut request = Request::new(Empty::new());
-            *request.uri_mut() = address.clone();
-            let answer = self.service.clone().oneshot(request).await;
-            let Ok(answer) = answer else {
-                panic!("no answer")
-            };
-            assert!(answer.into_body().collect().await.is_ok());
-        }
-    }
-}
-
-impl<S, B> Subject for Http<S>
-where
-    S: Service<Request<Empty<Bytes>>, Response = Response<B>> + Clone + Sync,
-    B: http_body::Body,
-{
-    #[inline]
-    fn calls(&self, caller: u64, number: u64) {
-        let mut service = self.service.clone();
-        let mut addresses = self.addresses.iter().cycle();
-        let skip = usize::try_from(caller * STRIDE % PAGES).unwrap_or_default();
-        let mut next = || addresses.next().cloned().unwrap_or_default();
-        (0..skip).for_each(|_| drop(next()));
-        for _ in 0..number {
-            let mut request = Request::new(Empty::new());
-            *request.uri_mut() = next();
-            let answer = call(&mut service, black_box(request));
-            let Ok(answer) = answer else {
-                panic!("no answer")
-            };
-            assert!(answer.status().is_success(), "{}", answer.status());
-            assert!(now(answer.into_body().collect()).is_ok());
-        }
-    }
-}
-
 /// One call from readiness to answer, without a runtime.
 ///
 /// What is pending is polled again: a peer that waits for its own lock gets it, and pays for that.
@@ -275,7 +192,43 @@ pub fn walk(caller: u64, number: u64, keys: u64, mut visit: impl FnMut(u64)) {
 
 /// A prime: the walk comes to all keys, unless their number is a multiple of it.
 const STEP: u64 = 7_919;
-const STRIDE: u64 = 1_237;
 
-/// How many addresses are asked for.
-const PAGES: u64 = 100;
+/// Between the places from which two callers start.
+pub(crate) const STRIDE: u64 = 1_237;
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tower::service_fn;
+
+    use super::{
+        Expect::{Admitted, Refused},
+        *,
+    };
+
+    #[test]
+    #[should_panic(expected = "Admitted")]
+    fn an_answer_to_another_question_is_none() {
+        let wrong = async |request: u64| Ok::<_, Infallible>(request + 1);
+        layered(Admitted, service_fn(wrong)).calls(0, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "Refused")]
+    fn what_goes_through_was_not_refused() {
+        let free = async |request: u64| Ok::<_, Infallible>(request);
+        layered(Refused, service_fn(free)).calls(0, 1);
+    }
+
+    #[test]
+    fn a_walk_comes_to_every_key_of_the_usual_numbers() {
+        for keys in [100, 10_000, 1_000_000] {
+            let mut seen = vec![false; usize::try_from(keys).unwrap_or_default()];
+            walk(3, keys, keys, |key| {
+                seen[usize::try_from(key).unwrap_or_default()] = true;
+            });
+            assert!(seen.iter().all(|seen| *seen), "{keys}");
+        }
+    }
+}

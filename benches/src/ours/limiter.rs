@@ -78,7 +78,13 @@ pub fn limiter_keyed() -> impl Subject {
 /// As [`limiter_keyed`], with so many keys.
 #[must_use]
 pub fn limiter_keyed_of(keys: u64) -> impl Subject {
-    numbers(Algorithm::SlidingWindow, keys)
+    numbers(Algorithm::SlidingWindow, SECOND, keys)
+}
+
+/// As [`limiter_keyed`], over a window of its own.
+#[must_use]
+pub fn limiter_keyed_over(window: Duration) -> impl Subject {
+    numbers(Algorithm::SlidingWindow, window, KEYS)
 }
 
 /// As [`limiter_keyed`], asked without a service.
@@ -99,13 +105,19 @@ pub fn limiter_keyed_gcra() -> impl Subject {
 /// As [`limiter_keyed_gcra`], with so many keys.
 #[must_use]
 pub fn limiter_keyed_gcra_of(keys: u64) -> impl Subject {
-    numbers(Algorithm::Gcra, keys)
+    numbers(Algorithm::Gcra, SECOND, keys)
 }
 
 /// A limit for each name; to make the name is part of the call.
 #[must_use]
 pub fn limiter_keyed_string() -> impl Subject {
-    let limiter: RateLimiter<String> = wide(Algorithm::SlidingWindow);
+    limiter_keyed_string_over(SECOND)
+}
+
+/// As [`limiter_keyed_string`], over a window of its own.
+#[must_use]
+pub fn limiter_keyed_string_over(window: Duration) -> impl Subject {
+    let limiter: RateLimiter<String> = wide_of(Algorithm::SlidingWindow, window, KEYS);
     let names = names();
     let name = move |request: &u64| names.get(index(*request)).cloned();
     layered(Admitted, limiter.layer_with(name, Results).layer(Bare))
@@ -129,14 +141,16 @@ pub fn limiter_http() -> impl Subject {
 }
 
 fn wide<K: Hash + Eq + Clone + Send + 'static>(algorithm: Algorithm) -> RateLimiter<K> {
-    wide_of(algorithm, KEYS)
+    wide_of(algorithm, SECOND, KEYS)
 }
 
 fn wide_of<K: Hash + Eq + Clone + Send + 'static>(
     algorithm: Algorithm,
+    window: Duration,
     keys: u64,
 ) -> RateLimiter<K> {
-    let quota = Quota::new(MOST.into(), Duration::from_secs(1)).algorithm(algorithm);
+    let most = u64::from(MOST) * window.as_secs();
+    let quota = Quota::new(most, window).algorithm(algorithm);
     // Room for all keys, however they fall on the shards.
     let capacity = 4 * index(keys);
     RateLimiter::new(Policy::new("wide", quota).capacity(capacity)).expect(VALID)
@@ -158,10 +172,12 @@ fn engine(expect: crate::Expect, limiter: RateLimiter) -> impl Subject {
 }
 
 /// All keys are remembered already.
-fn numbers(algorithm: Algorithm, keys: u64) -> impl Subject {
-    let limiter: RateLimiter<u64> = wide_of(algorithm, keys);
+fn numbers(algorithm: Algorithm, window: Duration, keys: u64) -> impl Subject {
+    let limiter: RateLimiter<u64> = wide_of(algorithm, window, keys);
     let layer = limiter.layer_with(|request: &u64| Some(*request), Results);
     let calls = layered(Admitted, layer.layer(Bare)).of_keys(keys);
     calls.calls(0, keys);
     calls
 }
+
+const SECOND: Duration = Duration::from_secs(1);

@@ -18,8 +18,9 @@ pub use self::{
     limiter::{
         limiter_denied, limiter_denied_engine, limiter_gcra, limiter_gcra_engine, limiter_http,
         limiter_keyed, limiter_keyed_engine, limiter_keyed_gcra, limiter_keyed_gcra_of,
-        limiter_keyed_of, limiter_keyed_string, limiter_keyed_string_engine, limiter_log,
-        limiter_log_full, limiter_sliding, limiter_sliding_engine,
+        limiter_keyed_of, limiter_keyed_over, limiter_keyed_string, limiter_keyed_string_engine,
+        limiter_keyed_string_over, limiter_log, limiter_log_full, limiter_sliding,
+        limiter_sliding_engine,
     },
     stack::{bare, bare_http, catch_panic, catch_panic_http, clock, respond, stack5},
 };

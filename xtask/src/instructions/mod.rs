@@ -34,7 +34,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
             }
         }),
         [argument] if argument == "--record" => record(),
-        _ => Err(Failure::new("nothing, or `--record`")),
+        _ => Err(Failure::new(
+            "`cargo xtask instructions` takes nothing, or `--record`",
+        )),
     }
 }
 
@@ -89,6 +91,10 @@ fn path() -> PathBuf {
 }
 
 fn count() -> Result<Table, Failure> {
+    if tools::find("valgrind").is_none() {
+        let problem = "there is no `valgrind`, which counts: `cargo xtask test` installs it";
+        return Err(Failure::new(problem));
+    }
     let home = target_folder().join("gungraun");
     let bench = cargo("bench --quiet --package benches --bench instructions --")
         .arguments(["--output-format=json", "--nosummary"])
