@@ -19,6 +19,17 @@ pub struct Instrument {
     pub label: Option<&'static str>,
 }
 
+impl Instrument {
+    /// One reading of it.
+    pub(crate) const fn sample(&'static self, label: Option<&'static str>, value: u64) -> Sample {
+        Sample {
+            instrument: self,
+            label,
+            value,
+        }
+    }
+}
+
 /// Whether a figure only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstrumentKind {

@@ -192,28 +192,21 @@ impl<K: Hash + ?Sized, F: Filter> Measured for BloomGuard<K, F> {
 
     fn measure(&self, record: &mut dyn FnMut(Sample)) {
         let now = self.snapshot();
-        let mut tell = |instrument, label, value| {
-            record(Sample {
-                instrument,
-                label,
-                value,
-            });
-        };
         for (answer, value) in [
             ("absent", now.absent),
             ("remembered", now.remembered_absent),
             ("maybe", now.maybe),
             ("passed", now.passed),
         ] {
-            tell(&CHECKS, Some(answer), value);
+            record(CHECKS.sample(Some(answer), value));
         }
-        tell(&FALSE_POSITIVES, None, now.false_positives);
-        tell(&KEYS, None, now.keys);
-        tell(&CAPACITY, None, now.capacity);
-        tell(&FILL, None, now.fill_per_mille());
+        record(FALSE_POSITIVES.sample(None, now.false_positives));
+        record(KEYS.sample(None, now.keys));
+        record(CAPACITY.sample(None, now.capacity));
+        record(FILL.sample(None, now.fill_per_mille()));
         for standing in Standing::ALL {
             let value = u64::from(standing == now.standing);
-            tell(&STANDING, Some(standing.as_str()), value);
+            record(STANDING.sample(Some(standing.as_str()), value));
         }
     }
 }

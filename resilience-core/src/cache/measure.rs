@@ -196,11 +196,7 @@ where
             (&ENTRIES, None, snapshot.entries as u64),
             (&WEIGHT, None, snapshot.weight),
         ] {
-            record(Sample {
-                instrument,
-                label,
-                value,
-            });
+            record(instrument.sample(label, value));
         }
     }
 }

@@ -50,11 +50,7 @@ impl Measured for CatchPanic {
             ("poll_ready", snapshot.poll_ready),
             ("body", snapshot.body),
         ] {
-            record(Sample {
-                instrument: &PANICS,
-                label: Some(label),
-                value,
-            });
+            record(PANICS.sample(Some(label), value));
         }
     }
 }

@@ -72,13 +72,6 @@ impl Figures {
     }
 
     fn record(&self, record: &mut dyn FnMut(Sample)) {
-        let mut sample = |instrument, label, value| {
-            record(Sample {
-                instrument,
-                label,
-                value,
-            });
-        };
         for (outcome, calls) in [
             ("success", self.totals.successes),
             ("failure", self.totals.failures),
@@ -87,13 +80,13 @@ impl Figures {
             ("canceled", self.totals.canceled),
             ("ignored", self.totals.ignored),
         ] {
-            sample(&CALLS, Some(outcome), calls);
+            record(CALLS.sample(Some(outcome), calls));
         }
-        sample(&REJECTED, None, self.rejected);
-        sample(&TRANSITIONS, None, self.transitions);
+        record(REJECTED.sample(None, self.rejected));
+        record(TRANSITIONS.sample(None, self.transitions));
         for phase in Phase::ALL {
             let circuits = self.circuits[phase as usize];
-            sample(&STATE, Some(phase.as_str()), circuits);
+            record(STATE.sample(Some(phase.as_str()), circuits));
         }
     }
 }

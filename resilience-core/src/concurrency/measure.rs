@@ -50,27 +50,16 @@ impl Snapshot {
     }
 
     fn measure(&self, record: &mut dyn FnMut(Sample)) {
-        let mut level = |instrument, value| {
-            record(Sample {
-                instrument,
-                label: None,
-                value,
-            });
-        };
-        level(&PERMITS, u64::from(self.permits));
-        level(&RUNNING, u64::from(self.running));
-        level(&QUEUED, self.queued as u64);
+        record(PERMITS.sample(None, u64::from(self.permits)));
+        record(RUNNING.sample(None, u64::from(self.running)));
+        record(QUEUED.sample(None, self.queued as u64));
         for (label, value) in [
             ("admitted", self.admitted),
             ("refused", self.refused),
             ("timed_out", self.timed_out),
             ("abandoned", self.abandoned),
         ] {
-            record(Sample {
-                instrument: &DECISIONS,
-                label: Some(label),
-                value,
-            });
+            record(DECISIONS.sample(Some(label), value));
         }
     }
 }

@@ -64,16 +64,8 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Measured for RateLimiter<K> {
 
     fn measure(&self, record: &mut dyn FnMut(Sample)) {
         for decision in Decision::ALL {
-            record(Sample {
-                instrument: &DECISIONS,
-                label: Some(decision.as_str()),
-                value: self.shared.count(decision),
-            });
+            record(DECISIONS.sample(Some(decision.as_str()), self.shared.count(decision)));
         }
-        record(Sample {
-            instrument: &KEYS,
-            label: None,
-            value: self.len() as u64,
-        });
+        record(KEYS.sample(None, self.len() as u64));
     }
 }
