@@ -19,6 +19,17 @@ pub(crate) struct Script {
     sha1: String,
 }
 
+/// A script of `lua/`, behind what the scripts of its family have in common.
+macro_rules! of_family {
+    ($family:literal, $name:literal) => {
+        $crate::script::Script::new(concat!(
+            include_str!(concat!("../lua/", $family, ".lua")),
+            include_str!(concat!("../lua/", $family, "_", $name, ".lua"))
+        ))
+    };
+}
+pub(crate) use of_family;
+
 impl Script {
     pub(crate) fn new(text: &'static str) -> Self {
         Self {

@@ -1,4 +1,4 @@
-use crate::script::Script;
+use crate::script::{Script, of_family};
 
 /// What runs on the server.
 pub(super) struct Scripts {
@@ -12,26 +12,11 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            poll: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_poll.lua")
-            )),
-            add: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_add.lua")
-            )),
-            begin: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_begin.lua")
-            )),
-            merge: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_merge.lua")
-            )),
-            end: Script::new(concat!(
-                include_str!("../lua/filter.lua"),
-                include_str!("../lua/filter_end.lua")
-            )),
+            poll: of_family!("filter", "poll"),
+            add: of_family!("filter", "add"),
+            begin: of_family!("filter", "begin"),
+            merge: of_family!("filter", "merge"),
+            end: of_family!("filter", "end"),
         }
     }
 }

@@ -1,4 +1,4 @@
-use crate::script::Script;
+use crate::script::{Script, of_family};
 
 /// What the server does for a queue.
 pub(super) struct Scripts {
@@ -16,42 +16,15 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            acknowledge: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_acknowledge.lua")
-            )),
-            bury: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_bury.lua")
-            )),
-            claim: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_claim.lua")
-            )),
-            drop_group: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_drop.lua")
-            )),
-            give: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_give.lua")
-            )),
-            open: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_open.lua")
-            )),
-            push: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_push.lua")
-            )),
-            revive: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_revive.lua")
-            )),
-            depth: Script::new(concat!(
-                include_str!("../lua/queue.lua"),
-                include_str!("../lua/queue_depth.lua")
-            )),
+            acknowledge: of_family!("queue", "acknowledge"),
+            bury: of_family!("queue", "bury"),
+            claim: of_family!("queue", "claim"),
+            drop_group: of_family!("queue", "drop"),
+            give: of_family!("queue", "give"),
+            open: of_family!("queue", "open"),
+            push: of_family!("queue", "push"),
+            revive: of_family!("queue", "revive"),
+            depth: of_family!("queue", "depth"),
         }
     }
 }

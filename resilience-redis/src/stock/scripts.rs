@@ -1,4 +1,4 @@
-use crate::script::Script;
+use crate::script::{Script, of_family};
 
 /// What the server does for a stock.
 pub(super) struct Scripts {
@@ -13,30 +13,12 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            reserve: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_reserve.lua")
-            )),
-            confirm: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_confirm.lua")
-            )),
-            release: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_release.lua")
-            )),
-            reap: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_reap.lua")
-            )),
-            fill: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_fill.lua")
-            )),
-            count: Script::new(concat!(
-                include_str!("../lua/stock.lua"),
-                include_str!("../lua/stock_count.lua")
-            )),
+            reserve: of_family!("stock", "reserve"),
+            confirm: of_family!("stock", "confirm"),
+            release: of_family!("stock", "release"),
+            reap: of_family!("stock", "reap"),
+            fill: of_family!("stock", "fill"),
+            count: of_family!("stock", "count"),
         }
     }
 }
