@@ -5,6 +5,17 @@
 -- none ever holds more than the limit, wherever it begins. Nobody writes to a step that is over. A
 -- caller who knows the past therefore names one key and what the present step may hold.
 --
+-- One whole call that comes alone, of a caller who knows the past, takes all its units or none. It is
+-- told in few words and one number, since nearly every question of a quiet limit is one
+--   KEYS[1]       count of the present step
+--   ARGV          length of a step and the step that may be the present one, as below; most that it
+--                 may hold; milliseconds that a count lives; units, where they are more than 1
+-- Reply           the count before it, times the length of a step, and the microseconds that the
+--                 present step is old: a list of the time in microseconds since 1970 and that count,
+--                 where the number would not be exact. Where nothing was taken, since another step is
+--                 the present one or there is no room, the time less than zero. WRONGTYPE where the
+--                 key holds something else.
+--
 -- Whole calls, of callers who know the past, take all their units or none
 --   KEYS          count of the present step
 -- They come in groups, so that calls that are alike are told of once, in these ARGV from the 6th on
@@ -29,17 +40,11 @@
 --                 before it and the past asked for }. A call whose key holds something else has
 --                 false for a count, and took nothing.
 
+local FOREIGN = 'WRONGTYPE not a count'
+
 local argv, keys, call = ARGV, KEYS, redis.call
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local reply = { now }
-local spare = tonumber(argv[3])
-local ahead = argv[2] - math.floor(now / argv[1])
-if ahead < 0 or ahead > spare then
-  return cmsgpack.pack(reply)
-end
-
-local ttl = argv[4]
 
 -- A key that holds something else is its own callers' trouble. Any other error comes with the first
 -- write of all, before anything was taken.
@@ -48,7 +53,38 @@ local function is_foreign(text)
     or string.find(text, 'would overflow', 1, true)
 end
 
-local whole, at = 0, 6
+if keys[1] and not argv[6] then
+  local key, length, units = keys[1], argv[1] + 0, argv[5] or 1
+  local age = now - argv[2] * length
+  if age < 0 or age >= length then
+    return -now
+  end
+  local count = units == 1 and redis.pcall('INCR', key) or redis.pcall('INCRBY', key, units)
+  if type(count) == 'table' then
+    return is_foreign(count.err) and redis.error_reply(FOREIGN) or count
+  end
+  local before = count - units
+  if before == 0 then
+    call('PEXPIRE', key, argv[4])
+  elseif before < 0 then
+    return redis.error_reply(FOREIGN)
+  end
+  if count > argv[3] + 0 then
+    call('DECRBY', key, units)
+    return -now
+  end
+  local told = before * length + age
+  return told < 9007199254740992 and told or { now, before }
+end
+
+local reply = { now }
+local spare = tonumber(argv[3])
+local ahead = argv[2] - math.floor(now / argv[1])
+if ahead < 0 or ahead > spare then
+  return cmsgpack.pack(reply)
+end
+
+local ttl, whole, at = argv[4], 0, 6
 
 local function take_whole(last, text, units, most)
   while whole < last do

@@ -55,10 +55,10 @@ impl Batch {
         keys.sum()
     }
 
-    /// The arguments of `take_one`.
+    /// The arguments of `take_window` for a call that comes alone.
     fn write_one(&self, rule: &Rule, One { whole, step }: One, command: &mut Cmd) {
-        command.arg(step).arg(self.steps[0]).arg(rule.lives());
-        command.arg(whole.most);
+        command.arg(step).arg(self.steps[0]).arg(whole.most);
+        command.arg(rule.lives());
         if whole.units > 1 {
             command.arg(whole.units);
         }

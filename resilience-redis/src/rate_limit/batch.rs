@@ -141,7 +141,7 @@ impl Batch {
         self.wholes = self.calls.partition_point(|call| call.whole.is_some());
     }
 
-    /// The only call, where the script can take it that knows of one.
+    /// The only call, where it is whole.
     pub(super) fn one(&self, rules: &[Rule]) -> Option<One> {
         let ([call], [rule]) = (&self.calls[..], rules) else {
             return None;
@@ -149,8 +149,7 @@ impl Batch {
         let (Some(whole), Kind::Window { step }) = (call.whole, rule.kind) else {
             return None;
         };
-        let largest = whole.most.checked_add(1)?.checked_mul(step)?;
-        (largest <= EXACT).then_some(One { whole, step })
+        Some(One { whole, step })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -227,6 +226,3 @@ impl Batch {
 const fn is_window(rule: &Rule) -> bool {
     matches!(rule.kind, Kind::Window { .. })
 }
-
-/// Scripts count in doubles, of which all whole numbers up to this one are exact.
-const EXACT: u64 = 1 << 53;

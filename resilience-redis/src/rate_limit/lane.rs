@@ -39,8 +39,6 @@ pub(super) struct Lane {
     pub(super) flights: usize,
     pub(super) keys: usize,
     pub(super) take: Script,
-    /// The same for one key alone, where that can be.
-    pub(super) take_one: Script,
     refund: Script,
     pub(super) rules: Arc<[Rule]>,
     /// What a question is asked by says what its answer means: this stays as it is, and another
@@ -86,7 +84,6 @@ impl Lane {
             runtime,
             environment: options.environment.clone(),
             take: Script::new(take),
-            take_one: Script::new(include_str!("../lua/take_one.lua")),
             refund: Script::new(include_str!("../lua/refund.lua")),
             asked_by: Mutex::new(as_they_stand(&rules)),
             rules,

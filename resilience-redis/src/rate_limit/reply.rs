@@ -77,21 +77,29 @@ impl Batch {
         rest.is_empty().then_some(reply)
     }
 
-    /// Makes sense of a reply of `take_one`.
+    /// Makes sense of what is said of a call that comes alone.
     fn read_one(&self, One { whole, step }: One, reply: &Value) -> Option<Reply> {
-        let Value::Int(number) = *reply else {
-            return None;
+        let (now, before) = match reply {
+            Value::Int(number) if *number < 0 => {
+                let now = number.unsigned_abs();
+                let told = (now / step == self.steps[0]).then_some(UNDONE);
+                return Some(Reply([now].into_iter().chain(told).collect()));
+            }
+            Value::Int(number) => {
+                let number = number.unsigned_abs();
+                let begin = self.steps[0].checked_mul(step)?;
+                (begin.checked_add(number % step)?, number / step)
+            }
+            Value::Array(list) => match list[..] {
+                [Value::Int(now), Value::Int(before)] => {
+                    (now.try_into().ok()?, before.try_into().ok()?)
+                }
+                _ => return None,
+            },
+            _ => return None,
         };
-        let begin = self.steps[0].checked_mul(step)?;
-        let Ok(number) = u64::try_from(number) else {
-            let now = number.unsigned_abs();
-            let is_present = now.checked_sub(begin).is_some_and(|age| age < step);
-            let told = is_present.then_some(UNDONE);
-            return Some(Reply([now].into_iter().chain(told).collect()));
-        };
-        let (before, age) = (number / step, number % step);
         let fits = before <= whole.most.checked_sub(whole.units)?;
-        fits.then(|| Reply(vec![begin + age, before]))
+        fits.then(|| Reply(vec![now, before]))
     }
 
     /// Finds in `rest` what it says of each quota of `call`; `None` where it makes no sense.
