@@ -46,8 +46,8 @@ impl Script {
         keys: &[String],
         arguments: impl ToRedisArgs + Copy,
     ) -> Result<T, StoreError> {
-        let request = async |mut wire| {
-            let reply = self.run(&mut wire, keys, arguments).await?;
+        let request = async |wire| {
+            let reply = self.run(&wire, keys, arguments).await?;
             // A reply of another shape may be meant for somebody else: it ends the connection.
             Ok(from_redis_value(reply)?)
         };
@@ -60,7 +60,7 @@ impl Script {
     /// that nothing ran, so this is the one error after which a call is made again.
     pub(crate) async fn run(
         &self,
-        connection: &mut Wire,
+        connection: &Wire,
         keys: &[String],
         arguments: impl ToRedisArgs + Copy,
     ) -> RedisResult<Value> {
@@ -74,7 +74,7 @@ impl Script {
     /// of keys, the keys and the arguments, which are about `words` of so many `bytes` together.
     pub(crate) async fn run_with(
         &self,
-        connection: &mut Wire,
+        connection: &Wire,
         (words, bytes): (usize, usize),
         write: impl Fn(&mut Cmd),
     ) -> RedisResult<Value> {
@@ -86,12 +86,16 @@ impl Script {
             command
         };
         let by_name = command("EVALSHA", &self.sha1);
-        match by_name.query_async(connection).await {
+        match ask(connection, &by_name).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let by_text = command("EVAL", self.text);
-                by_text.query_async(connection).await
+                ask(connection, &by_text).await
             }
             answer => answer,
         }
     }
+}
+
+async fn ask(connection: &Wire, command: &Cmd) -> RedisResult<Value> {
+    connection.ask(command).await?.extract_error()
 }

@@ -2,7 +2,7 @@
 
 use std::{slice, sync::Arc};
 
-use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value, aio::ConnectionLike};
 
 use super::{Node, flow::Flow};
 
@@ -23,20 +23,26 @@ impl Wire {
     pub(super) const fn new(node: Node, flow: Arc<Flow>) -> Self {
         Self { node, flow }
     }
+
+    /// The reply to `command`, be it an error.
+    ///
+    /// What [`ConnectionLike`] does for it is put into a box first.
+    pub(crate) async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
+        let mut connection = self.flow.connection.clone();
+        let reply = connection.send_packed_command(command).await;
+        let mut reply = reply.inspect_err(|error| self.node.doubt(&self.flow, error))?;
+        if matches!(reply, Value::ServerError(_)) {
+            self.node.hear(&self.flow, &reply);
+            // Boxed, since it is rare and large.
+            Box::pin(self.follow(&[command], slice::from_mut(&mut reply))).await?;
+        }
+        Ok(reply)
+    }
 }
 
 impl ConnectionLike for Wire {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let mut connection = self.flow.connection.clone();
-            let reply = connection.send_packed_command(command).await;
-            let mut reply = reply.inspect_err(|error| self.node.doubt(&self.flow, error))?;
-            if matches!(reply, Value::ServerError(_)) {
-                self.node.hear(&self.flow, &reply);
-                self.follow(&[command], slice::from_mut(&mut reply)).await?;
-            }
-            Ok(reply)
-        })
+        Box::pin(self.ask(command))
     }
 
     fn req_packed_commands<'a>(

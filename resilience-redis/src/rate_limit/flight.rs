@@ -144,9 +144,9 @@ impl Flight {
         let first = batch.first();
         let name = first.as_ref().map_or("", |entry| entry.name());
         let size = batch.size(rules);
-        let request = async |mut wire| -> RedisResult<Reply> {
+        let request = async |wire| -> RedisResult<Reply> {
             let write = |command: &mut _| batch.write(rules, command);
-            let reply = lane.take.run_with(&mut wire, size, write).await?;
+            let reply = lane.take.run_with(&wire, size, write).await?;
             // A reply of another shape may be meant for somebody else: it ends the connection.
             let shape = || RedisError::from((ErrorKind::Parse, "unexpected reply of a script"));
             batch.read(rules, &reply).ok_or_else(shape)

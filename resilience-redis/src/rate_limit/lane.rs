@@ -201,9 +201,9 @@ impl Lane {
         let Some(first) = refunds.first() else {
             return Ok(());
         };
-        let request = async |mut wire| {
+        let request = async |wire| {
             let write = |command: &mut _| refund::write(&self.rules, refunds, command);
-            self.refund.run_with(&mut wire, (0, 0), write).await
+            self.refund.run_with(&wire, (0, 0), write).await
         };
         let name = first.name().to_owned();
         let reply = self.connection.run(&name, self.patience, request).await;

@@ -55,10 +55,10 @@ impl Register {
     /// Says that this process is there, and counts who is.
     async fn greet(&self) -> Result<u64, StoreError> {
         let silent = SILENCE.as_micros().to_string();
-        let request = async |mut wire| {
+        let request = async |wire| {
             let words = &[&self.node, &silent];
             let keys = std::slice::from_ref(&self.key);
-            let reply = self.greet.run(&mut wire, keys, words).await?;
+            let reply = self.greet.run(&wire, keys, words).await?;
             Ok(from_redis_value(reply)?)
         };
         let patience = self.connection.settings().time_to_connect();
