@@ -81,14 +81,13 @@ impl Batch {
         self.runs.clear();
         self.past.clear();
         self.spare = spare;
-        self.steps.clear();
-        self.steps.extend(
-            rules
-                .iter()
-                .map(|rule| rule.step(micros).saturating_add(spare)),
-        );
-        let steps = rules.iter().zip(&self.steps);
-        self.suffixes = steps.map(|(rule, step)| rule.suffix(*step)).collect();
+        let step = |rule: &Rule| rule.step(micros).saturating_add(spare);
+        if !rules.iter().map(step).eq(self.steps.iter().copied()) {
+            self.steps.clear();
+            self.steps.extend(rules.iter().map(step));
+            let steps = rules.iter().zip(&self.steps);
+            self.suffixes = steps.map(|(rule, step)| rule.suffix(*step)).collect();
+        }
     }
 
     /// Adds those who wait for `entry`, and says since when the first of them does; `None` where
@@ -173,8 +172,8 @@ impl Batch {
     ) {
         let mut rest = reply.rest();
         let mut told = Vec::new();
-        let calls = std::mem::take(&mut self.calls);
-        for call in calls {
+        let mut calls = std::mem::take(&mut self.calls);
+        for call in calls.drain(..) {
             let ours = self.tell(rules, &call, &mut rest, &mut told);
             let goes_on = {
                 let mut line = call.entry.line();
@@ -200,6 +199,8 @@ impl Batch {
             };
             after(call.entry, goes_on, aftermath);
         }
+        // For the next ones.
+        self.calls = calls;
     }
 
     /// Tells all callers that nobody answered.
@@ -209,17 +210,16 @@ impl Batch {
         aftermath: &mut Aftermath,
         mut after: impl FnMut(Arc<Entry>, bool),
     ) {
-        for call in std::mem::take(&mut self.calls) {
+        for call in self.calls.drain(..) {
             let goes_on = call.entry.line().fail(error, aftermath);
             after(call.entry, goes_on);
         }
     }
 
-    /// Lets all callers wait on, since nothing was done for them; gives their entries.
-    pub(super) fn unask(&mut self) -> Vec<Arc<Entry>> {
-        let entries = std::mem::take(&mut self.calls);
-        let entries = entries.into_iter().map(|call| call.entry);
-        entries.inspect(|entry| entry.line().unask()).collect()
+    /// Lets all callers wait on, since nothing was done for them; adds their entries to `entries`.
+    pub(super) fn unask(&mut self, entries: &mut Vec<Arc<Entry>>) {
+        let asked = self.calls.drain(..).map(|call| call.entry);
+        entries.extend(asked.inspect(|entry| entry.line().unask()));
     }
 }
 

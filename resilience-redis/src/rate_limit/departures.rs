@@ -22,17 +22,22 @@ impl Departures {
         self.departs(keys, most)
     }
 
-    /// Gives a flight up to `keys`, and says whether one more is to depart for the others. `None`
-    /// where there are none, and the flight is over.
-    pub(super) fn board(&mut self, keys: usize, most: usize) -> Option<(Vec<Arc<Entry>>, bool)> {
+    /// Gives a flight up to `keys` of those that wait, in `entries`, and says whether one more is to
+    /// depart for the others. `None` where there are none, and the flight is over.
+    pub(super) fn board(
+        &mut self,
+        entries: &mut Vec<Arc<Entry>>,
+        keys: usize,
+        most: usize,
+    ) -> Option<bool> {
         self.boarding -= 1;
         if self.entries.is_empty() {
             self.flights -= 1;
             return None;
         }
         let count = self.entries.len().min(keys);
-        let entries = self.entries.drain(..count).collect();
-        Some((entries, self.departs(keys, most)))
+        entries.extend(self.entries.drain(..count));
+        Some(self.departs(keys, most))
     }
 
     /// A flight is back and about to look for keys: what comes now need not send another.

@@ -1,6 +1,6 @@
 //! One question after the other, each about many keys.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem::take, sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError, RedisResult};
 use resilience_core::Timestamp;
@@ -8,7 +8,7 @@ use tokio::task::yield_now;
 
 use super::{
     batch::Batch, lane::Lane, question::Aftermath, refund::Refund, reply::Reply, rules::Rule,
-    table::Entry,
+    stand::Waiting, table::Entry,
 };
 use crate::StoreError;
 
@@ -17,6 +17,8 @@ pub(super) struct Flight {
     lane: Arc<Lane>,
     /// What the question is asked by.
     rules: Arc<[Rule]>,
+    /// What to ask about, before it is part of the batch.
+    entries: Vec<Arc<Entry>>,
     batch: Batch,
     state: State,
 }
@@ -37,33 +39,42 @@ impl Flight {
         Self {
             lane,
             rules,
+            entries: Vec::new(),
             batch: Batch::default(),
             state: State::Boarding,
         }
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(entries) = self.board() {
-            if self.ask(entries).await > 1 {
-                // Those who were told come back with their next questions meanwhile.
-                yield_now().await;
+        loop {
+            while self.board() {
+                if self.ask().await > 1 {
+                    // Those who were told come back with their next questions meanwhile.
+                    yield_now().await;
+                }
             }
+            let (batch, waiting) = (take(&mut self.batch), Waiting::new(&self.lane));
+            drop(self);
+            let Some(lane) = waiting.await else { return };
+            self = Self::new(lane);
+            self.batch = batch;
         }
     }
 
-    /// What to ask about now; `None` where there is nothing, and the flight is over.
-    fn board(&mut self) -> Option<Vec<Arc<Entry>>> {
+    /// Finds what to ask about now. Says whether there is something: where not, the flight is over.
+    fn board(&mut self) -> bool {
         let lane = &self.lane;
-        let boarded = lane.departures().board(lane.keys, lane.flights);
-        let Some((entries, departs)) = boarded else {
+        let entries = &mut self.entries;
+        let boarded = lane.departures().board(entries, lane.keys, lane.flights);
+        let Some(departs) = boarded else {
             self.state = State::Over;
-            return None;
+            return false;
         };
         self.state = State::Away;
         if departs {
             self.lane.depart();
         }
-        Some(entries)
+        true
     }
 
     /// Back again, and about to look into the queue: what comes now need not send another.
@@ -72,11 +83,11 @@ impl Flight {
         self.state = State::Boarding;
     }
 
-    /// Asks about `entries` until the server says something about them, or time is up; says how many
-    /// callers were told.
-    async fn ask(&mut self, mut entries: Vec<Arc<Entry>>) -> usize {
+    /// Asks about the entries until the server says something about them, or time is up; says how
+    /// many callers were told.
+    async fn ask(&mut self) -> usize {
         for spare in SPARE_STEPS {
-            let Some(deadline) = self.load(entries, spare) else {
+            let Some(deadline) = self.load(spare) else {
                 self.land();
                 return 0;
             };
@@ -98,20 +109,24 @@ impl Flight {
                 return self.tell(sent, &reply);
             }
             // Its clock shows another step than we thought.
-            entries = self.batch.unask();
+            self.batch.unask(&mut self.entries);
         }
         // A clock that jumps with every question is none.
-        self.load(entries, 0);
+        self.load(0);
         self.fail(&StoreError::Protocol)
     }
 
-    /// Asks those who wait for `entries` what they want, of the step that we think is the present one
+    /// Asks those who wait for the entries what they want, of the step that we think is the present one
     /// or, with `spare` steps to name, of the one in which the server was heard last and those after
     /// it. Gives the time by which the first of them must hear of it, `None` where nobody waits.
-    fn load(&mut self, entries: Vec<Arc<Entry>>, spare: u64) -> Option<Timestamp> {
+    fn load(&mut self, spare: u64) -> Option<Timestamp> {
         self.rules.clone_from(&self.lane.asked_by());
         let Self {
-            lane, rules, batch, ..
+            lane,
+            rules,
+            entries,
+            batch,
+            ..
         } = self;
         let (now, mut aftermath) = (lane.now(), Aftermath::default());
         let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos(lane.patience)));
@@ -125,7 +140,7 @@ impl Flight {
         batch.begin(rules, micros, spare);
         let leasing = lane.leasing(now);
         let mut since = Timestamp::MAX;
-        for entry in entries {
+        for entry in entries.drain(..) {
             let limit = (too_long, &late);
             let first = batch.add(rules, entry, leasing, limit, &mut aftermath);
             if let Some(first) = first {
@@ -172,7 +187,7 @@ impl Flight {
                 refunds.extend(orphans.map(orphan));
                 let unused = after.ahead.unused.drain(..);
                 refunds.extend(unused.map(|unused| Refund::unused(&entry, unused, rules)));
-                if std::mem::take(&mut after.ahead.begun) {
+                if take(&mut after.ahead.begun) {
                     begun.push(Arc::clone(&entry));
                 }
                 if goes_on {
@@ -213,10 +228,10 @@ impl Drop for Flight {
             return;
         }
         let was_boarding = self.state == State::Boarding;
-        let entries = self.lane.departures().go_down(was_boarding);
+        let left = self.lane.departures().go_down(was_boarding);
         let mut aftermath = Aftermath::default();
-        let asked = self.batch.unask().into_iter();
-        for entry in asked.chain(entries) {
+        self.batch.unask(&mut self.entries);
+        for entry in self.entries.drain(..).chain(left) {
             entry
                 .line()
                 .abandon(&StoreError::Unavailable, &mut aftermath);

@@ -4,6 +4,7 @@
 //! what is there, up to a batch each, ask the server and tell the callers; a flight belongs to
 //! nobody who waits, so that whoever goes away leaves nothing half done. There is no timer: a
 //! flight departs as soon as it can, and what comes while all are under way fills the next one.
+//! One that finds nothing left to ask waits for whoever comes next.
 
 use std::{
     fmt,
@@ -25,6 +26,7 @@ use super::{
     refunds::{self, Refunds},
     rules::{Kind, Rule, as_they_stand},
     server_clock::ServerClock,
+    stand::Stand,
     table::Entry,
 };
 use crate::{StoreError, connection::Connection, script::Script};
@@ -46,6 +48,7 @@ pub(super) struct Lane {
     asked_by: Mutex<Arc<[Rule]>>,
     time: Mutex<ServerClock>,
     departures: Mutex<Departures>,
+    stand: Arc<Stand>,
     refunds: Mutex<Refunds>,
     pub(super) leases: Leases,
     /// Of each limit, units that all processes together may take ahead.
@@ -89,6 +92,7 @@ impl Lane {
             rules,
             time: Mutex::default(),
             departures: Mutex::default(),
+            stand: Arc::default(),
             refunds: Mutex::default(),
             leases: Leases::default(),
             lease_percent: options.lease_percent,
@@ -192,9 +196,16 @@ impl Lane {
         time.map(|(seconds, micros): (u64, u64)| seconds * 1_000_000 + micros)
     }
 
+    /// Sends one more flight: the one on the stand or, where none is, a new one.
     pub(super) fn depart(self: &Arc<Self>) {
-        let flight = Flight::new(Arc::clone(self));
-        self.runtime.spawn(flight.run());
+        if !self.stand.call() {
+            let flight = Flight::new(Arc::clone(self));
+            self.runtime.spawn(flight.run());
+        }
+    }
+
+    pub(super) const fn stand(&self) -> &Arc<Stand> {
+        &self.stand
     }
 
     pub(super) async fn send_refunds(&self, refunds: &[Refund]) -> Result<(), StoreError> {
@@ -225,6 +236,12 @@ impl Lane {
 
     pub(super) fn refunds(&self) -> MutexGuard<'_, Refunds> {
         self.refunds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.stand.close();
     }
 }
 

@@ -98,6 +98,7 @@ mod rules;
 mod server_clock;
 mod shared;
 mod snapshot;
+mod stand;
 mod table;
 mod tally;
 mod told;

@@ -8,7 +8,7 @@ use resilience_redis::{
     rate_limit::{Policy, Quota, RateLimiter},
 };
 
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::support::{
     Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, in_time, patient, within,
@@ -242,6 +242,36 @@ fn a_connection_is_looked_after_although_the_runtime_of_a_caller_ends() {
     assert_eq!(cleared, Err(StoreError::Timeout(DEADLINE)));
     drop(elsewhere);
     home.block_on(heals(&limiter));
+}
+
+#[test]
+fn who_asks_when_the_runtime_of_the_store_has_ended_is_told_so() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let (home, elsewhere) = (runtime(), runtime());
+    let server = elsewhere.block_on(RedisServer::start());
+    let limiter = home.block_on(limiter(&server.url(), patient()));
+    drop(home);
+    for _ in 0..2 {
+        let decision = elsewhere.block_on(in_time(DEADLINE, limiter.decide("key", 1)));
+        assert_eq!(decision.error, Some(StoreError::Unavailable));
+    }
+}
+
+#[tokio::test]
+async fn of_a_limiter_that_is_dropped_no_task_stays() {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..3 {
+        let policy = Policy::new("test", Quota::new(1000, MINUTE));
+        let limiter = store.rate_limiter(&policy).expect("a valid policy");
+        for _ in 0..3 {
+            heals(&limiter).await;
+        }
+        drop(limiter);
+        eventually(async || (tasks() <= before).then_some(())).await;
+    }
 }
 
 #[tokio::test]
