@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use resilience_core::Rejected;
+use resilience_core::{QuotaStatus, Rejected};
 
 use super::{decision::Decision, lease::Spent, refund::Refund, shared::Shared, table::Entry};
 
@@ -59,6 +59,8 @@ impl From<Decision> for Told {
 pub(super) enum Ask<E> {
     /// Refused, as is known here.
     Refused(Rejected),
+    /// Would be, and goes on, since the policy is a shadow.
+    Spared(QuotaStatus),
     /// Has units that were taken ahead.
     Leased(Spent, E),
     /// Stands in line, and hears of it.

@@ -10,7 +10,7 @@ use crate::StoreError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {
-    /// Where the tightest quota stands after the call, or the refusal.
+    /// Where the tightest quota stands after the call, or the refusal; in shadow, where it stands.
     pub outcome: Result<QuotaStatus, Rejected>,
     /// Who decided.
     pub source: Source,
@@ -40,8 +40,8 @@ impl Decision {
 pub enum Source {
     /// The server, by its counts and its clock.
     Redis,
-    /// This process: the server had named a time before which the key has no room, or no quota is
-    /// large enough for the call. With an error where the server was to be asked once more.
+    /// This process: the server had named a time before which the key has no room, no quota is large
+    /// enough for the call, or a request has no key. With an error where the server was to be asked once more.
     DeniedLocally,
     /// This process, out of units that it has taken ahead.
     Lease,

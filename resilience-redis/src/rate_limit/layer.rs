@@ -7,7 +7,7 @@ use std::{
 };
 
 use resilience_core::{
-    Http, KeyExtractor, Outcome, QuotaStatus, Reason, Rejected, Settle,
+    Http, KeyExtractor, Outcome, QuotaStatus, Rejected, Settle,
     gate::{self, Entry, Waiting},
     rate_limit::{Charge, Cost, Everybody, MissingKey, OneUnit, Priced},
     respond,
@@ -104,18 +104,18 @@ where
             Some(key) => shared.ask(&key, cost, Arc::clone),
             None => match shared.missing_key {
                 MissingKey::Shared => shared.ask(&(), cost, Arc::clone),
-                MissingKey::Refuse => return Entry::Refused(shared.refuse(Reason::MissingKey)),
-                MissingKey::Admit => {
-                    return Entry::Admitted(Permit {
-                        shared: Arc::clone(shared),
-                        standing: None,
-                        receipt: None,
-                    });
+                MissingKey::Refuse => {
+                    return match shared.refuse_missing_key() {
+                        Ok(()) => Entry::Admitted(Permit::of_nothing(shared)),
+                        Err(rejected) => Entry::Refused(rejected),
+                    };
                 }
+                MissingKey::Admit => return Entry::Admitted(Permit::of_nothing(shared)),
             },
         };
         match ask {
             Ask::Refused(rejected) => Entry::Refused(rejected),
+            Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(shared)),
             Ask::Leased(spent, entry) => match admit(shared, shared.leased(entry, cost, &spent)) {
                 Ok(permit) => Entry::Admitted(permit),
                 Err(rejected) => Entry::Refused(rejected),
@@ -135,6 +135,17 @@ pub struct Permit {
     receipt: Option<Receipt>,
 }
 
+impl Permit {
+    /// Of a call that took nothing.
+    fn of_nothing(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            standing: None,
+            receipt: None,
+        }
+    }
+}
+
 impl Settle for Permit {
     fn settle(self, outcome: Outcome) {
         let charged = match outcome {
@@ -150,9 +161,12 @@ impl Settle for Permit {
         }
     }
 
-    /// Tells where the quota stood after the call was admitted, as far as the server said so.
+    /// Tells where the quota stood after the call was admitted, as far as the server said so. A
+    /// shadow policy limits nobody and tells nothing.
     fn annotate(&self, headers: &mut http::HeaderMap) {
-        if let Some((Standing { name, next_back }, status)) = &self.standing {
+        if let Some((Standing { name, next_back }, status)) = &self.standing
+            && !self.shared.is_shadow()
+        {
             respond::append_quota(headers, name, status, *next_back);
         }
     }

@@ -49,8 +49,9 @@ impl RateLimiter {
     /// that asks for this wait. [`Reason::CostExceedsQuota`] where no wait would help.
     /// [`Reason::StoreUnavailable`] where Redis gave no decision within
     /// [`Settings::decision_timeout`](crate::Settings::decision_timeout), and the
-    /// [`Fallback`](super::Fallback) refuses.
+    /// [`Fallback`](super::Fallback) refuses. None of these in [`Mode::Shadow`].
     ///
+    /// [`Mode::Shadow`]: super::Mode::Shadow
     /// [`Reason::RateLimited`]: resilience_core::Reason::RateLimited
     /// [`Reason::CostExceedsQuota`]: resilience_core::Reason::CostExceedsQuota
     /// [`Reason::StoreUnavailable`]: resilience_core::Reason::StoreUnavailable
@@ -73,6 +74,7 @@ impl RateLimiter {
         // What is decided at once is heard at once: of the entry nothing need be kept.
         match self.0.ask(key, cost, |_| ()) {
             Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
+            Ask::Spared(status) => Decision::by(Source::DeniedLocally, Ok(status)),
             Ask::Leased(spent, ()) => self.0.spent(&spent),
             Ask::Waits(place) => place.await.decision,
         }

@@ -10,7 +10,7 @@
 //! `layer`, `layer_by` and `layer_with` are the same, and so is what they answer. Whoever asks without
 //! a layer awaits the answer; a [`refund`](RateLimiter::refund) is awaited as well, since units are
 //! back when the server has heard of it, and it says where that failed. Tiers, a global quota beside
-//! the keys', waiting and shadow mode are not to be had: a policy with one of these is refused.
+//! the keys' and waiting are not to be had: a policy with one of these is refused.
 //!
 //! # Algorithms
 //!
@@ -104,7 +104,7 @@ mod tally;
 mod told;
 mod window;
 
-pub use resilience_core::rate_limit::{Algorithm, Policy, Quota};
+pub use resilience_core::rate_limit::{Algorithm, Mode, Policy, Quota};
 
 pub use self::{
     decision::{Decision, Source},

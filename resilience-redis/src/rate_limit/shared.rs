@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,6 +15,7 @@ use resilience_core::{
 
 use super::{
     ask::{Ask, Place, Receipt},
+    decision::Source,
     fallback::{Fallback, Share},
     lane::Lane,
     line::{Entered, Line},
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) charge: Charge,
     pub(super) missing_key: MissingKey,
     pub(super) fallback: Fallback,
+    shadow: AtomicBool,
     /// Whether units may be taken ahead.
     leases: bool,
     pub(super) lane: Arc<Lane>,
@@ -54,9 +56,6 @@ impl Shared {
         options: &Options,
     ) -> Result<Self, InvalidPolicy> {
         let terms = policy.terms()?;
-        if terms.mode != Mode::Enforce {
-            return Err(InvalidPolicy::new("mode", "is not supported by this store"));
-        }
         let rules = rules(&terms)?;
         check_leases(options, &rules)?;
         let connection = store.connection().clone();
@@ -72,6 +71,7 @@ impl Shared {
             charge: terms.charge,
             missing_key: terms.missing_key,
             fallback: options.fallback,
+            shadow: AtomicBool::new(terms.mode == Mode::Shadow),
             leases: options.lease_percent > 0,
             lane: Arc::new(Lane::new(
                 connection,
@@ -87,6 +87,12 @@ impl Shared {
         })
     }
 
+    /// Whether nobody is refused.
+    #[inline]
+    pub(super) fn is_shadow(&self) -> bool {
+        self.shadow.load(Ordering::Relaxed)
+    }
+
     /// A caller comes for `key` who wants `cost`; of its entry he keeps what `keep` takes, where
     /// nobody needs to be asked.
     #[inline]
@@ -96,9 +102,14 @@ impl Shared {
         cost: u64,
         keep: impl FnOnce(&Arc<Entry>) -> E,
     ) -> Ask<E> {
-        if let Some(rejected) = self.never_fits(cost) {
-            return Ask::Refused(rejected);
-        }
+        let cost = match self.never_fits(cost) {
+            None => cost,
+            Some(rejected) => match self.refuse((cost, Source::DeniedLocally), rejected) {
+                Err(rejected) => return Ask::Refused(rejected),
+                // Who goes on and takes nothing has a look.
+                Ok(_) => 0,
+            },
+        };
         let now = self.lane.now();
         let make = || {
             let name = self.name_of(key).into();
@@ -119,7 +130,12 @@ impl Shared {
         if let Some(entry) = first {
             self.lane.push(entry);
         }
-        found.unwrap_or_else(|verdict| Ask::Refused(self.rejected(&verdict)))
+        found.unwrap_or_else(|verdict| {
+            match self.refuse((cost, Source::DeniedLocally), self.rejected(&verdict)) {
+                Err(rejected) => Ask::Refused(rejected),
+                Ok(status) => Ask::Spared(status),
+            }
+        })
     }
 
     /// Tells the operator that this process decides alone, or nobody: not with every call.
@@ -197,6 +213,8 @@ impl Shared {
         let _changing = self.changing.lock();
         self.share.follow(&terms)?;
         self.lane.follow(&new);
+        let shadow = terms.mode == Mode::Shadow;
+        self.shadow.store(shadow, Ordering::Relaxed);
         self.table.for_each(|entry| entry.line().doubt());
         self.lane
             .give_back(self.lane.leases.surrender(self.lane.rules()));

@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub admitted: BySource,
     /// Calls that were refused.
     pub refused: BySource,
+    /// Calls that a shadow policy let through, and would have refused.
+    pub would_refuse: BySource,
     /// Units that were taken ahead of their callers.
     pub leased: u64,
     /// Of these, units that went back unused.
@@ -67,17 +69,24 @@ impl RateLimiter {
         let [leased, returned, lost] = self.0.lane.leases.counts();
         let decided = self.0.table.decided();
         let admitted = BySource::read(|source| self.0.tally.admitted(source));
-        let refused = BySource::read(|source| self.0.tally.refused(source));
+        let would_refuse = BySource::read(|source| self.0.tally.spared(source));
+        let refused = BySource::read(|source| {
+            let elsewhere = match source {
+                Source::DeniedLocally => decided.denied,
+                Source::Redis | Source::Lease | Source::Degraded => 0,
+            };
+            let refused = self.0.tally.refused(source) + elsewhere;
+            // They were read before, and each is counted as refused first.
+            refused.saturating_sub(would_refuse.of(source))
+        });
         Snapshot {
             nodes: self.nodes(),
             admitted: BySource {
                 lease: admitted.lease + decided.leased,
                 ..admitted
             },
-            refused: BySource {
-                denied_locally: refused.denied_locally + decided.denied,
-                ..refused
-            },
+            refused,
+            would_refuse,
             leased,
             returned,
             lost,
@@ -92,7 +101,14 @@ impl Measured for RateLimiter {
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {
-        static ALL: [&Instrument; 5] = [&ADMITTED, &REFUSED, &LEASES, &DROPPED, &NODES];
+        static ALL: [&Instrument; 6] = [
+            &ADMITTED,
+            &REFUSED,
+            &WOULD_REFUSE,
+            &LEASES,
+            &DROPPED,
+            &NODES,
+        ];
         &ALL
     }
 
@@ -101,6 +117,7 @@ impl Measured for RateLimiter {
             nodes,
             admitted,
             refused,
+            would_refuse,
             leased,
             returned,
             lost,
@@ -113,7 +130,11 @@ impl Measured for RateLimiter {
                 value,
             });
         };
-        for (instrument, calls) in [(&ADMITTED, admitted), (&REFUSED, refused)] {
+        for (instrument, calls) in [
+            (&ADMITTED, admitted),
+            (&REFUSED, refused),
+            (&WOULD_REFUSE, would_refuse),
+        ] {
             for source in Source::ALL {
                 tell(instrument, Some(source.as_str()), calls.of(source));
             }
@@ -139,6 +160,14 @@ static REFUSED: Instrument = Instrument {
     kind: InstrumentKind::Counter,
     unit: "{call}",
     description: "Calls that a shared rate limit refused, by who decided.",
+    label: Some("source"),
+};
+
+static WOULD_REFUSE: Instrument = Instrument {
+    name: "resilience.rate_limit.would_refuse",
+    kind: InstrumentKind::Counter,
+    unit: "{call}",
+    description: "Calls that a shared rate limit in shadow let go on and would have refused, by who decided.",
     label: Some("source"),
 };
 

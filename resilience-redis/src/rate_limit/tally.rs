@@ -8,10 +8,11 @@ use super::decision::Source;
 #[derive(Debug, Default)]
 pub(super) struct Tally([Stripe; STRIPES]);
 
-/// Admissions and refusals by source, apart from the next stripe in memory.
+/// Admissions, refusals and how many of these went on, by source; apart from the next stripe in
+/// memory.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Stripe([[AtomicU64; SOURCES]; 2]);
+struct Stripe([[AtomicU64; SOURCES]; 3]);
 
 impl Tally {
     pub(super) fn admit(&self, source: Source) {
@@ -22,12 +23,21 @@ impl Tally {
         self.count(1, source);
     }
 
+    /// Counts a call that is counted as refused, and goes on.
+    pub(super) fn spare(&self, source: Source) {
+        self.count(2, source);
+    }
+
     pub(super) fn admitted(&self, source: Source) -> u64 {
         self.sum(0, source)
     }
 
     pub(super) fn refused(&self, source: Source) -> u64 {
         self.sum(1, source)
+    }
+
+    pub(super) fn spared(&self, source: Source) -> u64 {
+        self.sum(2, source)
     }
 
     fn count(&self, row: usize, source: Source) {

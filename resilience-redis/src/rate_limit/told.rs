@@ -61,15 +61,47 @@ impl Shared {
         if let Some(error) = &told.decision.error {
             self.warn(error);
         }
-        let Decision {
-            outcome, source, ..
-        } = &told.decision;
-        match outcome {
-            _ if cost == 0 => {}
-            Ok(_) => self.tally.admit(*source),
-            Err(_) => self.tally.refuse(*source),
+        let Told { decision, .. } = told;
+        let source = decision.source;
+        let outcome = match decision.outcome {
+            Ok(status) => {
+                if cost > 0 {
+                    self.tally.admit(source);
+                }
+                Ok(status)
+            }
+            Err(rejected) => {
+                if cost > 0 {
+                    self.tally.refuse(source);
+                }
+                self.refuse((cost, source), rejected)
+            }
+        };
+        Told {
+            decision: Decision {
+                outcome,
+                ..decision
+            },
+            ..told
         }
-        told
+    }
+
+    /// What becomes of a refusal, which is counted as one already: in shadow the call goes on.
+    #[inline]
+    pub(super) fn refuse(
+        &self,
+        (cost, source): (u64, Source),
+        rejected: Rejected,
+    ) -> Result<QuotaStatus, Rejected> {
+        if !self.is_shadow() {
+            return Err(rejected);
+        }
+        if cost > 0 {
+            self.tally.spare(source);
+        }
+        let rule = &self.lane.rules()[0];
+        let stands = rejected.quota();
+        Ok(stands.unwrap_or_else(|| rule.status(rule.limit())))
     }
 
     /// What a caller hears who has its units out of those that were taken ahead.
@@ -168,10 +200,13 @@ impl Shared {
         rejected
     }
 
-    pub(super) fn refuse(&self, reason: Reason) -> Rejected {
-        let rejected = Rejected::new(reason, self.name);
+    /// Refuses a request that has no key, but for a shadow policy.
+    pub(super) fn refuse_missing_key(&self) -> Result<(), Rejected> {
+        let rejected = Rejected::new(Reason::MissingKey, self.name);
         self.tell(&rejected);
-        rejected
+        self.tally.refuse(Source::DeniedLocally);
+        let call = (1, Source::DeniedLocally);
+        self.refuse(call, rejected).map(|_| ())
     }
 
     fn outcome(&self, verdict: &Verdict) -> Result<QuotaStatus, Rejected> {
@@ -195,7 +230,12 @@ impl Shared {
 
     #[inline]
     fn tell(&self, rejected: &Rejected) {
-        self.lane.environment().emit(&Event::Rejected(rejected));
+        let event = if self.is_shadow() {
+            Event::WouldReject(rejected)
+        } else {
+            Event::Rejected(rejected)
+        };
+        self.lane.environment().emit(&event);
     }
 
     #[inline]

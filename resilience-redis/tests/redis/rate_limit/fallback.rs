@@ -1,11 +1,17 @@
 //! Limits without Redis: what several processes allow together.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use resilience_core::{Measured as _, Reason, Rejected};
+use resilience_core::{Environment, Event, Measured as _, Reason, Rejected};
 use resilience_redis::{
     RedisStore,
-    rate_limit::{Algorithm, Fallback, Options, Policy, Quota, RateLimiter, Snapshot, Source},
+    rate_limit::{
+        Algorithm, Fallback, Mode, Options, Policy, Quota, RateLimiter, Snapshot, Source,
+    },
 };
 
 use crate::support::{Member, Proxy, RedisServer, eventually, obey, patient, role};
@@ -308,6 +314,55 @@ async fn decisions_are_counted_by_who_made_them() {
     let label = Some("denied_locally");
     assert_eq!(sample("resilience.rate_limit.refused", label), known_here);
     assert_eq!(sample("resilience.rate_limit.nodes", None), 1);
+}
+
+#[tokio::test]
+async fn a_shadow_policy_refuses_nothing_without_redis_and_says_what_it_would() {
+    let mut server = RedisServer::start().await;
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let environment = Environment::new().observer(move |event: &Event<'_>| match event {
+        Event::WouldReject(rejected) => hears.lock().expect("a list").push(rejected.reason()),
+        other => panic!("{other:?}"),
+    });
+    let policy = Policy::new("test", Quota::new(LIMIT, WINDOW)).mode(Mode::Shadow);
+    let options = Options::new()
+        .environment(&environment)
+        .fallback(Fallback::Deny);
+    let limiter = server.store().await.rate_limiter_with(&policy, &options);
+    let limiter = limiter.expect("a valid policy");
+    for cost in [LIMIT, 1, 1, LIMIT + 1] {
+        limiter.try_take_n("key", cost).await.expect("in shadow");
+    }
+    server.kill();
+    for key in ["key", "other"] {
+        limiter.try_take(key).await.expect("in shadow");
+    }
+    let heard = heard.lock().expect("a list").clone();
+    let used_up = [Reason::RateLimited; 2];
+    assert_eq!(heard[..2], used_up);
+    assert_eq!(heard[2], Reason::CostExceedsQuota);
+    assert_eq!(heard.last(), Some(&Reason::StoreUnavailable));
+    assert_eq!(heard.len(), 5);
+    let Snapshot {
+        admitted,
+        refused,
+        would_refuse,
+        ..
+    } = limiter.snapshot();
+    assert_eq!((admitted.redis, admitted.degraded), (1, 0));
+    assert_eq!(refused, Default::default());
+    let here = would_refuse.denied_locally;
+    assert_eq!(would_refuse.redis + here + would_refuse.degraded, 5);
+    assert!(would_refuse.degraded >= 1, "{would_refuse:?}");
+    let mut told = 0;
+    limiter.measure(&mut |sample| {
+        assert!(limiter.instruments().contains(&sample.instrument));
+        if sample.instrument.name == "resilience.rate_limit.would_refuse" {
+            told += sample.value;
+        }
+    });
+    assert_eq!(told, 5);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use resilience_core::{
     Reason, Rejected, Respond, Results,
     rate_limit::{Charge, MissingKey, RateLimiter},
 };
-use resilience_redis::rate_limit::{self, Algorithm, Fallback, Options, Policy, Quota};
+use resilience_redis::rate_limit::{self, Algorithm, Fallback, Mode, Options, Policy, Quota};
 use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
 
 use crate::support::{RedisServer, eventually};
@@ -49,6 +49,9 @@ trait Ask {
     async fn back(&self, cost: u64);
 
     fn change(&self, policy: Policy);
+
+    /// Calls that went on, and would not have.
+    fn would_refuse(&self) -> u64;
 }
 
 impl Ask for RateLimiter<String> {
@@ -64,6 +67,10 @@ impl Ask for RateLimiter<String> {
     fn change(&self, policy: Policy) {
         self.reconfigure(policy).expect("limits can change");
     }
+
+    fn would_refuse(&self) -> u64 {
+        self.snapshot().would_deny
+    }
 }
 
 impl Ask for rate_limit::RateLimiter {
@@ -78,6 +85,11 @@ impl Ask for rate_limit::RateLimiter {
 
     fn change(&self, policy: Policy) {
         self.reconfigure(policy).expect("limits can change");
+    }
+
+    fn would_refuse(&self) -> u64 {
+        let calls = self.snapshot().would_refuse;
+        calls.redis + calls.denied_locally + calls.lease + calls.degraded
     }
 }
 
@@ -256,6 +268,32 @@ alike! {
         assert_eq!(limiter.left(4).await, Ok(0));
         limiter.back(100).await;
         assert_eq!(limiter.left(0).await, Ok(5));
+    }
+
+    async fn a_shadow_policy_counts_and_refuses_nothing_and_tells_clients_nothing(
+        limiter: Policy::new("soup", Quota::new(2, MINUTE)).mode(Mode::Shadow)
+            .missing_key(MissingKey::Refuse)
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        for user in ["alice", "alice", "alice", ""] {
+            let answer = service.clone().oneshot(request(user)).await.expect("an answer");
+            assert_eq!(told(&answer), (200, None, None), "{user}");
+        }
+        // What would have been refused has taken nothing.
+        assert_eq!(limiter.left(0).await, Ok(0));
+        limiter.back(1).await;
+        for (cost, left) in [(3, 1), (2, 1), (1, 0), (1, 0), (3, 0)] {
+            assert_eq!(limiter.left(cost).await, Ok(left), "{cost}");
+        }
+        assert_eq!(limiter.would_refuse(), 6);
+
+        limiter.change(
+            Policy::new("soup", Quota::new(2, MINUTE)).missing_key(MissingKey::Refuse),
+        );
+        assert_eq!(limiter.left(1).await, Err(Reason::RateLimited));
+        let answer = service.oneshot(request("alice")).await.expect("an answer");
+        assert_eq!(answer.status(), 429);
+        assert_eq!(limiter.would_refuse(), 6);
     }
 
     async fn limits_change_while_calls_go_on(

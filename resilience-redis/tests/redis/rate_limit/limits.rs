@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use redis::AsyncCommands as _;
-use resilience_core::{
-    Reason, Rejected,
-    rate_limit::{Algorithm, Mode},
-};
+use resilience_core::{Reason, Rejected, rate_limit::Algorithm};
 use resilience_redis::{
     RedisStore, StoreError, StoreKey,
     rate_limit::{Fallback, Options, Policy, Quota, RateLimiter, Source},
@@ -222,8 +219,7 @@ async fn policies_that_cannot_work_are_refused() {
         ),
         (one.clone().tier("gold", Quota::new(2, MINUTE)), "tier"),
         (one.clone().global(Quota::new(2, MINUTE)), "global"),
-        (one.clone().max_wait(MINUTE), "max_wait"),
-        (one.mode(Mode::Shadow), "mode"),
+        (one.max_wait(MINUTE), "max_wait"),
     ] {
         assert_eq!(
             store
