@@ -61,25 +61,21 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 ///
 /// Cheap to clone. The default is [`Clock::system`].
 #[derive(Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    calibration: Calibration,
+}
 
 #[derive(Clone)]
 enum Source {
-    System(SystemClock),
+    Counter(quanta::Clock),
+    /// A counter whose ticks are no shorter than nanoseconds, and where it stood at the origin.
+    SlowCounter(quanta::Clock, u64),
     Tokio(tokio::time::Instant),
     Manual(ManualClock),
 }
 
-#[derive(Clone)]
-struct SystemClock {
-    counter: quanta::Clock,
-    origin: u64,
-    /// How long a tick is, in parts of which a nanosecond has 2^64; zero where it is no shorter
-    /// than a nanosecond.
-    tick: u64,
-}
-
-static SYSTEM: OnceLock<SystemClock> = OnceLock::new();
+static SYSTEM: OnceLock<Clock> = OnceLock::new();
 
 impl Clock {
     /// The machine's monotonic clock: the processor's cycle counter where it is stable (about
@@ -91,32 +87,55 @@ impl Clock {
         let clock = SYSTEM.get_or_init(|| {
             let counter = quanta::Clock::new();
             let origin = counter.raw();
-            let tick = tick(&counter);
-            SystemClock {
-                counter,
-                origin,
-                tick,
+            match Calibration::of(&counter, origin) {
+                Some(calibration) => Self {
+                    source: Source::Counter(counter),
+                    calibration,
+                },
+                None => Self::of(Source::SlowCounter(counter, origin)),
             }
         });
-        Self(Source::System(clock.clone()))
+        clock.clone()
     }
 
     /// Tokio's clock, which stands still under `tokio::time::pause`; its origin is this call.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn tokio() -> Self {
-        Self(Source::Tokio(tokio::time::Instant::now()))
+        Self::of(Source::Tokio(tokio::time::Instant::now()))
+    }
+
+    /// A clock that shows nanoseconds.
+    const fn of(source: Source) -> Self {
+        let calibration = Calibration::NANOS;
+        Self {
+            source,
+            calibration,
+        }
     }
 
     /// The time now.
     #[inline]
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            Source::System(clock) => clock.now(),
-            Source::Tokio(origin) => elapsed(origin),
-            Source::Manual(clock) => clock.now(),
-        }
+        self.read().time()
+    }
+
+    /// What the clock shows now.
+    #[inline(always)]
+    pub(crate) fn read(&self) -> Reading {
+        // Before the counter is: what comes after it is waited for.
+        let calibration = self.calibration;
+        let ticks = match &self.source {
+            Source::Counter(counter) => counter.raw(),
+            source => source.nanos(),
+        };
+        Reading { ticks, calibration }
+    }
+
+    /// How its ticks become nanoseconds.
+    pub(crate) const fn calibration(&self) -> Calibration {
+        self.calibration
     }
 }
 
@@ -126,54 +145,114 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn date(&self) -> SystemTime {
-        let date = match &self.0 {
-            Source::System(_) | Source::Tokio(_) => SystemTime::now(),
+        let date = match &self.source {
+            Source::Counter(_) | Source::SlowCounter(..) | Source::Tokio(_) => SystemTime::now(),
             Source::Manual(clock) => UNIX_EPOCH + Duration::from_nanos(clock.now().as_nanos()),
         };
         date.max(UNIX_EPOCH)
     }
 }
 
-impl SystemClock {
-    #[inline]
-    fn now(&self) -> Timestamp {
-        self.at(self.counter.raw())
-    }
-
-    /// The time at which the counter stood so.
-    #[inline]
-    fn at(&self, counter: u64) -> Timestamp {
-        if self.tick == 0 {
-            return Timestamp(self.counter.delta_as_nanos(self.origin, counter));
+impl Source {
+    /// The nanoseconds it shows. Not inlined, since few machines need it, and tests.
+    #[inline(never)]
+    fn nanos(&self) -> u64 {
+        match self {
+            Self::Counter(counter) => counter.raw(),
+            Self::SlowCounter(counter, origin) => counter.delta_as_nanos(*origin, counter.raw()),
+            Self::Tokio(origin) => nanos(origin.elapsed()),
+            Self::Manual(clock) => clock.now().as_nanos(),
         }
-        // The same by one multiplication and a shift that is known: whoever goes on with the time
-        // waits some nanoseconds less for it.
-        let Some(ticks) = counter.checked_sub(self.origin) else {
-            return behind_origin();
-        };
-        let nanos = (u128::from(ticks) * u128::from(self.tick)) >> u64::BITS;
-        Timestamp(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
-/// The time on a processor whose counter is a little behind that of the first caller. Called, since
-/// to choose between both would take as long as to add.
-#[cold]
-#[inline(never)]
-const fn behind_origin() -> Timestamp {
-    Timestamp::ZERO
+/// What a clock showed: a time, once somebody asks for it.
+///
+/// To scale ticks takes longer than to compare them. Whoever only wants to know whether an instant
+/// is over compares with [its tick](Calibration::tick_at), and asks for the time where nobody waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) ticks: u64,
+    calibration: Calibration,
 }
 
-fn tick(counter: &quanta::Clock) -> u64 {
-    let is_short = counter.delta_as_nanos(0, 1 << 32) < 1 << 32;
-    let half = is_short.then(|| counter.delta_as_nanos(0, 1 << 63));
-    half.unwrap_or(0) * 2
+impl Reading {
+    /// The time at which the clock showed this.
+    #[inline(always)]
+    pub(crate) fn time(self) -> Timestamp {
+        self.calibration.time(self.ticks)
+    }
 }
 
-/// Not inlined, since it is for tests.
-#[inline(never)]
-fn elapsed(origin: &tokio::time::Instant) -> Timestamp {
-    Timestamp(nanos(origin.elapsed()))
+/// How the ticks of a clock become nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Calibration {
+    /// The tick at which time begins. No tick comes after that of [`NANOS`](Self::NANOS).
+    origin: u64,
+    /// How long a tick is, in parts of which a nanosecond has 2^64.
+    length: u64,
+}
+
+impl Calibration {
+    /// Of clocks whose ticks are nanoseconds, which are too long to be told in parts.
+    pub(crate) const NANOS: Self = Self {
+        origin: u64::MAX,
+        length: 0,
+    };
+
+    /// That of a counter; `None` where its ticks are no shorter than nanoseconds.
+    fn of(counter: &quanta::Clock, origin: u64) -> Option<Self> {
+        let is_short = counter.delta_as_nanos(0, 1 << 32) < 1 << 32;
+        is_short.then(|| Self {
+            origin,
+            length: counter.delta_as_nanos(0, 1 << 63) * 2,
+        })
+    }
+
+    /// Of clocks whose ticks are as long as so many of 2^64 parts of a nanosecond.
+    #[cfg(all(test, not(resilience_loom)))]
+    pub(crate) const fn of_ticks(length: u64, origin: u64) -> Self {
+        Self { origin, length }
+    }
+
+    /// What a clock shows at a tick.
+    #[cfg(all(test, not(resilience_loom)))]
+    pub(crate) const fn reading(self, ticks: u64) -> Reading {
+        let calibration = self;
+        Reading { ticks, calibration }
+    }
+
+    /// The time at a tick: rounded down, so that it is never ahead.
+    #[inline(always)]
+    fn time(self, tick: u64) -> Timestamp {
+        if tick <= self.origin {
+            return self.time_until_origin(tick);
+        }
+        let parts = u128::from(tick - self.origin) * u128::from(self.length);
+        Timestamp(u64::try_from(parts >> u64::BITS).unwrap_or(u64::MAX))
+    }
+
+    /// The same for all that is told apart by one comparison: nanoseconds as they are, and a
+    /// processor whose counter is a little behind that of the first caller.
+    #[cold]
+    #[inline(never)]
+    const fn time_until_origin(self, tick: u64) -> Timestamp {
+        if self.length == 0 {
+            return Timestamp(tick);
+        }
+        Timestamp::ZERO
+    }
+
+    /// The first tick at which it is `time`, or later.
+    pub(crate) fn tick_at(self, time: Timestamp) -> u64 {
+        if self.length == 0 {
+            return time.as_nanos();
+        }
+        let parts = u128::from(time.as_nanos()) << u64::BITS;
+        let ticks = parts.div_ceil(u128::from(self.length));
+        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
+        self.origin.saturating_add(ticks)
+    }
 }
 
 impl Default for Clock {
@@ -184,14 +263,14 @@ impl Default for Clock {
 
 impl From<ManualClock> for Clock {
     fn from(clock: ManualClock) -> Self {
-        Self(Source::Manual(clock))
+        Self::of(Source::Manual(clock))
     }
 }
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match self.0 {
-            Source::System(_) => "System",
+        let source = match self.source {
+            Source::Counter(_) | Source::SlowCounter(..) => "System",
             Source::Tokio(_) => "Tokio",
             Source::Manual(_) => "Manual",
         };
@@ -250,14 +329,42 @@ mod tests {
 
     #[test]
     fn ticks_are_as_many_nanoseconds_as_the_counter_says() {
-        let _ = Clock::system();
-        let clock = SYSTEM.get().unwrap();
+        let counter = quanta::Clock::new();
+        let origin = 1 << 40;
+        let Some(calibration) = Calibration::of(&counter, origin) else {
+            return;
+        };
         for ticks in [0, 1, 3_000_000_000, 1 << 45, 1 << 60] {
-            let counter = clock.origin + ticks;
-            let nanos = clock.counter.delta_as_nanos(clock.origin, counter);
-            assert!(clock.at(counter).as_nanos().abs_diff(nanos) <= 1);
+            let nanos = counter.delta_as_nanos(0, ticks);
+            let time = calibration.time(origin + ticks);
+            assert!(time.as_nanos().abs_diff(nanos) <= 1);
         }
-        assert_eq!(clock.at(clock.origin.saturating_sub(9)), Timestamp::ZERO);
+        assert_eq!(calibration.time(origin - 9), Timestamp::ZERO);
+    }
+
+    #[test]
+    fn an_instant_is_over_from_its_tick_on_and_not_before() {
+        for length in [1, 3, u64::MAX / 5, u64::MAX / 23 * 10, u64::MAX] {
+            for origin in [0, 7, 1 << 50] {
+                let calibration = Calibration { origin, length };
+                for nanos in [1, 2, 99, 1_000_000_007, 1 << 50] {
+                    let time = Timestamp::from_nanos(nanos);
+                    let tick = calibration.tick_at(time);
+                    assert!(calibration.time(tick) >= time || tick == u64::MAX);
+                    assert!(calibration.time(tick - 1) < time);
+                }
+                assert_eq!(
+                    calibration.time(calibration.tick_at(Timestamp::ZERO)),
+                    Timestamp::ZERO
+                );
+            }
+        }
+        for time in [Timestamp::ZERO, Timestamp::from_nanos(7), Timestamp::MAX] {
+            assert_eq!(
+                Calibration::NANOS.time(Calibration::NANOS.tick_at(time)),
+                time
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Clock, Event, Observer, Random, Rejected, Timestamp, foreign::contain, observe::Tracing,
+    Clock, Event, Observer, Random, Rejected, Timestamp,
+    clock::{Calibration, Reading},
+    foreign::contain,
+    observe::Tracing,
 };
 
 /// What an engine takes from its surroundings: time, chance, and who listens.
@@ -53,6 +56,17 @@ impl Environment {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What the clock shows now.
+    #[inline(always)]
+    pub(crate) fn read(&self) -> Reading {
+        self.clock.read()
+    }
+
+    /// How the ticks of the clock become nanoseconds.
+    pub(crate) const fn calibration(&self) -> Calibration {
+        self.clock.calibration()
     }
 
     #[cfg(feature = "http")]

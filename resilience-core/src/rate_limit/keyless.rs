@@ -10,7 +10,7 @@ use super::{
 #[cfg(feature = "http")]
 use crate::QuotaStatus;
 use crate::{
-    Timestamp,
+    clock::{Calibration, Reading},
     sync::{Mutex, lock},
 };
 
@@ -20,6 +20,7 @@ pub(super) struct Keyless {
     front: Front,
     back: Mutex<Back>,
     lending: Lending,
+    clock: Calibration,
     /// What the words call the quota; one of another name is not lent.
     name: &'static str,
 }
@@ -42,7 +43,8 @@ pub(super) enum Lending {
 }
 
 impl Keyless {
-    pub(super) fn new(cell: Cell, lending: Lending) -> Self {
+    /// A cell whose callers read a clock of this calibration.
+    pub(super) fn new(cell: Cell, lending: Lending, clock: Calibration) -> Self {
         let name = cell.rule().name;
         let back = Back {
             cell,
@@ -54,6 +56,7 @@ impl Keyless {
             front: Front::default(),
             back: Mutex::new(back),
             lending,
+            clock,
             name,
         }
     }
@@ -62,22 +65,23 @@ impl Keyless {
         self.name
     }
 
-    /// Takes `units` without the lock, where the words know that there are as many.
+    /// Takes `units` without the lock, where the words know that there are as many. Else says what
+    /// the clock shows.
     #[inline(always)]
-    pub(super) fn take(&self, now: Timestamp, units: u64) -> Option<Pass> {
-        self.front.take(now, units)
+    pub(super) fn take(&self, units: u64, read: impl FnOnce() -> Reading) -> Result<Pass, Reading> {
+        self.front.take(units, read)
     }
 
     /// Finds out without the lock that one unit is not free, where the words know that.
     #[inline(always)]
-    pub(super) fn refuse(&self, now: Timestamp) -> Option<Refused> {
-        self.front.refuse(now)
+    pub(super) fn refuse(&self, reading: Reading) -> Option<Refused> {
+        self.front.refuse(reading)
     }
 
     /// Where the cell stands, and how long until there is more, where the words know.
     #[cfg(feature = "http")]
-    pub(super) fn look(&self, now: Timestamp) -> Option<(QuotaStatus, Duration)> {
-        self.front.look(now)
+    pub(super) fn look(&self, reading: Reading) -> Option<(QuotaStatus, Duration)> {
+        self.front.look(reading)
     }
 
     /// Lets `act` work on the cell, as it stands after all who asked before.
@@ -95,7 +99,7 @@ impl Keyless {
         back.take_back(&self.front);
         let result = act(&mut back);
         if self.lending == Lending::Alone && back.cell.rule().name == self.name {
-            back.lend(&self.front);
+            back.lend(&self.front, self.clock);
         }
         result
     }
@@ -109,10 +113,11 @@ impl Back {
         self.cell.redeem(taken, latest);
     }
 
-    fn lend(&mut self, front: &Front) {
+    fn lend(&mut self, front: &Front, clock: Calibration) {
         if let Some((now, offer)) = self.cell.offer() {
             self.rounds = self.rounds.wrapping_add(1);
-            self.lent = front.lend(offer, now, self.cell.rule(), self.rounds);
+            let rule = self.cell.rule();
+            self.lent = front.lend(offer, now, rule, self.rounds, clock);
         }
     }
 }

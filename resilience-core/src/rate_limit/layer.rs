@@ -178,8 +178,8 @@ where
                 Err(rejected) => return Entry::Refused(rejected),
             },
         };
-        let (now, cost) = (shared.now(), self.cost.cost(request));
-        match shared.admit(whose.as_ref(), now, cost, || shared.max_wait()) {
+        let (read, cost) = (|| shared.read(), self.cost.cost(request));
+        match shared.admit(whose.as_ref(), read, cost, || shared.max_wait()) {
             Ok(passed) => {
                 let held = Held::new(shared, whose, Some(passed.booking));
                 Entry::Admitted(Permit::new(held, shared.charge()))

@@ -127,8 +127,8 @@ impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let (whose, now) = (Whose::Key(key), self.shared.now());
-        match self.shared.admit(whose, now, cost, || Duration::ZERO) {
+        let (shared, whose) = (&*self.shared, Whose::Key(key));
+        match shared.admit(whose, || shared.read(), cost, || Duration::ZERO) {
             Ok(passed) => Ok(passed.status),
             Err(decided) => Ok(decided?.status),
         }
@@ -146,11 +146,11 @@ impl<K: Hash + Eq + Clone + Send + 'static> RateLimiter<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let shared = &self.shared;
-        let now = shared.now();
-        let asked = shared.admit(Whose::Key(key), now, cost, || shared.max_wait());
+        let reading = shared.read();
+        let asked = shared.admit(Whose::Key(key), || reading, cost, || shared.max_wait());
         let admission = asked.map_or_else(|decided| decided, |passed| Ok(passed.into()))?;
         let whose = Whose::Key(key.to_owned());
-        Ok(Reservation::new(self, whose, now, &admission))
+        Ok(Reservation::new(self, whose, reading.time(), &admission))
     }
 
     /// Takes one unit, and waits for it up to the policy's [`max_wait`](Policy::max_wait).

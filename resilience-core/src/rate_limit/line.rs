@@ -14,7 +14,10 @@ use super::quota::Rule;
 /// The end is the instant at which the line will have drained, in parts of a nanosecond, and goes
 /// round: only its distance from an instant that is near means anything. So a word that comes
 /// back while a caller looks away is a line that stands as it stood. It is on top, where sums go
-/// round by themselves. The round tells lines of other rules apart.
+/// round by themselves. The round tells lines of other rules apart; calls that a word cannot count
+/// any more go over into it, since it has to differ, and not to last.
+///
+/// All that is counted beside a word is counted as it stands there, where a part is 2^11.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LineWord(pub(super) u64);
 
@@ -32,7 +35,6 @@ pub(super) struct Scale {
 const CALLS: u32 = 1;
 const ROUND: u32 = 7;
 const END: u32 = 11;
-const END_BITS: u32 = u64::BITS - END;
 
 /// All below the end.
 const BELOW: u64 = (1 << END) - 1;
@@ -40,15 +42,15 @@ const BELOW: u64 = (1 << END) - 1;
 /// Calls that a word counts before it starts again.
 const MAX_CALLS: u64 = (1 << (ROUND - CALLS)) - 1;
 
-/// Parts between an instant and the end of a line at most, so that no distance is ambiguous: of
-/// four such quarters of the round, two lie behind and two ahead.
-const QUARTER: u64 = 1 << (END_BITS - 2);
+/// Between an instant and the end of a line at most, so that no distance is ambiguous: of four
+/// such quarters of the round, two lie behind and two ahead.
+const QUARTER: u64 = 1 << (u64::BITS - 2);
 
 impl LineWord {
     pub(super) const CLOSED: Self = Self(0);
 
     pub(super) const fn new(round: u64, end: u64) -> Self {
-        Self((end << END) | ((round << ROUND) & BELOW) | 1)
+        Self(end | ((round << ROUND) & BELOW) | 1)
     }
 
     pub(super) const fn is_open(self) -> bool {
@@ -56,67 +58,64 @@ impl LineWord {
     }
 
     pub(super) const fn end(self) -> u64 {
-        self.0 >> END
+        self.0 & !BELOW
     }
 
     pub(super) const fn calls(self) -> u64 {
         (self.0 >> CALLS) & MAX_CALLS
     }
 
-    /// The word once one more call has joined at an instant in parts, with some of its own.
+    /// The word once one more call has joined at an instant at which the line [is
+    /// over](Self::is_over), with some parts of its own.
     #[inline]
-    pub(super) const fn joined(self, instant: u64, parts: u64) -> Self {
-        let (end, below) = (self.0 & !BELOW, self.0 & BELOW);
-        let start = if self.distance(instant) > 0 {
-            end
-        } else {
-            instant << END
-        };
-        let last = MAX_CALLS << CALLS;
-        let below = if below & last == last {
-            below & !last
-        } else {
-            below + (1 << CALLS)
-        };
+    pub(super) const fn joined_at(self, instant: u64, parts: u64) -> Self {
         // What waits for the clock is added last.
-        let added = (parts << END) | below;
-        Self(start.wrapping_add(added))
+        let added = parts | self.below_of_next();
+        Self(instant.wrapping_add(added))
     }
 
-    /// What is left of the line at an instant in parts.
+    /// The word once one more call has joined behind all others.
+    #[inline]
+    pub(super) const fn joined_behind(self, parts: u64) -> Self {
+        let added = parts | self.below_of_next();
+        Self(self.end().wrapping_add(added))
+    }
+
+    const fn below_of_next(self) -> u64 {
+        self.0.wrapping_add(1 << CALLS) & BELOW
+    }
+
+    /// Whether the line has drained at an instant.
+    #[inline]
+    pub(super) const fn is_over(self, instant: u64) -> bool {
+        // What is below the end makes it no part longer.
+        self.0.wrapping_sub(instant).cast_signed() <= BELOW.cast_signed()
+    }
+
+    /// What is left of the line at an instant.
     #[inline]
     pub(super) const fn level(self, instant: u64) -> u64 {
-        let distance = self.distance(instant);
-        if distance > 0 {
-            distance.unsigned_abs() >> END
-        } else {
-            0
+        if self.is_over(instant) {
+            return 0;
         }
-    }
-
-    /// How far the end lies ahead of an instant, as high up as it stands.
-    const fn distance(self, instant: u64) -> i64 {
-        let end = self.0 & !BELOW;
-        end.wrapping_sub(instant << END).cast_signed()
+        self.end().wrapping_sub(instant)
     }
 }
 
 impl Scale {
     /// `None` where the numbers are too large for a word.
-    pub(super) fn of(rule: &Rule, level: u64) -> Option<Self> {
-        let pace = rule.limit / rule.grain;
-        let unit = rule.per / rule.grain;
-        let room = rule.most.checked_mul(unit)?;
-        let fits = pace <= QUARTER && room <= QUARTER && level <= QUARTER;
-        fits.then_some(Self { pace, unit, room })
+    pub(super) fn of(rule: &Rule) -> Option<Self> {
+        Some(Self {
+            pace: counted(rule.limit / rule.grain)?,
+            unit: (rule.per / rule.grain) << END,
+            room: counted(rule.most.checked_mul(rule.per / rule.grain)?)?,
+        })
     }
 
-    /// The parts of so many units; `None` where they have no room beside a level.
+    /// An instant in parts.
     #[inline]
-    pub(super) fn parts(&self, units: u64, level: u64) -> Option<u64> {
-        let parts = self.unit.checked_mul(units)?;
-        let room = self.room.checked_sub(level)?;
-        (parts <= room).then_some(parts)
+    pub(super) const fn instant(&self, nanos: u64) -> u64 {
+        nanos.wrapping_mul(self.pace)
     }
 
     /// Units that have room beside a level.
@@ -152,13 +151,14 @@ impl Scale {
     }
 }
 
-/// How far `end` lies ahead of `start`.
-pub(super) const fn parts_between(start: u64, end: u64) -> u64 {
-    wrapped(end.wrapping_sub(start))
+/// Parts as they are counted beside a word; `None` where they are too many.
+pub(super) fn counted(parts: u64) -> Option<u64> {
+    (parts <= QUARTER >> END).then_some(parts << END)
 }
 
-const fn wrapped(parts: u64) -> u64 {
-    parts & ((1 << END_BITS) - 1)
+/// Parts that are counted like this.
+pub(super) const fn parts(counted: u64) -> u64 {
+    counted >> END
 }
 
 #[cfg(all(test, not(resilience_loom)))]
@@ -167,17 +167,16 @@ mod tests {
 
     #[test]
     fn a_word_gives_back_what_was_put_in() {
-        let last = (1 << END_BITS) - 1;
         for round in [0, 1, 15] {
-            for end in [0, 1, last] {
+            for end in [0, 1 << END, !BELOW] {
                 let mut word = LineWord::new(round, end);
-                for calls in 0..MAX_CALLS {
+                for calls in 0..=MAX_CALLS {
                     assert_eq!((word.end(), word.calls()), (end, calls));
                     assert!(word.is_open());
                     assert_eq!((word.0 & BELOW) >> ROUND, round);
-                    word = word.joined(end, 0);
+                    word = word.joined_behind(0);
                 }
-                assert_eq!(word.joined(end, 0), LineWord::new(round, end));
+                assert_eq!(word, LineWord::new(round + 1, end));
             }
         }
         assert!(!LineWord::CLOSED.is_open());
@@ -185,18 +184,21 @@ mod tests {
 
     #[test]
     fn distances_are_right_all_the_way_round() {
-        for instant in [0, 1, QUARTER, 3 * QUARTER, u64::MAX - 1, u64::MAX] {
-            for level in [0, 1, QUARTER, 2 * QUARTER - 1] {
-                let word = LineWord::new(0, instant.wrapping_add(level));
+        let part = 1 << END;
+        for instant in [0, part, QUARTER, 3 * QUARTER, !BELOW] {
+            for level in [part, QUARTER, 2 * QUARTER - part] {
+                let word = LineWord::new(15, instant.wrapping_add(level));
+                assert!(!word.is_over(instant));
                 assert_eq!(word.level(instant), level);
-                let joined = word.joined(instant, 1);
-                assert_eq!(joined.end(), wrapped(word.end() + 1));
+                let joined = word.joined_behind(part);
+                assert_eq!(joined.level(instant), (level + part) % (2 * QUARTER));
             }
-            for past in [1, QUARTER] {
-                let word = LineWord::new(0, instant.wrapping_sub(past));
+            for past in [0, part, QUARTER] {
+                let word = LineWord::new(15, instant.wrapping_sub(past));
+                assert!(word.is_over(instant));
                 assert_eq!(word.level(instant), 0);
-                let joined = word.joined(instant, 3);
-                assert_eq!(joined.end(), wrapped(instant.wrapping_add(3)));
+                let joined = word.joined_at(instant, 3 * part);
+                assert_eq!(joined.end(), instant.wrapping_add(3 * part));
             }
         }
     }

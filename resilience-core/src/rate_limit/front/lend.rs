@@ -2,10 +2,12 @@
 
 use super::{Front, LINE, Lent, NOTHING, Offer, REFUSAL, Taken, UNITS};
 use crate::{
+    Timestamp,
+    clock::Calibration,
     rate_limit::{
-        line::{LineWord, Scale, parts_between},
+        line::{LineWord, Scale, counted, parts},
         quota::Rule,
-        timeline::{DISORDER, Timeline},
+        timeline::Timeline,
     },
     sync::{AtomicU64, Ordering, fence},
 };
@@ -18,14 +20,15 @@ impl Front {
         now: Timeline,
         rule: &Rule,
         round: u64,
+        clock: Calibration,
     ) -> Lent {
         let (words, terms) = (&self.words, &self.terms);
         let Timeline { latest, lag } = now;
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
+        let tick_at =
+            |instant: u64| clock.tick_at(Timestamp::from_nanos(instant - lag.min(instant)));
         set(&words.latest, latest);
-        set(&terms.lag, lag);
         set(&terms.since, latest);
-        set(&terms.early, latest.saturating_sub(DISORDER));
         set(&terms.limit, rule.limit);
         set(&terms.per, rule.per);
         let (kind, lent) = match offer {
@@ -41,22 +44,28 @@ impl Front {
                     return Lent::Nothing;
                 }
                 set(&terms.until, until);
+                set(&terms.until_tick, tick_at(until));
+                // After the tick, which is another one where this is.
+                terms.lag.store(lag, Ordering::Release);
                 set(&terms.next_back, next_back);
                 // Not a store: loom would let a caller who took from nothing come after it.
                 words.units.swap(units, Ordering::AcqRel);
                 (UNITS, Lent::Units(units))
             }
             Offer::Nothing { until, next_back } => {
+                set(&terms.lag, lag);
                 set(&terms.next_back, next_back);
                 set(&terms.refused_until, until);
                 (REFUSAL, Lent::Nothing)
             }
             Offer::Line { level, place } => {
-                let Some(scale) = Scale::of(rule, level) else {
+                let (Some(scale), Some(level)) = (Scale::of(rule), counted(level)) else {
                     return Lent::Nothing;
                 };
-                let end = latest.wrapping_mul(scale.pace).wrapping_add(level);
-                set(&terms.line_until, scale.until(latest));
+                let end = scale.instant(latest).wrapping_add(level);
+                set(&terms.lag, lag);
+                set(&terms.line_from, tick_at(latest));
+                set(&terms.line_until, tick_at(scale.until(latest)));
                 set(&terms.pace, scale.pace);
                 set(&terms.unit, scale.unit);
                 set(&terms.room, scale.room);
@@ -97,11 +106,10 @@ impl Front {
                 level,
             } => {
                 let line = LineWord(words.line.swap(LineWord::CLOSED.0, Ordering::AcqRel));
-                let start = since.wrapping_mul(scale.pace);
-                let after = parts_between(start, line.end());
+                let after = line.end().wrapping_sub(scale.instant(since));
                 let taken = (after != level).then(|| Taken::Places {
                     places: after.saturating_sub(level) / scale.unit,
-                    level: after,
+                    level: parts(after),
                 });
                 (taken, line.calls())
             }

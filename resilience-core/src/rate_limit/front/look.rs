@@ -2,27 +2,26 @@
 
 use std::time::Duration;
 
-use super::{Front, LINE, REFUSAL, UNITS};
+use super::{Front, LINE, REFUSAL, UNITS, in_order};
 use crate::{
-    QuotaStatus, Timestamp,
-    rate_limit::line::LineWord,
+    QuotaStatus,
+    clock::Reading,
     sync::{Ordering, fence},
 };
 
 impl Front {
     /// Where the quota stands, and how long until there is more of it, as far as that can be known
     /// here.
-    pub(in crate::rate_limit) fn look(&self, clock: Timestamp) -> Option<(QuotaStatus, Duration)> {
+    pub(in crate::rate_limit) fn look(&self, reading: Reading) -> Option<(QuotaStatus, Duration)> {
         let kind = self.kind();
-        let status = self.status(0);
-        let (remaining, next_back, same) = if kind == LINE {
-            let line = self.words.line.load(Ordering::Acquire);
-            let (now, scale) = self.at_line(clock)?;
-            let level = LineWord(line).level(now.wrapping_mul(scale.pace));
-            fence(Ordering::Acquire);
-            let same = self.words.line.load(Ordering::Relaxed) == line;
-            (scale.remaining(level), scale.next_back(level), same)
+        let (status, remaining, next_back, same) = if kind == LINE {
+            let line = self.line()?;
+            let level = line.level(reading)?;
+            let same = self.words.line.load(Ordering::Relaxed) == line.word.0;
+            let (remaining, next_back) = (line.scale.remaining(level), line.scale.next_back(level));
+            (line.status, remaining, next_back, same)
         } else {
+            let status = self.status(0);
             let (remaining, until) = match kind {
                 UNITS => {
                     let units = self.words.units.load(Ordering::Acquire);
@@ -32,7 +31,8 @@ impl Front {
                 REFUSAL => (0, &self.terms.refused_until),
                 _ => return None,
             };
-            let now = self.in_order(self.moment(clock)?)?;
+            let latest = self.words.latest.load(Ordering::Relaxed);
+            let now = in_order(self.moment(reading), latest)?;
             let until = until.load(Ordering::Relaxed);
             let next_back = self.terms.next_back.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
@@ -43,7 +43,7 @@ impl Front {
             } else {
                 next_back.saturating_sub(now)
             };
-            (remaining, next_back, same)
+            (status, remaining, next_back, same)
         };
         let status = QuotaStatus {
             remaining,

@@ -9,6 +9,7 @@
 //! time.
 
 mod lend;
+mod line;
 #[cfg(feature = "http")]
 mod look;
 mod take;
@@ -20,6 +21,7 @@ use crossbeam_utils::CachePadded;
 use super::{booking::Passed, line::Scale, timeline::DISORDER};
 use crate::{
     QuotaStatus, Timestamp,
+    clock::Reading,
     sync::{AtomicU64, Ordering},
 };
 
@@ -49,13 +51,14 @@ struct Terms {
     kind: AtomicU64,
     /// What the machine's timeline adds to the clock.
     lag: AtomicU64,
-    /// From when on what is lent is good, and how much earlier a clock may be that is waited for.
+    /// From when on what is lent is good.
     since: AtomicU64,
-    early: AtomicU64,
-    /// Until when units are. Never goes back, so that whoever has read an earlier one knows
-    /// enough.
+    /// Until when units are, and the tick of the clock at which they are no more. Never goes back,
+    /// so that whoever has read an earlier one knows enough.
     until: AtomicU64,
-    /// Until when a line is good, and its [`Scale`].
+    until_tick: AtomicU64,
+    /// The ticks from which on and until which a line is good, and its [`Scale`].
+    line_from: AtomicU64,
     line_until: AtomicU64,
     pace: AtomicU64,
     unit: AtomicU64,
@@ -131,8 +134,8 @@ pub(in crate::rate_limit) struct Pass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::rate_limit) enum ClockSeen {
     InOrder,
-    /// The clock has fallen back: the machine must be told, since its timeline changes.
-    FallenBack,
+    /// The clock has fallen back: the machine must be told the time, since its timeline changes.
+    FallenBack(Timestamp),
 }
 
 /// A unit that a caller cannot have.
@@ -148,52 +151,22 @@ impl Front {
         self.terms.kind.load(Ordering::Acquire)
     }
 
-    /// The instant at which a caller comes to a line, and how that is counted.
+    /// The instant of a caller on the machine's timeline.
     #[inline]
-    fn at_line(&self, clock: Timestamp) -> Option<(u64, Scale)> {
-        let now = self.moment(clock)?;
-        self.present(now, &self.terms.line_until)?;
-        let scale = Scale {
-            pace: self.terms.pace.load(Ordering::Relaxed),
-            unit: self.terms.unit.load(Ordering::Relaxed),
-            room: self.terms.room.load(Ordering::Relaxed),
-        };
-        Some((self.in_order(now)?, scale))
-    }
-
-    /// The instant of a caller on the machine's timeline, unless that lies behind the end of time.
-    #[inline]
-    fn moment(&self, clock: Timestamp) -> Option<u64> {
+    fn moment(&self, reading: Reading) -> u64 {
         let lag = self.terms.lag.load(Ordering::Relaxed);
-        clock.as_nanos().checked_add(lag)
-    }
-
-    /// The instant at which a caller comes, where what is lent is good then.
-    #[inline]
-    fn present(&self, now: u64, until: &AtomicU64) -> Option<u64> {
-        let since = self.terms.since.load(Ordering::Relaxed);
-        let early = self.terms.early.load(Ordering::Relaxed);
-        let good = early <= now && now < until.load(Ordering::Relaxed);
-        good.then_some(now.max(since))
-    }
-
-    /// The instant at which a caller comes, or the latest one, where others came from a little
-    /// later; `None` where the clock has fallen back further.
-    #[inline]
-    fn in_order(&self, now: u64) -> Option<u64> {
-        let latest = self.words.latest.load(Ordering::Relaxed);
-        (latest.saturating_sub(DISORDER) <= now).then_some(now.max(latest))
+        reading.time().as_nanos().saturating_add(lag)
     }
 
     /// Somebody came at `now` and took something.
     #[inline]
-    fn come_at(&self, now: u64) -> ClockSeen {
+    fn come_at(&self, now: u64, reading: Reading) -> ClockSeen {
         let latest = self.words.latest.load(Ordering::Relaxed);
         if now > latest {
             // Of two at once either may stay: they came so close together.
             self.words.latest.store(now, Ordering::Relaxed);
         } else if latest - now > DISORDER {
-            return ClockSeen::FallenBack;
+            return ClockSeen::FallenBack(reading.time());
         }
         ClockSeen::InOrder
     }
@@ -206,4 +179,11 @@ impl Front {
             remaining,
         }
     }
+}
+
+/// The instant at which a caller comes, or the latest one, where others came from a little later;
+/// `None` where the clock has fallen back further.
+#[inline]
+fn in_order(now: u64, latest: u64) -> Option<u64> {
+    (latest.saturating_sub(DISORDER) <= now).then_some(now.max(latest))
 }

@@ -1,33 +1,46 @@
 //! Callers who take something without the lock, or find out that they cannot.
+//!
+//! Whoever takes reads the clock as late as can be. To read it takes as long as an atomic
+//! operation, which begins when all before it is done: so what need not stand between the two is
+//! loaded before, or worked out after.
 
 use std::time::Duration;
 
-use super::{Front, LINE, Pass, REFUSAL, Refused, UNITS};
+use super::{
+    Front, LINE, Pass, REFUSAL, Refused, UNITS, in_order,
+    line::{Joined, Line},
+};
 use crate::{
-    QuotaStatus, Timestamp,
-    rate_limit::{
-        booking::{Booking, Passed},
-        line::{LineWord, parts_between},
-    },
+    QuotaStatus,
+    clock::Reading,
+    rate_limit::booking::{Booking, Passed},
     sync::{Ordering, fence},
 };
 
 impl Front {
-    /// Takes `units`, as far as that can be decided here.
+    /// Takes `units`, as far as that can be decided here. Else says what the clock shows.
     #[inline(always)]
-    pub(in crate::rate_limit) fn take(&self, clock: Timestamp, units: u64) -> Option<Pass> {
+    pub(in crate::rate_limit) fn take(
+        &self,
+        units: u64,
+        read: impl FnOnce() -> Reading,
+    ) -> Result<Pass, Reading> {
         match self.kind() {
-            _ if units == 0 => None,
-            UNITS => self.take_units(clock, units),
-            LINE => self.join(clock, units),
-            _ => None,
+            _ if units == 0 => Err(read()),
+            UNITS => self.take_units(units, read),
+            LINE => self.join(units, read),
+            _ => Err(read()),
         }
     }
 
     #[inline(always)]
-    fn take_units(&self, clock: Timestamp, units: u64) -> Option<Pass> {
-        let moment = self.moment(clock)?;
-        let now = self.present(moment, &self.terms.until)?;
+    fn take_units(&self, units: u64, read: impl FnOnce() -> Reading) -> Result<Pass, Reading> {
+        let lag = self.terms.lag.load(Ordering::Acquire);
+        let until = self.terms.until_tick.load(Ordering::Acquire);
+        let reading = read();
+        if reading.ticks >= until {
+            return Err(reading);
+        }
         // What was lent may have been taken back since then, and other units lent. They do as
         // well: who comes late is counted late.
         let left = if units == 1 {
@@ -36,14 +49,18 @@ impl Front {
         } else {
             self.take_several(units)
         };
-        let remaining = u64::try_from(left).ok()?;
-        Some(Pass {
+        let Ok(remaining) = u64::try_from(left) else {
+            return Err(reading);
+        };
+        let now = reading.time().as_nanos().saturating_add(lag);
+        let since = self.terms.since.load(Ordering::Relaxed);
+        Ok(Pass {
             passed: Passed {
-                booking: Booking::at(now, units),
+                booking: Booking::at(now.max(since), units),
                 status: self.status(remaining),
             },
             heard_as: units,
-            clock: self.come_at(moment),
+            clock: self.come_at(now, reading),
         })
     }
 
@@ -67,71 +84,88 @@ impl Front {
     }
 
     #[inline(always)]
-    fn join(&self, clock: Timestamp, units: u64) -> Option<Pass> {
-        let mut line = LineWord(self.words.line.load(Ordering::Acquire));
-        while line.is_open() {
-            let (now, scale) = self.at_line(clock)?;
-            let start = self.terms.end.load(Ordering::Relaxed);
-            let place = self.terms.place.load(Ordering::Relaxed);
-            let status = self.status(0);
-            // If the word is still the same after this, what was read stood beside it.
-            fence(Ordering::Acquire);
-            let instant = now.wrapping_mul(scale.pace);
-            let level = line.level(instant);
-            let parts = scale.parts(units, level)?;
-            let next = line.joined(instant, parts);
-            match self.words.line.compare_exchange_weak(
-                line.0,
-                next.0,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => {
-                    let behind = parts_between(start, next.end());
-                    let remaining = scale.remaining(level + parts);
-                    return Some(Pass {
-                        passed: Passed {
-                            booking: Booking::at(
-                                place.wrapping_add(behind / scale.unit.max(1)),
-                                units,
-                            ),
-                            status: QuotaStatus {
-                                remaining,
-                                ..status
-                            },
-                        },
-                        heard_as: next.calls().wrapping_sub(line.calls()),
-                        clock: self.come_at(now),
-                    });
-                }
-                Err(now) => line = LineWord(now),
+    fn join(&self, units: u64, read: impl FnOnce() -> Reading) -> Result<Pass, Reading> {
+        let Some(line) = self.line() else {
+            return Err(read());
+        };
+        let Some(parts) = line.parts(units) else {
+            return Err(read());
+        };
+        let reading = read();
+        let Some(joined) = line.joined(reading, parts) else {
+            return Err(reading);
+        };
+        if self.moves_on(&line, joined) {
+            return Ok(self.pass(&line, joined, reading, units));
+        }
+        self.join_later(units, reading).ok_or(reading)
+    }
+
+    /// Joins the line after others who came at the same time.
+    #[cold]
+    #[inline(never)]
+    fn join_later(&self, units: u64, reading: Reading) -> Option<Pass> {
+        loop {
+            let line = self.line()?;
+            let joined = line.joined(reading, line.parts(units)?)?;
+            if self.moves_on(&line, joined) {
+                return Some(self.pass(&line, joined, reading, units));
             }
         }
-        None
+    }
+
+    /// Moves the line on to its next word, where it stands as it stood.
+    #[inline(always)]
+    fn moves_on(&self, line: &Line<'_>, joined: Joined) -> bool {
+        let word = &self.words.line;
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        word.compare_exchange(line.word.0, joined.word.0, success, failure)
+            .is_ok()
+    }
+
+    #[inline(always)]
+    fn pass(&self, line: &Line<'_>, joined: Joined, reading: Reading, units: u64) -> Pass {
+        let Joined { word, level } = joined;
+        let behind = word.end().wrapping_sub(line.end);
+        let place = line.place.wrapping_add(behind / line.scale.unit.max(1));
+        Pass {
+            passed: Passed {
+                booking: Booking::at(place, units),
+                status: QuotaStatus {
+                    remaining: line.scale.remaining(level),
+                    ..line.status
+                },
+            },
+            heard_as: word.calls().wrapping_sub(line.word.calls()),
+            clock: self.come_at(line.moment(reading), reading),
+        }
     }
 
     /// Finds out that one unit is not free, as far as that can be known here.
     #[inline(always)]
-    pub(in crate::rate_limit) fn refuse(&self, clock: Timestamp) -> Option<Refused> {
-        let status = self.status(0);
-        let (wait, same) = match self.kind() {
+    pub(in crate::rate_limit) fn refuse(&self, reading: Reading) -> Option<Refused> {
+        match self.kind() {
             REFUSAL => {
-                let now = self.in_order(self.moment(clock)?)?;
+                let status = self.status(0);
+                let latest = self.words.latest.load(Ordering::Relaxed);
+                let now = in_order(self.moment(reading), latest)?;
                 let until = self.terms.refused_until.load(Ordering::Relaxed);
                 fence(Ordering::Acquire);
-                (until.saturating_sub(now), self.kind() == REFUSAL)
+                let wait = until.saturating_sub(now);
+                (self.kind() == REFUSAL).then_some((wait, status))
             }
             LINE => {
-                let line = self.words.line.load(Ordering::Acquire);
-                let (now, scale) = self.at_line(clock)?;
-                let level = LineWord(line).level(now.wrapping_mul(scale.pace));
-                fence(Ordering::Acquire);
-                let same = self.words.line.load(Ordering::Relaxed) == line;
-                (scale.wait(level), same)
+                let line = self.line()?;
+                let wait = line.scale.wait(line.level(reading)?);
+                let same = self.words.line.load(Ordering::Relaxed) == line.word.0;
+                same.then_some((wait, line.status))
             }
-            _ => return None,
-        };
-        let wait = Duration::from_nanos(wait);
-        (same && !wait.is_zero()).then_some(Refused { wait, status })
+            _ => None,
+        }
+        .filter(|&(wait, _)| wait > 0)
+        .map(|(wait, status)| {
+            let wait = Duration::from_nanos(wait);
+            Refused { wait, status }
+        })
     }
 }

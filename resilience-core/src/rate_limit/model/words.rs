@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{Step, edge, rule, steps};
 use crate::{
     Timestamp,
+    clock::{Calibration, Reading},
     rate_limit::{
         booking::Booking,
         cell::Cell,
@@ -22,6 +23,7 @@ use crate::{
 struct Both {
     keyless: Keyless,
     machine: Cell,
+    clock: Calibration,
     now: Timestamp,
     taken: Vec<[Booking; 2]>,
     by_words: usize,
@@ -29,20 +31,32 @@ struct Both {
 
 impl Both {
     fn new(rule: Rule) -> Self {
+        Self::by(Calibration::NANOS, rule)
+    }
+
+    fn by(clock: Calibration, rule: Rule) -> Self {
         let cell = || Cell::new([rule], Tier::None);
         Self {
-            keyless: Keyless::new(cell(), Lending::Alone),
+            keyless: Keyless::new(cell(), Lending::Alone, clock),
             machine: cell(),
+            clock,
             now: Timestamp::from_nanos(10_000_000_000),
             taken: Vec::new(),
             by_words: 0,
         }
     }
 
+    /// The last tick of the instant, and the time that the clock takes it for.
+    fn read(&self) -> (Reading, Timestamp) {
+        let next = self.now.saturating_add(Duration::from_nanos(1));
+        let reading = self.clock.reading(self.clock.tick_at(next) - 1);
+        (reading, reading.time())
+    }
+
     fn take(&mut self, units: u64) {
-        let (now, zero) = (self.now, Duration::ZERO);
-        if let Some(pass) = self.keyless.take(now, units) {
-            if pass.clock == ClockSeen::FallenBack {
+        let ((reading, now), zero) = (self.read(), Duration::ZERO);
+        if let Ok(pass) = self.keyless.take(units, || reading) {
+            if let ClockSeen::FallenBack(now) = pass.clock {
                 self.keyless.with(|cell| cell.move_to(now));
             }
             let taken = state::take([Some(&mut self.machine), None], now, units, zero);
@@ -51,7 +65,7 @@ impl Both {
             self.taken.push([pass.passed.booking, booking]);
             self.by_words += 1;
         } else if units == 1
-            && let Some(refused) = self.keyless.refuse(now)
+            && let Some(refused) = self.keyless.refuse(reading)
         {
             // Nobody hears of those that words refuse.
             let mut machine = self.machine.clone();
@@ -65,7 +79,8 @@ impl Both {
     }
 
     fn book(&mut self, units: u64, max_wait: Duration) {
-        let take = |cell: &mut Cell| state::take([Some(cell), None], self.now, units, max_wait);
+        let (_, now) = self.read();
+        let take = |cell: &mut Cell| state::take([Some(cell), None], now, units, max_wait);
         let (with, alone) = (self.keyless.with(take), take(&mut self.machine));
         assert_eq!(with.1.status, alone.1.status);
         match (with.0, alone.0) {
@@ -83,7 +98,7 @@ impl Both {
     }
 
     fn step(&mut self, step: Step) {
-        let now = self.now;
+        let (_, now) = self.read();
         match step {
             Step::Take(units) => self.take(units),
             Step::Book(units, wait) => self.book(units, Duration::from_nanos(wait)),
@@ -111,7 +126,7 @@ impl Both {
                 }
                 self.each(|cell, _| cell.follow(now, [rule], Tier::None));
             }
-            Step::Pass(nanos) => self.now = now.saturating_add(Duration::from_nanos(nanos)),
+            Step::Pass(nanos) => self.now = self.now.saturating_add(Duration::from_nanos(nanos)),
             Step::PassParts(parts, beside) => {
                 self.now = edge(now, self.machine.rule(), parts, beside)
             }
@@ -128,6 +143,19 @@ proptest! {
     #[test]
     fn words_decide_as_the_machine_behind_them_would(rule in rule(), steps in steps()) {
         let mut both = Both::new(rule);
+        for step in steps {
+            both.step(step);
+        }
+        both.step(Step::Peek);
+    }
+
+    #[test]
+    fn words_decide_by_ticks_as_the_machine_does_by_the_time(
+        length in 1 << 62..=u64::MAX,
+        rule in rule(),
+        steps in steps(),
+    ) {
+        let mut both = Both::by(Calibration::of_ticks(length, 1 << 40), rule);
         for step in steps {
             both.step(step);
         }

@@ -5,6 +5,7 @@ use std::{borrow::Borrow, hash::Hash, time::Duration};
 use super::{Shared, Whose, whose::has_keys};
 use crate::{
     Event, QuotaStatus, Reason, Rejected, Timestamp,
+    clock::Reading,
     rate_limit::{
         booking::{Booking, Passed},
         front::{ClockSeen, Pass},
@@ -45,12 +46,13 @@ impl From<Passed> for Admission {
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
-    /// Takes `units`, where there is room for them after a wait of at most `max_wait`.
+    /// Takes `units`, where there is room for them after a wait of at most `max_wait`. The clock is
+    /// [read](Self::read) when that costs the least.
     #[inline(always)]
     pub(in crate::rate_limit) fn admit<Q>(
         &self,
         whose: Whose<&Q>,
-        now: Timestamp,
+        read: impl FnOnce() -> Reading,
         units: u64,
         max_wait: impl FnOnce() -> Duration,
     ) -> Asked
@@ -60,17 +62,23 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
     {
         match whose {
             Whose::Key(key) if has_keys::<K>() && self.asks_keys_alone() => {
+                let now = read().time();
                 let taken = self.keys.take(key, now, units, max_wait);
                 taken.map_err(|verdict| self.conclude(verdict))
             }
             Whose::Key(_) | Whose::Nobody | Whose::Exempt => {
-                if whose.is_keyless::<K>()
-                    && let Some(pass) = self.keyless.take(now, units)
-                {
-                    self.hear_of(&pass, now);
-                    return Ok(pass.passed);
-                }
-                Err(self.decide(whose, now, units, max_wait()))
+                let reading = if whose.is_keyless::<K>() {
+                    match self.keyless.take(units, read) {
+                        Ok(pass) => {
+                            self.hear_of(&pass);
+                            return Ok(pass.passed);
+                        }
+                        Err(reading) => reading,
+                    }
+                } else {
+                    read()
+                };
+                Err(self.decide(whose, reading, units, max_wait()))
             }
         }
     }
@@ -83,31 +91,37 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
 
     /// Makes up for what the words alone would tell wrongly of a call.
     #[inline]
-    fn hear_of(&self, pass: &Pass, now: Timestamp) {
+    fn hear_of(&self, pass: &Pass) {
         if pass.heard_as != 1 {
             self.tally.count_as(Decision::Allowed, pass.heard_as);
         }
-        if pass.clock == ClockSeen::FallenBack {
+        if let ClockSeen::FallenBack(now) = pass.clock {
             self.keyless.with(|cell| cell.move_to(now));
         }
     }
 
     /// Decides where the words do not admit at once.
     #[inline(never)]
-    fn decide<Q>(&self, whose: Whose<&Q>, now: Timestamp, units: u64, max_wait: Duration) -> Decided
+    fn decide<Q>(
+        &self,
+        whose: Whose<&Q>,
+        reading: Reading,
+        units: u64,
+        max_wait: Duration,
+    ) -> Decided
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         if units == 1
             && whose.is_keyless::<K>()
-            && let Some(refused) = self.keyless.refuse(now)
+            && let Some(refused) = self.keyless.refuse(reading)
             && refused.wait > max_wait
         {
             let refusal = Refusal::Wait(refused.wait);
             return self.refuse_for(refusal, self.keyless.name(), refused.status);
         }
-        self.ask_machine(whose, now, units, max_wait)
+        self.ask_machine(whose, reading.time(), units, max_wait)
     }
 
     #[inline(never)]

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Environment, InvalidPolicy, Timestamp,
     address::{Address, Tenancy},
-    clock::nanos,
+    clock::{Reading, nanos},
     sync::{Mutex, lock},
 };
 
@@ -88,6 +88,12 @@ impl<K> Shared<K> {
     pub(super) fn now(&self) -> Timestamp {
         self.environment.now()
     }
+
+    /// What the clock shows now.
+    #[inline(always)]
+    pub(super) fn read(&self) -> Reading {
+        self.environment.read()
+    }
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
@@ -113,7 +119,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
             tier_of,
             tiers: rules.tiers.iter().map(|(name, _)| *name).collect(),
             keys: Keys::new(policy.capacity, Plan::of(&rules)),
-            keyless: Keyless::new(keyless, lending),
+            keyless: Keyless::new(keyless, lending, environment.calibration()),
             global: rules
                 .global
                 .map(|rule| Mutex::new(Cell::new([rule], Tier::None))),
@@ -186,9 +192,9 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
     /// Where the quotas of a call stand.
     #[cfg(feature = "http")]
     pub(super) fn standing(&self, whose: &Whose<K>) -> Standing {
-        let now = self.environment.now();
+        let reading = self.read();
         if whose.as_ref().is_keyless::<K>()
-            && let Some((status, next_back)) = self.keyless.look(now)
+            && let Some((status, next_back)) = self.keyless.look(reading)
         {
             let name = self.keyless.name();
             return Standing {
@@ -197,6 +203,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
                 next_back,
             };
         }
+        let now = reading.time();
         self.visit(whose.as_ref(), now, |cells| state::look(cells, now))
     }
 
