@@ -86,12 +86,12 @@ impl Environment {
         });
     }
 
-    /// Tells of a refusal, where anybody may listen.
-    ///
-    /// What is told is a copy, since what is pointed at cannot stay in registers, and to write it
-    /// down is half of what it costs to refuse.
+    /// Tells the observer of a refusal, as [`emit`](Self::emit) does, at next to no cost where nobody
+    /// listens.
+    // What is told is a copy, since what is pointed at cannot stay in registers, and to write it
+    // down is half of what it costs to refuse.
     #[inline(always)]
-    pub(crate) fn tell_refusal(&self, rejected: &Rejected) {
+    pub fn tell_refusal(&self, rejected: &Rejected) {
         if self.hears_refusals() {
             self.tell_copy(rejected.clone());
         }

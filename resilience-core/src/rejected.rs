@@ -60,6 +60,7 @@ pub struct QuotaStatus {
 
 impl Rejected {
     /// A refusal by the policy named `policy`, with no word on when to come back.
+    #[inline]
     #[must_use]
     pub const fn new(reason: Reason, policy: &'static str) -> Self {
         Self {
@@ -73,6 +74,7 @@ impl Rejected {
     }
 
     /// Sets the shortest wait after which the same call could be admitted.
+    #[inline]
     #[must_use]
     pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Nanos::of(retry_after);
@@ -80,6 +82,7 @@ impl Rejected {
     }
 
     /// Sets where the exhausted quota stands.
+    #[inline]
     #[must_use]
     pub const fn with_quota(mut self, quota: QuotaStatus) -> Self {
         self.limit = quota.limit;
