@@ -100,6 +100,7 @@ impl Lane {
         }
     }
 
+    #[inline]
     pub(super) fn rules(&self) -> &[Rule] {
         &self.rules
     }
@@ -117,10 +118,12 @@ impl Lane {
         *self.asked_by() = as_they_stand(&self.rules);
     }
 
+    #[inline]
     pub(super) const fn environment(&self) -> &Environment {
         &self.environment
     }
 
+    #[inline]
     pub(super) fn now(&self) -> Timestamp {
         self.environment.now()
     }

@@ -109,11 +109,13 @@ impl Rule {
     }
 
     /// Units in one window.
+    #[inline]
     pub(super) fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
     /// Units that an idle key can take at once.
+    #[inline]
     pub(super) fn burst(&self) -> u64 {
         self.burst.load(Ordering::Relaxed)
     }
@@ -124,6 +126,7 @@ impl Rule {
         self.burst.store(other.burst(), Ordering::Relaxed);
     }
 
+    #[inline]
     pub(super) fn status(&self, remaining: u64) -> QuotaStatus {
         QuotaStatus {
             limit: self.limit(),

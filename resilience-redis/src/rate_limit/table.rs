@@ -125,7 +125,7 @@ impl Table {
         let mut shard = lock(self.shard(hash));
         let found = shard.slots.raw_entry_v1();
         let found = found.index_from_hash(hash, |it| is_identity(it, key));
-        let index = found.unwrap_or_else(|| shard.add(hash, key, now, make()));
+        let index = found.unwrap_or_else(|| shard.add(hash, key, now, make));
         shard.enter(index, cost, now, keep)
     }
 
@@ -189,14 +189,16 @@ impl Shard {
     }
 
     /// Remembers one more key, with its name and its line, and says where.
+    #[inline(never)]
     fn add<K: StoreKey + ?Sized>(
         &mut self,
         hash: u64,
         key: &K,
         now: Timestamp,
-        (name, mut line): (Box<str>, Line),
+        make: impl FnOnce() -> (Box<str>, Line),
     ) -> usize {
         self.make_room(now);
+        let (name, mut line) = make();
         line.allowed(self.forgotten);
         let slot = Slot {
             entry: Arc::new(Entry::new(name, line)),

@@ -230,11 +230,20 @@ impl Shared {
 
     #[inline]
     fn tell(&self, rejected: &Rejected) {
-        let event = if self.is_shadow() {
-            Event::WouldReject(rejected)
+        if self.is_shadow() {
+            self.tell_shadow(rejected.clone());
         } else {
-            Event::Rejected(rejected)
-        };
+            self.lane.environment().tell_refusal(rejected);
+        }
+    }
+
+    #[cold]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "by reference, each refusal would be written down to point at"
+    )]
+    fn tell_shadow(&self, rejected: Rejected) {
+        let event = Event::WouldReject(&rejected);
         self.lane.environment().emit(&event);
     }
 
