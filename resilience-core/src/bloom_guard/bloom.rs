@@ -3,9 +3,9 @@ use std::{fmt, hash::Hash, sync::OnceLock};
 use super::{
     Filter, Fingerprint, Hashed,
     filter::{Added, sealed::Sealed},
+    format::Saved,
     geometry::{Geometry, Remainder, place},
     hash::{Seed, nth},
-    snapshot::Saved,
 };
 use crate::sync::{AtomicU64, Ordering, fence};
 

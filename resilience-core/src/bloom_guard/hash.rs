@@ -2,8 +2,11 @@ use std::{cell::Cell, fmt, hash::Hash, hash::Hasher as _};
 
 use bloomfilter::reexports::{getrandom::getrandom, siphasher::sip::SipHasher13};
 
-use super::policy::Secret;
 use crate::InvalidPolicy;
+
+/// What nobody outside may know, or they could choose keys that the filter takes for known.
+#[derive(Clone, Copy)]
+pub(super) struct Secret(pub(super) [u8; 32]);
 
 /// Two keyed hashes, which are those of the `bloomfilter` crate.
 #[derive(Clone, Debug)]
@@ -29,6 +32,12 @@ impl Seed {
         let mut sip = SipHasher13::new_with_key(&half);
         key.hash(&mut sip);
         sip.finish()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
     }
 }
 

@@ -2,7 +2,8 @@ use std::{hash::Hash, time::Duration};
 
 use super::{
     BloomGuard, Filter, Standing,
-    shared::{Count, Shared},
+    shared::Shared,
+    tally::{Count, Counts},
 };
 use crate::{Instrument, InstrumentKind, Measured, Sample, float::saturate, sync::lock};
 
@@ -79,13 +80,6 @@ struct Levels {
     measured: Option<f64>,
 }
 
-/// The counts that the measured rate of false positives is made of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    absent: u64,
-    false_positives: u64,
-}
-
 impl<F: Filter> Shared<F> {
     fn levels(&self) -> Levels {
         let now = self.environment.now();
@@ -106,16 +100,6 @@ impl<F: Filter> Shared<F> {
             absent: self.count(Count::Absent),
             false_positives: self.count(Count::FalsePositive),
         }
-    }
-}
-
-impl Counts {
-    /// Of the unknown keys, the share that the filter let pass.
-    fn rate_since(self, base: Self) -> Option<f64> {
-        let absent = self.absent.wrapping_sub(base.absent);
-        let passed = self.false_positives.wrapping_sub(base.false_positives);
-        let unknown = absent.saturating_add(passed);
-        (unknown > 0).then(|| passed as f64 / unknown as f64)
     }
 }
 

@@ -63,6 +63,7 @@
 mod bloom;
 mod exact;
 mod filter;
+mod format;
 mod geometry;
 mod guard;
 mod hash;
@@ -79,11 +80,13 @@ mod shared;
 mod snapshot;
 mod standing;
 mod state;
+mod tally;
 
 pub use self::{
     bloom::Bloom,
     exact::ExactSet,
     filter::{Added, Filter},
+    format::SnapshotError,
     geometry::Geometry,
     guard::{BloomGuard, Presence},
     hash::{Fingerprint, Hashed},
@@ -92,6 +95,5 @@ pub use self::{
     policy::Policy,
     rebuild::{Rebuild, RebuildError, RebuildUnderWay},
     replica::{Replica, Staged},
-    snapshot::SnapshotError,
     standing::Standing,
 };

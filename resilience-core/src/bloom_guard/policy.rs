@@ -1,7 +1,8 @@
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use super::{
     geometry::{Geometry, LEAST_RATE},
+    hash::Secret,
     misses,
 };
 use crate::{InvalidPolicy, invalid::check_name};
@@ -16,10 +17,6 @@ pub struct Policy {
     pub(super) seed: Option<Secret>,
     pub(super) remember: Option<(usize, Duration)>,
 }
-
-/// What nobody outside may know, or they could choose keys that the filter takes for known.
-#[derive(Clone, Copy)]
-pub(super) struct Secret(pub(super) [u8; 32]);
 
 impl Policy {
     /// 100 000 keys, of unknown keys 1 in 100 taken for known, a random seed, and nothing
@@ -152,11 +149,5 @@ impl Policy {
             "expected_keys",
             "must be fewer, or the false positive rate higher: the filter would exceed 512 MiB",
         ))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
     }
 }

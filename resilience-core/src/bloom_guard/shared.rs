@@ -8,11 +8,11 @@ use super::{
     Filter, Fingerprint, Hashed, Policy,
     bloom::Bloom,
     hash::Seed,
-    measure::Counts,
     misses::Misses,
     recent::Recent,
     standing::Alarm,
     state::{State, Terms},
+    tally::{Count, Counts},
 };
 use crate::{
     Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp,
@@ -46,17 +46,6 @@ pub(super) struct Inner {
     pub(super) state: State,
     pub(super) recent: Recent,
     pub(super) base: Counts,
-}
-
-/// What a check came to.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Count {
-    Passed,
-    Maybe,
-    Absent,
-    Remembered,
-    /// Of those that were `Maybe`: the service did not find it.
-    FalsePositive,
 }
 
 /// What is known of a key before a call.
