@@ -12,7 +12,7 @@ mod plot;
 mod readme;
 mod report;
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use self::{arguments::Wanted, group::Group, report::Report};
 use crate::{
@@ -26,38 +26,19 @@ pub(crate) const ABOUT: &str = "measures the layers beside their peers, reports 
     limiter, bulkhead, cache, guard, panics, stack, growth, metered, load, redis";
 
 /// Builds all, measures group by group, each in a process of its own, and reports.
-///
-/// The report is written anew after each group, and a group that fails takes nothing from the
-/// others: a whole run takes its time, and is not to be lost near its end.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let wanted = Wanted::parse(arguments)?;
     let folder = target_folder().join("bench");
-    let failed = |error: io::Error| Failure::new(format!("{}: {error}", folder.display()));
-
     let mut builds: Vec<_> = wanted.groups().map(Group::build).collect();
     builds.dedup();
     builds.iter().try_for_each(Invocation::run)?;
     // What was measured before is there until there is something new.
-    if folder.exists() {
-        fs::remove_dir_all(&folder).map_err(failed)?;
-    }
-    fs::create_dir_all(&folder).map_err(failed)?;
+    clear(&folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))?;
 
-    let mut groups = String::new();
-    let mut failures: Vec<String> = Vec::new();
-    for group in wanted.groups() {
-        let stopwatch = Stopwatch::start();
-        let result = group.run(&wanted, &folder);
-        let seconds = stopwatch.read().as_secs_f64();
-        groups.push_str(&format!("{:<10} {seconds:>6.1} s", group.name()));
-        if let Err(failure) = result {
-            eprintln!("{failure}");
-            groups.push_str("  FAILED");
-            failures.push(group.name().to_owned());
-        }
-        groups.push('\n');
-        Report::collect(&folder, &wanted)?.write(&folder)?;
-    }
+    let Measured {
+        groups,
+        mut failures,
+    } = measure(&wanted, &folder)?;
     let report = Report::collect(&folder, &wanted)?;
     if failures.is_empty() {
         failures = missing(&wanted, &report);
@@ -78,6 +59,43 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     Err(Failure::new(format!(
         "not everything was measured: {failures}"
     )))
+}
+
+fn clear(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)
+}
+
+/// How the groups went.
+#[derive(Default)]
+struct Measured {
+    /// A line for each.
+    groups: String,
+    /// The names of those that failed.
+    failures: Vec<String>,
+}
+
+/// The report is written anew after each group, and a group that fails takes nothing from the
+/// others: a whole run takes its time, and is not to be lost near its end.
+fn measure(wanted: &Wanted, folder: &Path) -> Result<Measured, Failure> {
+    let mut measured = Measured::default();
+    for group in wanted.groups() {
+        let stopwatch = Stopwatch::start();
+        let result = group.run(wanted, folder);
+        let seconds = stopwatch.read().as_secs_f64();
+        let mut line = format!("{:<10} {seconds:>6.1} s", group.name());
+        if let Err(failure) = result {
+            eprintln!("{failure}");
+            line.push_str("  FAILED");
+            measured.failures.push(group.name().to_owned());
+        }
+        measured.groups.push_str(&line);
+        measured.groups.push('\n');
+        Report::collect(folder, wanted)?.write(folder)?;
+    }
+    Ok(measured)
 }
 
 /// What a run without failures was to measure and did not.
