@@ -122,6 +122,13 @@ impl Share {
         }
     }
 
+    /// Nothing of the key `name` is used any more.
+    pub(super) fn forget(&self, name: &str) {
+        for part in &self.parts {
+            part.forget(name);
+        }
+    }
+
     /// Takes `cost` units of the key `name` from the parts of those quotas that are `meant`, by their
     /// places, or from none; says where the tightest of them stands, if any is meant.
     pub(super) fn take(

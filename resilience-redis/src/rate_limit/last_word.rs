@@ -53,6 +53,11 @@ impl LastWord {
         }
     }
 
+    /// What it said is so no more.
+    pub(super) const fn forget(&mut self) {
+        self.is_told = true;
+    }
+
     /// How many units of each quota count at `now` at the most, by what was heard, the first time
     /// that this is asked since. What `windows` there are, one for each rule, stands in them.
     pub(super) fn tell(

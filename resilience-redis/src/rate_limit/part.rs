@@ -49,6 +49,11 @@ impl Part {
         let _ = self.limiter.try_take_n(name, missing);
     }
 
+    /// Gives back all units of the key `name`.
+    pub(super) fn forget(&self, name: &str) {
+        self.limiter.refund(name, u64::MAX);
+    }
+
     pub(super) fn take(&self, name: &str, cost: u64) -> Result<Reservation<String>, Rejected> {
         self.limiter.reserve(name, cost)
     }

@@ -192,8 +192,9 @@ impl Shared {
     }
 
     fn forget_entry(&self, entry: &Entry) {
+        self.share.forget(entry.name());
         let mut line = entry.line();
-        line.doubt();
+        line.forget();
         if let Some(unused) = line.surrender() {
             self.lane.leases.settle(unused.units, false);
         }

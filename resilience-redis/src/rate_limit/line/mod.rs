@@ -181,6 +181,13 @@ impl Line {
         }
     }
 
+    /// Nothing is used any more: what the server said last is so no more, nor what was allowed here.
+    pub(super) fn forget(&mut self) {
+        self.doubt();
+        self.last_word.forget();
+        self.own = Own::default();
+    }
+
     /// Whether somebody is served here, or held back by `now`.
     pub(super) fn is_busy(&self, now: Timestamp) -> bool {
         let holds_back = self.denial.holds(now) || self.own.counts(now);

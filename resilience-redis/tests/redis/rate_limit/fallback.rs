@@ -106,6 +106,43 @@ async fn local_share_begins_with_what_was_used_whatever_counts_it() {
 }
 
 #[tokio::test]
+async fn what_is_cleared_is_forgotten_by_the_part_of_this_process_as_well() {
+    let mut server = RedisServer::start().await;
+    for (name, algorithm) in [
+        ("window", Algorithm::SlidingWindow),
+        ("log", Algorithm::SlidingLog),
+        ("cells", Algorithm::Gcra),
+    ] {
+        let quota = Quota::new(LIMIT, WINDOW).algorithm(algorithm);
+        let limiter = limiter_of(&server.url(), Fallback::LocalShare, name, quota).await;
+        for key in ["one", "all"] {
+            limiter.try_take_n(key, LIMIT).await.expect("room");
+        }
+        limiter.clear("one").await.expect("redis is up");
+        server.freeze();
+        let all = limiter.try_take_n("one", LIMIT).await;
+        all.expect("nobody has used any of it");
+        let rejected = limiter.try_take("all").await.expect_err("all is used");
+        assert_eq!(rejected.reason(), Reason::RateLimited);
+        server.thaw();
+
+        // What this process allowed on its own is forgotten too.
+        eventually(async || limiter.clear_all().await.ok()).await;
+        for key in ["one", "all"] {
+            let taken = eventually(async || {
+                let decision = limiter.decide(key, 0).await;
+                (decision.source == Source::Redis).then_some(())
+            });
+            taken.await;
+            let decision = limiter.decide(key, LIMIT).await;
+            assert!(decision.outcome.is_ok(), "{name} {key} {decision:?}");
+            assert_eq!(decision.source, Source::Redis);
+        }
+    }
+    server.kill();
+}
+
+#[tokio::test]
 async fn one_late_answer_is_no_outage_of_all_keys() {
     let server = RedisServer::start().await;
     let one = limiter(&server.url(), Fallback::LocalShare).await;
