@@ -13,7 +13,7 @@ use std::{
 };
 
 use resilience_core::{Environment, Timestamp};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     departures::Departures,
@@ -141,15 +141,32 @@ impl Lane {
         })
     }
 
-    /// Gives back all units that were taken ahead.
-    pub(super) async fn return_leases(&self) -> Result<(), StoreError> {
+    /// Gives back all units that were taken ahead, whether anybody waits for it or not.
+    pub(super) async fn return_leases(self: &Arc<Self>) -> Result<(), StoreError> {
         let refunds = self.leases.surrender(&self.rules);
-        let mut outcome = Ok(());
-        for refunds in refunds.chunks(self.keys) {
-            let sent = self.send_refunds(refunds).await;
-            outcome = outcome.and(sent);
+        let returning = Arc::clone(self).send_all(refunds);
+        let done = self.runtime.spawn(returning).await;
+        done.unwrap_or(Err(StoreError::Unavailable))
+    }
+
+    /// Sends `refunds`, as many questions at once as may be under way.
+    async fn send_all(self: Arc<Self>, refunds: Vec<Refund>) -> Result<(), StoreError> {
+        let mut refunds = refunds.into_iter();
+        let (mut under_way, mut outcome) = (JoinSet::new(), Ok(()));
+        loop {
+            let batch: Vec<_> = refunds.by_ref().take(self.keys).collect();
+            if batch.is_empty() || under_way.len() >= self.flights {
+                let Some(sent) = under_way.join_next().await else {
+                    return outcome;
+                };
+                let sent = sent.unwrap_or(Err(StoreError::Unavailable));
+                outcome = outcome.and(sent);
+            }
+            if !batch.is_empty() {
+                let lane = Arc::clone(&self);
+                under_way.spawn(async move { lane.send_refunds(&batch).await });
+            }
         }
-        outcome
     }
 
     /// Sends somebody to ask for those who wait for `entry`.

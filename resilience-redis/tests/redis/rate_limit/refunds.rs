@@ -5,7 +5,7 @@ use std::time::Duration;
 use resilience_core::{Results, rate_limit::Charge};
 use resilience_redis::{
     RedisStore,
-    rate_limit::{Policy, Quota, RateLimiter},
+    rate_limit::{Options, Policy, Quota, RateLimiter, Source},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
@@ -60,6 +60,43 @@ async fn a_server_of_a_cluster_that_hangs_holds_up_no_units_of_others() {
     eventually(async || (remaining(&limiter, other).await == 10).then_some(())).await;
     hung.tell(GO_ON).await;
     eventually(async || (remaining(&limiter, 0).await == 10).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_server_of_a_cluster_that_hangs_holds_up_no_units_taken_ahead_of_others() {
+    const KEYS: u64 = 24;
+    let cluster = RedisCluster::start().await;
+    let store = RedisStore::connect(&cluster.url(), patient().decision_timeout(LONG)).await;
+    let policy = Policy::new("test", Quota::new(1000, HOUR));
+    let ahead = Options::new().lease_up_to(50);
+    let limiter = store.expect("a server").rate_limiter_with(&policy, &ahead);
+    let limiter = limiter.expect("a valid policy");
+    let (mut elsewhere, mut of_hung) = (0, 0);
+    for key in 0..KEYS {
+        let (before, mut spent) = (limiter.snapshot().leased, 0);
+        for _ in 0..50 {
+            let source = limiter.decide(&key, 1).await.source;
+            spent += u64::from(source == Source::Lease);
+        }
+        let held = limiter.snapshot().leased - before - spent;
+        match cluster.owner_of(&format!("{{test:{key}}}")).await {
+            0 => of_hung += held,
+            _ => elsewhere += held,
+        }
+    }
+    assert!(elsewhere > 0 && of_hung > 0);
+    cluster.members[0].tell(PAUSE).await;
+    let returning = tokio::spawn({
+        let limiter = limiter.clone();
+        async move { limiter.return_leases().await }
+    });
+    eventually(async || (limiter.snapshot().returned == elsewhere).then_some(())).await;
+    assert!(!returning.is_finished(), "one server hangs");
+    cluster.members[0].tell(GO_ON).await;
+    let returned = returning.await.expect("a task");
+    returned.expect("all servers are well");
+    let snapshot = limiter.snapshot();
+    assert_eq!((snapshot.returned, snapshot.lost), (elsewhere + of_hung, 0));
 }
 
 #[tokio::test]
