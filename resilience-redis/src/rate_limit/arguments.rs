@@ -1,5 +1,7 @@
 //! A batch in the words of the scripts.
 
+use std::io::Write as _;
+
 use redis::{Cmd, RedisWrite as _};
 
 use super::{
@@ -12,14 +14,13 @@ impl Batch {
     /// Writes what follows the script's name.
     pub(super) fn write(&self, rules: &[Rule], command: &mut Cmd) {
         command.arg(self.keys(rules));
-        let mut name = String::new();
         for call in &self.calls {
             let past = &self.past[call.past.clone()];
             for (index, (rule, past)) in rules.iter().zip(past).enumerate() {
-                write_key(command, &mut name, call, &self.suffixes[index]);
+                write_key(command, call, &self.suffixes[index]);
                 for age in 1..=self.before(rule, past.asked) {
                     let suffix = rule.suffix(self.steps[index].saturating_sub(age));
-                    write_key(command, &mut name, call, &suffix);
+                    write_key(command, call, &suffix);
                 }
             }
         }
@@ -122,11 +123,12 @@ impl Batch {
     }
 }
 
-fn write_key(command: &mut Cmd, name: &mut String, call: &Call, suffix: &str) {
-    name.clear();
-    name.push_str(call.entry.name());
-    name.push_str(suffix);
-    command.write_arg(name.as_bytes());
+fn write_key(command: &mut Cmd, call: &Call, suffix: &str) {
+    let mut key = command.writer_for_next_arg();
+    for part in [call.entry.name(), suffix] {
+        // Writing to memory cannot fail.
+        let _ = key.write_all(part.as_bytes());
+    }
 }
 
 /// Units as a number that may become less than zero.

@@ -53,11 +53,12 @@ impl Flight {
                     yield_now().await;
                 }
             }
-            let (batch, waiting) = (take(&mut self.batch), Waiting::new(&self.lane));
+            let (entries, batch) = (take(&mut self.entries), take(&mut self.batch));
+            let waiting = Waiting::new(&self.lane);
             drop(self);
             let Some(lane) = waiting.await else { return };
             self = Self::new(lane);
-            self.batch = batch;
+            (self.entries, self.batch) = (entries, batch);
         }
     }
 
@@ -198,8 +199,13 @@ impl Flight {
         lane.leases.grant(aftermath.ahead.granted);
         let told = aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
-        lane.give_back(refunds);
-        lane.look_after(begun);
+        // Rarely there is any.
+        if !refunds.is_empty() {
+            lane.give_back(refunds);
+        }
+        if !begun.is_empty() {
+            lane.look_after(begun);
+        }
         told
     }
 
