@@ -6,10 +6,11 @@
 -- caller who knows the past therefore names one key and what the present step may hold.
 --
 -- One whole call that comes alone, of a caller who knows the past, takes all its units or none. It is
--- told in few words and one number, since nearly every question of a quiet limit is one
+-- told in one word and answered with one number, since nearly every question of a quiet limit is one
 --   KEYS[1]       count of the present step
---   ARGV          length of a step and the step that may be the present one, as below; most that it
---                 may hold; milliseconds that a count lives; units, where they are more than 1
+--   ARGV[1]       five whole numbers of 8 bytes, the lowest first: length of a step in microseconds; the
+--                 step that may be the present one; most that it may hold; milliseconds that a count
+--                 lives; units, more than 0
 -- Reply           the count before it, times the length of a step, and the microseconds that the
 --                 present step is old: a list of the time in microseconds since 1970 and that count,
 --                 where the number would not be exact. Where nothing was taken, since another step is
@@ -53,24 +54,26 @@ local function is_foreign(text)
     or string.find(text, 'would overflow', 1, true)
 end
 
-if keys[1] and not argv[6] then
-  local key, length, units = keys[1], argv[1] + 0, argv[5] or 1
-  local age = now - argv[2] * length
+if keys[1] and not argv[2] then
+  local key = keys[1]
+  local length, step, most, lives, units = struct.unpack('<I8I8I8I8I8', argv[1])
+  local age = now - step * length
   if age < 0 or age >= length then
     return -now
   end
-  local count = units == 1 and redis.pcall('INCR', key) or redis.pcall('INCRBY', key, units)
+  local text = units > 1 and string.format('%.0f', units)
+  local count = text and redis.pcall('INCRBY', key, text) or redis.pcall('INCR', key)
   if type(count) == 'table' then
     return is_foreign(count.err) and redis.error_reply(FOREIGN) or count
   end
   local before = count - units
   if before == 0 then
-    call('PEXPIRE', key, argv[4])
+    call('PEXPIRE', key, string.format('%.0f', lives))
   elseif before < 0 then
     return redis.error_reply(FOREIGN)
   end
-  if count > argv[3] + 0 then
-    call('DECRBY', key, units)
+  if count > most then
+    call('DECRBY', key, text or 1)
     return -now
   end
   local told = before * length + age

@@ -17,10 +17,11 @@ impl Batch {
         for call in &self.calls {
             let past = &self.past[call.past.clone()];
             for (index, (rule, past)) in rules.iter().zip(past).enumerate() {
-                write_key(command, call, &self.suffixes[index]);
+                let suffix = &self.suffixes[index];
+                write_arg(command, &[call.entry.name(), suffix]);
                 for age in 1..=self.before(rule, past.asked) {
                     let suffix = rule.suffix(self.steps[index].saturating_sub(age));
-                    write_key(command, call, &suffix);
+                    write_arg(command, &[call.entry.name(), &suffix]);
                 }
             }
         }
@@ -58,11 +59,9 @@ impl Batch {
 
     /// The arguments of `take_window` for a call that comes alone.
     fn write_one(&self, rule: &Rule, One { whole, step }: One, command: &mut Cmd) {
-        command.arg(step).arg(self.steps[0]).arg(whole.most);
-        command.arg(rule.lives());
-        if whole.units > 1 {
-            command.arg(whole.units);
-        }
+        let Whole { units, most } = whole;
+        let numbers = [step, self.steps[0], most, rule.lives(), units].map(u64::to_le_bytes);
+        write_arg(command, &[numbers.as_flattened()]);
     }
 
     /// The arguments of `take_window`.
@@ -123,11 +122,12 @@ impl Batch {
     }
 }
 
-fn write_key(command: &mut Cmd, call: &Call, suffix: &str) {
-    let mut key = command.writer_for_next_arg();
-    for part in [call.entry.name(), suffix] {
+/// Writes one argument that has these parts.
+fn write_arg(command: &mut Cmd, parts: &[impl AsRef<[u8]>]) {
+    let mut argument = command.writer_for_next_arg();
+    for part in parts {
         // Writing to memory cannot fail.
-        let _ = key.write_all(part.as_bytes());
+        let _ = argument.write_all(part.as_ref());
     }
 }
 

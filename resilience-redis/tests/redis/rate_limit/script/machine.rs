@@ -1,6 +1,6 @@
 //! A server whose scripts are told the time by the test.
 
-use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, ToRedisArgs, Value, aio::MultiplexedConnection};
 
 use super::{QUOTAS, REFUND, WINDOW, model::Quota};
 use crate::support::RedisServer;
@@ -28,7 +28,7 @@ impl Machine {
         script: &str,
         now: u64,
         keys: &[String],
-        arguments: &[String],
+        arguments: &[impl ToRedisArgs],
     ) -> Value {
         let reply = self.try_run(script, now, keys, arguments).await;
         reply.expect("a reply")
@@ -39,7 +39,7 @@ impl Machine {
         script: &str,
         now: u64,
         keys: &[String],
-        arguments: &[String],
+        arguments: &[impl ToRedisArgs],
     ) -> RedisResult<Value> {
         assert_eq!(script.matches("call('TIME')").count(), 1);
         // Keys expire by the server's clock, which no hand moves: here they stay.
