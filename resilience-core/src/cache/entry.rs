@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     Policy,
+    heard::Stamp,
     state::{Age, Life, Lifetime},
-    tags::{Stamp, Tag, Tags},
+    tags::{Tag, Tags},
 };
 use crate::{Rejected, Timestamp};
 

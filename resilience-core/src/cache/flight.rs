@@ -11,7 +11,7 @@ use tokio::sync::{Notify, futures::Notified};
 use super::{
     entry::Entry,
     hashed::{Given, Hashed, HashedRef},
-    tags::Stamp,
+    heard::Stamp,
 };
 use crate::{
     Error, Reason, Rejected, Timestamp,

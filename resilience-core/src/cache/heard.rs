@@ -1,7 +1,5 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::tags::Stamp;
-
 /// What other processes changed, as a second tier hears of it.
 ///
 /// Keys go by marks and share a fixed number of slots, so that whatever is heard costs one write
@@ -19,6 +17,13 @@ pub(super) struct Heard {
 /// Which slot a key is in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slot(usize);
+
+/// What had been invalidated when a load began, and where others' changes of its key are noted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub(super) epoch: u64,
+    pub(super) slot: Slot,
+}
 
 impl Heard {
     /// Ears that are deaf: there is nobody to hear of.

@@ -16,9 +16,9 @@ use super::{
     brought::{Brought, Cause, Explain, Fetched},
     entry::Found,
     hashed::HashedRef,
-    measure::Count,
     once::{Boxed, Once},
     shared::{Lookup, Shared},
+    tally::Count,
 };
 use crate::{Error, KeyExtractor, Reason, Rejectable, Rejected, gate::not_ready};
 

@@ -7,10 +7,10 @@ use super::{
     flight::{Flight, Landing, Own, Refusal, closed},
     hashed::{Hashed, HashedRef},
     lease::{Advice, First, Held},
-    measure::Count,
     shared::Shared,
     state::Age,
     storage::Removed,
+    tally::Count,
     within::within,
 };
 use crate::{Error, Reason, catch_panic::Place};

@@ -14,10 +14,10 @@ use super::{
     entry::{Entry, Found, Terms},
     hashed::Hashed,
     heard::Heard,
-    measure::Count,
     second::{Answer, Caught, Second},
     shared::Shared,
     tags::Tags,
+    tally::Count,
 };
 
 /// The right to load a key for all processes. Dropped, it is given back.

@@ -14,9 +14,9 @@ use super::{
     join::Joined,
     lead::Lead,
     lease::First,
-    measure::Count,
     once::Boxed,
     shared::{Freshness, Shared},
+    tally::Count,
     within::within,
 };
 use crate::{Error, Reason};

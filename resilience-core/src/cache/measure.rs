@@ -1,39 +1,7 @@
 use std::hash::Hash;
 
-use super::{Cache, shared::Shared};
-use crate::{Instrument, InstrumentKind, Measured, Sample, striped::Striped};
-
-/// What is counted.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Count {
-    Hit,
-    StaleHit,
-    NegativeHit,
-    Miss,
-    Coalesced,
-    Load,
-    LoadFailure,
-    TierHit,
-    TierMiss,
-    TierFailure,
-    TierCorrupt,
-    TierWait,
-}
-
-/// The counters of a cache.
-#[derive(Debug, Default)]
-pub(super) struct Tally(Striped<12>);
-
-impl Tally {
-    #[inline]
-    pub(super) fn count(&self, count: Count) {
-        self.0.count(count as usize);
-    }
-
-    fn read(&self, count: Count) -> u64 {
-        self.0.read(count as usize)
-    }
-}
+use super::{Cache, shared::Shared, tally::Count};
+use crate::{Instrument, InstrumentKind, Measured, Sample};
 
 /// How a cache stands, and what it has done since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -114,6 +114,7 @@ mod shared;
 mod state;
 mod storage;
 mod tags;
+mod tally;
 mod tier;
 mod unsent;
 mod within;

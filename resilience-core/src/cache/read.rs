@@ -6,8 +6,8 @@ use super::{
     brought::{Brought, Cause, Explain, Fetched, Source},
     entry::Found,
     load::Load,
-    measure::Count,
     shared::{Freshness, Lookup},
+    tally::Count,
 };
 use crate::{Error, Reason};
 

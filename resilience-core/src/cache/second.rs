@@ -8,7 +8,7 @@ use super::{
     entry::{Entry, Found, Terms},
     envelope::{self, Letter},
     lease::Held,
-    measure::{Count, Tally},
+    tally::{Count, Tally},
     unsent::{Due, Unsent},
 };
 use crate::{BoxError, CatchPanic, Environment, InvalidPolicy, catch_panic::Place};

@@ -5,12 +5,12 @@ use super::{
     entry::{Birth, Entry, Found, Terms},
     flight::Flights,
     hashed::HashedRef,
-    heard::Heard,
-    measure::{Count, Tally},
+    heard::{Heard, Stamp},
     second::Second,
     state::{Age, Life},
     storage::Storage,
-    tags::{Stamp, Tags},
+    tags::Tags,
+    tally::{Count, Tally},
 };
 use crate::{CatchPanic, Environment, Event, InvalidPolicy, Reason, Rejected, Timestamp};
 

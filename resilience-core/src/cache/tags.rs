@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use super::{
     Notice,
-    heard::{Heard, Slot},
+    heard::{Heard, Stamp},
 };
 use crate::sync::{Mutex, lock};
 
@@ -27,13 +27,6 @@ pub(super) struct Tags {
     heard: Heard,
     /// Apart from what every hit reads.
     table: CachePadded<Mutex<Table>>,
-}
-
-/// What had been invalidated when a load began, and where others' changes of its key are noted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp {
-    pub(super) epoch: u64,
-    pub(super) slot: Slot,
 }
 
 /// When entries with one tag were invalidated for the last time.

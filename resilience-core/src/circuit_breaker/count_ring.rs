@@ -1,4 +1,4 @@
-use super::window::{Ballot, Sums};
+use super::sums::{Ballot, Sums};
 
 /// The last so many calls, as bits in a ring.
 ///

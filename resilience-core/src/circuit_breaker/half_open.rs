@@ -1,7 +1,7 @@
 use super::{
     policy::Policy,
+    sums::{Ballot, Sums},
     terms::Refusal,
-    window::{Ballot, Sums},
 };
 use crate::Timestamp;
 

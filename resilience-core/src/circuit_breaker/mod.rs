@@ -69,6 +69,7 @@ mod ramp;
 mod shared;
 mod snapshot;
 mod state;
+mod sums;
 mod terms;
 mod time_ring;
 mod window;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Phase, Threshold,
-    window::{Ballot, Sums},
+    sums::{Ballot, Sums},
 };
 use crate::Timestamp;
 

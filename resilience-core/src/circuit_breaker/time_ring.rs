@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::window::{Ballot, Sums};
+use super::sums::{Ballot, Sums};
 use crate::{Timestamp, clock::nanos};
 
 /// The calls of the last so long, as sums of buckets in a ring.

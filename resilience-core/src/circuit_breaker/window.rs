@@ -1,6 +1,10 @@
 use std::time::Duration;
 
-use super::{count_ring::CountRing, time_ring::TimeRing};
+use super::{
+    count_ring::CountRing,
+    sums::{Ballot, Sums},
+    time_ring::TimeRing,
+};
 use crate::{InvalidPolicy, Timestamp, clock::nanos};
 
 /// Which calls the rates are taken over.
@@ -56,29 +60,6 @@ impl Window {
         };
         Err(InvalidPolicy::new("window", problem))
     }
-}
-
-/// Sums over calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
-    pub(super) calls: u64,
-    pub(super) failures: u64,
-    pub(super) slow: u64,
-}
-
-impl Sums {
-    pub(super) fn add(&mut self, ballot: Ballot) {
-        self.calls += 1;
-        self.failures += u64::from(ballot.failed);
-        self.slow += u64::from(ballot.slow);
-    }
-}
-
-/// What one call adds to the sums.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ballot {
-    pub(super) failed: bool,
-    pub(super) slow: bool,
 }
 
 /// The calls of a window, and their sums.

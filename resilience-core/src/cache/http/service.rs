@@ -26,9 +26,9 @@ use crate::{
         brought::{Explain, Fetched, Need, Source},
         entry::Found,
         hashed::HashedRef,
-        measure::Count,
         once::Once,
         shared::{Freshness, Lookup},
+        tally::Count,
     },
     gate::not_ready,
 };
