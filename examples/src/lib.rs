@@ -257,7 +257,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// The examples of the README, which every crate of the workspace takes part in.
+/// The README's examples compile: here, since the service depends on both crates.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -104,8 +104,3 @@ pub use self::{
 };
 #[cfg(feature = "http")]
 pub use self::{classify::Http, respond::Respond};
-
-/// The README's example compiles.
-#[cfg(all(doctest, feature = "http"))]
-#[doc = include_str!("../../README.md")]
-struct Readme;
