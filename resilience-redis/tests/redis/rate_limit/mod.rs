@@ -9,3 +9,4 @@ mod limits;
 mod refunds;
 mod script;
 mod sharing;
+mod warnings;
