@@ -63,7 +63,9 @@
 //! log of about 10 000 inserts, all in one hash tag: an insert changes several of them at once.
 //!
 //! A key that was deleted passes until the next rebuild. The seed must be the same in all processes,
-//! and a secret of the fleet; in Redis stands what tells it from others, not what it is.
+//! and a secret of the fleet; in Redis stands what tells it from others, not what it is. To a process
+//! with another seed the filter is none: it lets everything pass, and says why. What it inserts cannot
+//! be known to the others, so each of its inserts has them let everything pass until the next rebuild.
 
 mod build;
 mod follow;

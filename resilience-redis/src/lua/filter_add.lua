@@ -1,5 +1,7 @@
 -- Adds keys to a filter: to the generation that is asked, to the one that is being built, and to
 -- the log by which all processes hear of them. All of it or nothing; done twice, it changes nothing.
+-- Keys of another seed can be in no filter of this one: no generation is asked or built any more, so
+-- that they pass with all others.
 --
 -- KEYS[1] and KEYS[2] and ARGV[1] to ARGV[3] as in filter.lua
 -- KEYS[i]   partitions that hold bits of the keys: first those of the generation that is asked
@@ -17,6 +19,7 @@
 
 local filter, wrong = open()
 if wrong then
+  redis.call('HDEL', FILTER, 'current', 'staged')
   return wrong
 end
 local known = ARGV[4] == filter.log and ARGV[5] == filter.current and ARGV[6] == filter.staged

@@ -143,13 +143,20 @@ async fn a_process_with_another_seed_is_told_and_lets_everything_pass() {
     let store = server.store().await;
     let strange = policy().seed(*b"32 bytes of some other processes");
     let strange = store.bloom_guard::<u64>(strange).unwrap();
+    assert!(strange.rebuild().await.is_err());
+    passes(&strange).await;
+    knows(&one, [1]).await;
     let StoreError::Server(code) = strange.insert(&2).await.unwrap_err() else {
         panic!("another error")
     };
     assert_eq!(code.as_str(), "SEED");
-    assert!(strange.rebuild().await.is_err());
     passes(&strange).await;
-    knows(&one, [1]).await;
+    // What it inserted the other cannot know, until it is listed.
+    one.rebuild_is_wanted().await;
+    passes(&one).await;
+    one.rebuild_from(|| [1, 2]).await.unwrap();
+    knows(&one, [1, 2]).await;
+    passes(&strange).await;
     let without = Policy::new("dishes");
     let refused = store.bloom_guard::<u64>(without).unwrap_err();
     assert!(refused.to_string().contains("seed"), "{refused}");
