@@ -8,8 +8,10 @@ use resilience_redis::{
     stock::{Error, Once},
 };
 
-use super::{COUNTS, DAY, DUE, MOMENT, MOST, ORDERS, filled, lasting, left, stock};
+use super::{COUNTS, DAY, DUE, MOMENT, ORDERS, filled, lasting, left, stock};
 use crate::support::{RedisServer, eventually, patient};
+
+const MOST: u64 = (1 << 53) - 1;
 
 #[tokio::test]
 async fn numbers_are_counted_exactly_to_their_bounds() {

@@ -28,7 +28,6 @@ const ORDERS: &str = "resilience:stock:{test:kitchen}:orders";
 const DUE: &str = "resilience:stock:{test:kitchen}:due";
 const DAY: Duration = Duration::from_secs(86_400);
 const MOMENT: Duration = Duration::from_millis(1);
-const MOST: u64 = (1 << 53) - 1;
 
 /// Whatever takes time takes a day, unless a test says otherwise.
 fn lasting() -> Policy {
