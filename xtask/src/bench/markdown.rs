@@ -144,8 +144,9 @@ const LOAD: &str = "\
 `dish_page/ours` is the ordering service's page with all that stands in its `stack.rs`, where it is \
 found in the cache; `dish_page/axum` is the same page with no layer at all, read from the database \
 each time; `dish_page_in_memory/axum` does not even read it, and shows what all that stands around a \
-page costs. Per second: as many as the server can. Percentiles: at half of what the slowest of them \
-can, each from when its request was due.";
+page costs. Per second: as many as one thread can answer. Percentiles: at half of what the slowest \
+of them can, each from when its request was due. Those of the page in memory are what the machine \
+takes for anybody, most of it to wake a core that has little to do.";
 
 #[cfg(test)]
 mod tests {

@@ -67,9 +67,9 @@ fn pages(figures: &Figures) -> String {
         return String::new();
     };
     format!(
-        "The ordering service's dish page over HTTP, on one core, requests a second: {layers} with \
-         all layers, one of which keeps the page; {none} with none, the page read from the database \
-         each time; {memory} with none, for a page that is not even read.\n\n"
+        "The ordering service's dish page over HTTP, requests a second that one thread answers: \
+         {layers} with all layers, one of which keeps the page; {none} with none, the page read \
+         from the database each time; {memory} with none, for a page that is not even read.\n\n"
     )
 }
 
