@@ -10,7 +10,7 @@ use redis::PushInfo;
 use resilience_core::cache::Notice;
 
 use super::{
-    ear::{self, Ear, Heard},
+    ear::{self, Ear, Heard, How},
     frame::ServerTime,
     names::Meant,
     pulse::{self, Pulse},
@@ -40,6 +40,8 @@ pub(super) struct Server {
     ahead: Option<i64>,
     /// What it had heard of its cluster.
     view: Option<String>,
+    /// How often it was emptied, where it does not tell of that by itself.
+    flushes: Option<u64>,
 }
 
 /// Keeps an ear at every server, until the tier is gone.
@@ -113,6 +115,9 @@ impl Shared {
         if let Some(server) = self.ears().at.get_mut(node) {
             server.ear = Some(ear.clone());
         }
+        if ear.how == How::Publishing {
+            self.look_for_flushes(node, ear).await;
+        }
         if self.store.connection().is_cluster() {
             self.look_around(node, ear).await;
         }
@@ -138,6 +143,21 @@ impl Shared {
             .and_then(|server| server.view.replace(view.clone()));
         if known.is_some_and(|known| known != view) {
             node.doubt_map();
+        }
+    }
+
+    /// Forgets what is held where the server was emptied: nobody publishes that.
+    async fn look_for_flushes(&self, node: &Node, ear: &Ear) {
+        let Ok(flushes) = pulse::flushes(ear, self.patience()).await else {
+            return;
+        };
+        let mut ears = self.ears();
+        let server = ears.at.get_mut(node);
+        let known = server.and_then(|server| server.flushes.replace(flushes));
+        drop(ears);
+        if known.is_some_and(|known| known != flushes) {
+            self.tell(Notice::AllChanged);
+            self.waiters.wake_all();
         }
     }
 

@@ -29,8 +29,9 @@
 //!   by whatever process, ends that right: nothing stale is stored.
 //! - What one process removes or puts is void in all, as soon as the server has told them: by client
 //!   tracking of keys that are touched for this purpose, or, where the server has none or does not
-//!   allow it, by a channel. A `FLUSHALL` is heard as well. Entries that end or are evicted in Redis
-//!   are no news.
+//!   allow it, by a channel. A `FLUSHALL` is heard as well; over a channel it is found out within half
+//!   a second, by what the server counts of its commands. Entries that end or are evicted in Redis are
+//!   no news.
 //! - Where a process cannot hear, whatever it holds counts as stale. A connection whose packets
 //!   vanish is found out after half a second, and the [silence](crate::Settings::dead_after) that a
 //!   server is granted.
@@ -46,9 +47,9 @@
 //!
 //! # What it costs
 //!
-//! A connection of its own for each cache, process and server, two questions a second over it, in a
-//! cluster four, and a notice to each process for each key that is put or removed: not for what is
-//! loaded.
+//! A connection of its own for each cache, process and server, two questions a second over it, two
+//! more in a cluster and two more without client tracking, and a notice to each process for each key
+//! that is put or removed: not for what is loaded.
 //!
 //! # What it does not promise
 //!

@@ -52,5 +52,26 @@ pub(super) async fn view(ear: &Ear, patience: Duration) -> Result<String, StoreE
     Ok(answer.lines().filter(tells).collect())
 }
 
+/// How often the server behind `ear` was emptied, since it began or was last told to count anew.
+pub(super) async fn flushes(ear: &Ear, patience: Duration) -> Result<u64, StoreError> {
+    let mut connection = ear.connection.clone();
+    let mut ask = redis::cmd("INFO");
+    let answer = timeout(
+        patience,
+        ask.arg("commandstats").query_async(&mut connection),
+    )
+    .await;
+    let answer: String = answer
+        .map_err(|_| StoreError::Timeout(patience))?
+        .map_err(|error| StoreError::from(&error))?;
+    let calls = answer.lines().filter_map(|line| {
+        let calls = FLUSHES.iter().find_map(|start| line.strip_prefix(start))?;
+        calls.split(',').next()?.parse::<u64>().ok()
+    });
+    Ok(calls.sum())
+}
+
+/// How a server says how often it was emptied.
+const FLUSHES: [&str; 2] = ["cmdstat_flushall:calls=", "cmdstat_flushdb:calls="];
 /// How a replica says what it is.
 const REPLICA: &str = "role:slave";

@@ -73,10 +73,24 @@ async fn a_flushall_is_heard() {
 }
 
 #[tokio::test]
+async fn without_client_tracking_a_flushall_is_found_out() {
+    let server = RedisServer::start().await;
+    let process = Process::at(&server.user(WITHOUT_TRACKING).await).await;
+    process.cache.insert(7, "soup".to_owned());
+    stored(&server).await;
+    server.tell("FLUSHALL").await;
+    process.eventually_without(7).await;
+    // Once, and not for ever after.
+    process.cache.insert(7, "soup".to_owned());
+    let asked = beats(&server).await;
+    eventually(async || (beats(&server).await > asked + 2).then_some(())).await;
+    assert_eq!(process.cache.get(&7).as_deref(), Some("soup"));
+}
+
+#[tokio::test]
 async fn without_client_tracking_processes_hear_one_another_all_the_same() {
     let server = RedisServer::start().await;
-    let rules = "on >secret ~resilience:* resetchannels &resilience:* +@all -client";
-    let url = server.user(rules).await;
+    let url = server.user(WITHOUT_TRACKING).await;
     let (one, other) = (Process::at(&url).await, Process::at(&url).await);
     let source = Source::default();
     both_hold(&server, &one, &other, &source).await;
@@ -133,3 +147,17 @@ async fn an_insert_whose_transaction_is_refused_as_a_whole_is_made_in_parts() {
         "nothing was wrong with the connection"
     );
 }
+
+/// How often the server was asked whether it is well.
+async fn beats(server: &RedisServer) -> u64 {
+    let told: String = server.ask("INFO commandstats").await;
+    let times = told
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_time:calls="));
+    times
+        .and_then(|it| it.split(',').next())
+        .map_or(0, |calls| calls.parse().unwrap())
+}
+
+/// May do all but what begins with `CLIENT`.
+const WITHOUT_TRACKING: &str = "resetchannels &resilience:* +@all -client";
