@@ -1,7 +1,7 @@
 //! Invalidations that Redis has not heard of, or may forget.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use super::names::Part;
 #[derive(Debug)]
 pub(super) struct Unsent {
     waiting: HashMap<Part, u64>,
-    told: VecDeque<(Timestamp, Part)>,
+    told: Told,
     /// More than can be kept: everything is to be removed.
     everything: Option<u64>,
     /// When everything was removed.
@@ -34,7 +34,7 @@ impl Unsent {
     pub(super) fn new() -> Self {
         Self {
             waiting: HashMap::new(),
-            told: VecDeque::new(),
+            told: Told::default(),
             everything: None,
             cleared: None,
             next: 0,
@@ -65,10 +65,8 @@ impl Unsent {
             self.waiting.remove(key);
         }
         self.forget_old(now);
-        if self.told.len() >= MOST_TOLD {
-            self.told.pop_front();
-        }
-        self.told.push_back((now, key.clone()));
+        let turn = self.ticket();
+        self.told.add(key, turn, now);
     }
 
     /// Redis has forgotten everything that it held when `ticket` was given.
@@ -89,16 +87,12 @@ impl Unsent {
     pub(super) fn tell_again(&mut self, now: Timestamp, is_meant: impl Fn(&Part) -> bool) {
         self.forget_old(now);
         // Where there are so many, older ones may be missing.
-        if self.cleared.is_some() || self.told.len() >= MOST_TOLD {
-            self.told.clear();
+        if self.cleared.is_some() || self.told.turns.len() >= MOST_TOLD {
+            self.told = Told::default();
             self.void_all();
             return;
         }
-        let (again, told) = std::mem::take(&mut self.told)
-            .into_iter()
-            .partition(|(_, key)| is_meant(key));
-        self.told = told;
-        for (_, key) in Vec::<_>::from(again) {
+        for key in self.told.take(is_meant) {
             self.void(&key);
         }
     }
@@ -134,13 +128,55 @@ impl Unsent {
     }
 
     fn forget_old(&mut self, now: Timestamp) {
-        while let Some((told, _)) = self.told.front()
-            && now.saturating_since(*told) > KEPT
-        {
-            self.told.pop_front();
-        }
+        self.told.forget_old(now);
         self.cleared
             .take_if(|cleared| now.saturating_since(*cleared) > KEPT);
+    }
+}
+
+/// The keys of which Redis has heard of late, each once, the longest unchanged first.
+#[derive(Debug, Default)]
+struct Told {
+    turns: HashMap<Part, Ticket>,
+    keys: BTreeMap<Ticket, (Part, Timestamp)>,
+}
+
+impl Told {
+    /// Redis has heard of `key`: it is the last in turn.
+    fn add(&mut self, key: &Part, turn: Ticket, now: Timestamp) {
+        let before = self.turns.insert(key.clone(), turn);
+        if let Some(before) = before {
+            self.keys.remove(&before);
+        } else if self.keys.len() >= MOST_TOLD {
+            self.pop();
+        }
+        self.keys.insert(turn, (key.clone(), now));
+    }
+
+    /// Takes out those of which `is_meant` is true.
+    fn take(&mut self, is_meant: impl Fn(&Part) -> bool) -> Vec<Part> {
+        let all = std::mem::take(&mut self.keys).into_iter();
+        let (taken, kept) = all.partition::<BTreeMap<_, _>, _>(|(_, (key, _))| is_meant(key));
+        self.keys = kept;
+        let taken: Vec<_> = taken.into_values().map(|(key, _)| key).collect();
+        for key in &taken {
+            self.turns.remove(key);
+        }
+        taken
+    }
+
+    fn forget_old(&mut self, now: Timestamp) {
+        while let Some((_, (_, told))) = self.keys.first_key_value()
+            && now.saturating_since(*told) > KEPT
+        {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, (key, _))) = self.keys.pop_first() {
+            self.turns.remove(&key);
+        }
     }
 }
 
@@ -240,6 +276,25 @@ mod tests {
         unsent.done_all(again, at(51));
         unsent.tell_again(at(112), every);
         assert_eq!(unsent.everything(), None);
+    }
+
+    #[test]
+    fn however_often_a_key_was_told_it_is_told_again_once() {
+        let mut unsent = Unsent::new();
+        let tell = |unsent: &mut Unsent, number, second| {
+            let ticket = unsent.void(&part(number));
+            unsent.done(&part(number), ticket, at(second));
+        };
+        tell(&mut unsent, 8, 0);
+        for _ in 0..=MOST_TOLD {
+            tell(&mut unsent, 7, 0);
+        }
+        tell(&mut unsent, 9, 50);
+        tell(&mut unsent, 7, 51);
+        // The last time of each counts.
+        unsent.tell_again(at(61), every);
+        assert_eq!(unsent.everything(), None);
+        assert_eq!(keys(&unsent.due(every)), [part(9), part(7)]);
     }
 
     #[test]
