@@ -83,7 +83,7 @@ impl Batch {
         }
     }
 
-    /// The arguments of `take_quotas`.
+    /// The arguments of `quotas_take`.
     fn write_quotas(&self, rules: &[Rule], command: &mut Cmd) {
         command.arg(self.spare).arg(rules.len());
         for (rule, step) in rules.iter().zip(&self.steps) {

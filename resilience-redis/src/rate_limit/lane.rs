@@ -29,7 +29,11 @@ use super::{
     stand::Stand,
     table::Entry,
 };
-use crate::{StoreError, connection::Connection, script::Script};
+use crate::{
+    StoreError,
+    connection::Connection,
+    script::{Script, of_family},
+};
 
 /// The questions of one limiter.
 pub(super) struct Lane {
@@ -70,8 +74,8 @@ impl Lane {
                     kind: Kind::Window { .. },
                     ..
                 },
-            ] => include_str!("../lua/take_window.lua"),
-            _ => include_str!("../lua/take_quotas.lua"),
+            ] => Script::new(include_str!("../lua/take_window.lua")),
+            _ => of_family!("quotas", "take"),
         };
         // In a cluster a script sees the keys of one slot.
         let (flights, keys) = if connection.is_cluster() {
@@ -86,8 +90,8 @@ impl Lane {
             connection,
             runtime,
             environment: options.environment.clone(),
-            take: Script::new(take),
-            refund: Script::new(include_str!("../lua/refund.lua")),
+            take,
+            refund: of_family!("quotas", "refund"),
             asked_by: Mutex::new(as_they_stand(&rules)),
             rules,
             time: Mutex::default(),

@@ -340,4 +340,12 @@ async fn units_of_a_log_that_are_over_are_found_in_few_steps() {
             (length - over as u64 + 1, 1000 - stands)
         );
     }
+    let over = 900;
+    let length: u64 = raw.lpush(&keys[0], vec!["1"; over]).await.expect("a list");
+    let before = calls(&mut raw).await["lindex"];
+    limiter.refund("key", 2).await.expect("an answer");
+    let steps = calls(&mut raw).await["lindex"] - before;
+    assert!(steps <= 25, "{steps} steps to give back");
+    let stands: u64 = server.ask(&format!("LLEN {}", keys[0])).await;
+    assert_eq!(stands, length - over as u64 - 2);
 }

@@ -83,7 +83,7 @@ impl Machine {
         self.run(WINDOW, now, &keys, &texts(&words)).await
     }
 
-    /// One call of `take_quotas`, which asks for the whole past of windows.
+    /// One call of `quotas_take`, which asks for the whole past of windows.
     pub(super) async fn quotas(
         &mut self,
         now: u64,

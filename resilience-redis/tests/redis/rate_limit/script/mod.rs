@@ -18,8 +18,8 @@ use self::{
 use crate::support::script;
 
 const WINDOW: &str = script!("take_window");
-const QUOTAS: &str = script!("take_quotas");
-const REFUND: &str = script!("refund");
+const QUOTAS: &str = script!("quotas", "quotas_take");
+const REFUND: &str = script!("quotas", "quotas_refund");
 /// A day in November 2025, in microseconds: the size that real times have.
 const TODAY: u64 = 1_763_800_000_000_000;
 const MOST: u64 = 1 << 52;

@@ -8,26 +8,9 @@
 --            where nobody knows, and then the oldest that count are meant; and for each quota how
 --            many keys, and where the oldest are meant which step the first of them is of
 --
--- Kinds and what their keys hold: see take_quotas.lua. A key that holds something else is left.
+-- Kinds and what their keys hold: see quotas.lua. A key that holds something else is left.
 --
 -- Reply      number of calls
-
-local argv, keys, call = ARGV, KEYS, redis.call
--- No log has a larger limit.
-local longest_log = 1000
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
-
-local function integer(number)
-  return string.format('%.0f', number)
-end
-
--- What a count or a time says, 0 where there is none; nothing where it is none of ours: as in
--- take_quotas.lua.
-local function whole(text)
-  local number = tonumber(text or 0)
-  return number and number >= 0 and number < 2 ^ 53 and (not text or integer(number) == text) and number
-end
 
 local function from_window(units, first, last, step, length)
   local present = math.floor(now / length)
@@ -51,12 +34,8 @@ local function from_log(units, taken, key, length)
     call('LREM', key, '-' .. units, taken)
     return
   end
-  local gone, oldest = 0, whole(call('LINDEX', key, 0))
-  while gone < used and oldest and oldest <= now - length do
-    gone = gone + 1
-    oldest = whole(call('LINDEX', key, gone))
-  end
-  if oldest then
+  local gone = over(key, used, now - length)
+  if gone and gone < used then
     call('LTRIM', key, integer(gone + units), -1)
   end
 end

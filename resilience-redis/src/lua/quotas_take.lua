@@ -1,12 +1,5 @@
 -- Takes units for many callers at once, each from all quotas of one key or from none of them.
 --
--- A quota is of one of these kinds
---   window   strict sliding window. Each step of a tenth of it has a count; the present step and the
---            10 before it are counted whole, and nobody writes to those before
---   log      the time of each unit in microseconds, oldest first: a list
---   cells    generic cell rate algorithm: a level of which `length` parts make a unit, and `limit`
---            parts drain in a microsecond. A string of the time in microseconds and the level then
---
 -- KEYS       for each call and quota a key; of a window the last step that is named, and so on
 --            backwards: as many as may be the present one, then the counts of the past that the
 --            caller asks for. All KEYS of a call have one hash tag
@@ -30,25 +23,9 @@
 --            In place of a call one of whose keys holds something else stands false, and nothing
 --            was taken for it.
 
-local argv, keys, call = ARGV, KEYS, redis.call
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
 local reply = { now }
 local window, log, cells = {}, {}, {}
 local kinds = { window = window, log = log, cells = cells }
--- No log has a larger limit.
-local longest_log = 1000
-
-local function integer(number)
-  return string.format('%.0f', number)
-end
-
--- What a count or a time says, 0 where there is none; nothing where it is none of ours. Lua takes for
--- a number what no command of the server does, such as 0x10.
-local function whole(text)
-  local number = tonumber(text or 0)
-  return number and number >= 0 and number < 2 ^ 53 and (not text or integer(number) == text) and number
-end
 
 local quotas, spare, at = {}, tonumber(argv[1]), 3
 for i = 1, tonumber(argv[2]) do
@@ -99,25 +76,6 @@ function window.tell(_, state)
   for i = 1, state.asked + 1 do
     reply[#reply + 1] = state.counts[i]
   end
-end
-
--- How many of the `used` units of a log were taken by `time`, and when the next one was, 0 where none
--- is left; nothing where one is none of ours. Found in ever longer strides and then by halves: mostly
--- it is none or one, and of many to look at each would take too long.
-local function over(key, used, time)
-  local low, high, stride, oldest = 0, used + 1, 1, 0
-  while high - low > 1 do
-    local probe = math.min(low + stride, math.floor((low + high) / 2))
-    local taken = whole(call('LINDEX', key, probe - 1))
-    if not taken then
-      return
-    elseif taken <= time then
-      low, stride = probe, 2 * stride
-    else
-      high, oldest = probe, taken
-    end
-  end
-  return low, oldest
 end
 
 function log.look(quota, state)
