@@ -66,7 +66,8 @@ pub(crate) fn colour(who: &str, number: usize) -> &'static str {
     PEERS[number % PEERS.len()]
 }
 
-const WIDTH: usize = 860;
+/// The longest bar has its figures beside it.
+const WIDTH: usize = 940;
 const LINE: usize = 18;
 const GAP: usize = 8;
 /// Of a text's foot below the top of its line.
