@@ -177,6 +177,19 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// What the same clock shows so many ticks later.
+    #[inline(always)]
+    pub(crate) const fn later(self, ticks: u64) -> Self {
+        let ticks = self.ticks.saturating_add(ticks);
+        Self { ticks, ..self }
+    }
+
+    /// What the same clock shows at another tick.
+    #[inline(always)]
+    pub(crate) const fn at(self, ticks: u64) -> Self {
+        Self { ticks, ..self }
+    }
+
     /// The time at which the clock showed this.
     #[inline(always)]
     pub(crate) fn time(self) -> Timestamp {
@@ -216,7 +229,6 @@ impl Calibration {
     }
 
     /// What a clock shows at a tick.
-    #[cfg(all(test, not(resilience_loom)))]
     pub(crate) const fn reading(self, ticks: u64) -> Reading {
         let calibration = self;
         Reading { ticks, calibration }
@@ -248,10 +260,17 @@ impl Calibration {
         if self.length == 0 {
             return time.as_nanos();
         }
-        let parts = u128::from(time.as_nanos()) << u64::BITS;
+        self.origin.saturating_add(self.ticks_in(time.as_nanos()))
+    }
+
+    /// Ticks that take no less than so many nanoseconds.
+    pub(crate) fn ticks_in(self, nanos: u64) -> u64 {
+        if self.length == 0 {
+            return nanos;
+        }
+        let parts = u128::from(nanos) << u64::BITS;
         let ticks = parts.div_ceil(u128::from(self.length));
-        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
-        self.origin.saturating_add(ticks)
+        u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 }
 

@@ -96,7 +96,7 @@ impl Keyless {
 
     fn exclusively<R>(&self, act: impl FnOnce(&mut Back) -> R) -> R {
         let mut back = lock(&self.back);
-        back.take_back(&self.front);
+        back.take_back(&self.front, self.clock);
         let result = act(&mut back);
         if self.lending == Lending::Alone && back.cell.rule().name == self.name {
             back.lend(&self.front, self.clock);
@@ -106,9 +106,9 @@ impl Keyless {
 }
 
 impl Back {
-    fn take_back(&mut self, front: &Front) {
+    fn take_back(&mut self, front: &Front, clock: Calibration) {
         let lent = std::mem::take(&mut self.lent);
-        let (taken, calls, latest) = front.take_back(lent);
+        let (taken, calls, latest) = front.take_back(lent, clock);
         self.allowed = self.allowed.wrapping_add(calls);
         self.cell.redeem(taken, latest);
     }

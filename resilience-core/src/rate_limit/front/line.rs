@@ -18,8 +18,9 @@ pub(super) struct Line<'front> {
     /// Of the quota, with nothing left.
     pub(super) status: QuotaStatus,
     from: u64,
-    until: u64,
+    length: u64,
     lag: u64,
+    drained: u64,
     latest: &'front AtomicU64,
 }
 
@@ -52,8 +53,9 @@ impl Front {
             place: terms.place.load(Ordering::Relaxed),
             status: self.status(0),
             from: terms.line_from.load(Ordering::Relaxed),
-            until: terms.line_until.load(Ordering::Relaxed),
+            length: terms.line_length.load(Ordering::Relaxed),
             lag: terms.lag.load(Ordering::Relaxed),
+            drained: terms.drained.load(Ordering::Relaxed),
             latest: &self.words.latest,
         };
         fence(Ordering::Acquire);
@@ -69,26 +71,51 @@ impl Line<'_> {
         (parts <= self.scale.room).then_some(parts)
     }
 
+    /// Whether some [parts](Self::parts) are one unit, which may begin anew a line that another one
+    /// began.
+    #[inline(always)]
+    pub(super) const fn may_begin_anew(&self, parts: u64) -> bool {
+        self.word.is_anew() && parts == self.scale.unit
+    }
+
+    /// The line begun anew by one unit after another, where that has surely drained.
+    #[inline(always)]
+    pub(super) fn begun_anew(&self, reading: Reading) -> Option<Joined> {
+        let begins = self.is_good(reading) && self.word.is_older_than(self.drained, reading.ticks);
+        begins.then(|| self.anew(reading))
+    }
+
     /// Joins the line, where some [parts](Self::parts) have room in it.
     #[inline(always)]
     pub(super) fn joined(&self, reading: Reading, parts: u64) -> Option<Joined> {
-        let instant = self.scale.instant(self.moment(reading));
         if !self.is_good(reading) {
             return None;
         }
-        if self.word.is_over(instant) {
+        let word = self.told_by_end(self.word, reading);
+        let now = self.moment(reading);
+        let instant = self.scale.instant(now);
+        if word.is_over(instant) {
             // Nobody has come later, who would stand in line now.
-            return Some(Joined {
-                word: self.word.joined_at(instant, parts),
-                level: parts,
-            });
+            let word = word.joined_at(instant, parts);
+            let joined = Joined { word, level: parts };
+            let is_unit = parts == self.scale.unit;
+            return Some(if is_unit { self.anew(reading) } else { joined });
         }
-        let level = self.level(reading)?;
+        let level = self.level_at(word, now)?;
         let room = self.scale.room.checked_sub(level)?;
         (parts <= room).then(|| Joined {
-            word: self.word.joined_behind(parts),
+            word: word.joined_behind(parts),
             level: level + parts,
         })
+    }
+
+    /// The line once a unit has begun it anew.
+    #[inline(always)]
+    const fn anew(&self, reading: Reading) -> Joined {
+        Joined {
+            word: self.word.anew_at(reading.ticks),
+            level: self.scale.unit,
+        }
     }
 
     /// How much of the line is left.
@@ -96,11 +123,23 @@ impl Line<'_> {
         if !self.is_good(reading) {
             return None;
         }
+        let word = self.told_by_end(self.word, reading);
+        self.level_at(word, self.moment(reading))
+    }
+
+    #[inline(always)]
+    fn level_at(&self, word: LineWord, now: u64) -> Option<u64> {
         let latest = self.latest.load(Ordering::Relaxed);
         // The word is looked at once more, and has not let anybody in who came after that.
         fence(Ordering::Acquire);
-        let now = in_order(self.moment(reading), latest)?;
-        Some(self.word.level(self.scale.instant(now)))
+        let now = in_order(now, latest)?;
+        Some(word.level(self.scale.instant(now)))
+    }
+
+    /// A word of this line, told by its end.
+    #[inline(always)]
+    pub(super) fn told_by_end(&self, word: LineWord, reading: Reading) -> LineWord {
+        word.told_by_end(&self.scale, reading.at(self.from), self.lag)
     }
 
     /// The instant of a caller on the machine's timeline.
@@ -112,6 +151,6 @@ impl Line<'_> {
     /// A clock that says otherwise is the machine's business.
     #[inline(always)]
     const fn is_good(&self, reading: Reading) -> bool {
-        self.from <= reading.ticks && reading.ticks < self.until
+        reading.ticks.wrapping_sub(self.from) < self.length
     }
 }

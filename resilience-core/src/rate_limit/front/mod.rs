@@ -18,7 +18,11 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use super::{booking::Passed, line::Scale, timeline::DISORDER};
+use super::{
+    booking::Passed,
+    line::Scale,
+    timeline::{DISORDER, Timeline},
+};
 use crate::{
     QuotaStatus, Timestamp,
     clock::Reading,
@@ -57,9 +61,11 @@ struct Terms {
     /// so that whoever has read an earlier one knows enough.
     until: AtomicU64,
     until_tick: AtomicU64,
-    /// The ticks from which on and until which a line is good, and its [`Scale`].
+    /// The tick from which on a line is good, for how many ticks, and its [`Scale`].
     line_from: AtomicU64,
-    line_until: AtomicU64,
+    line_length: AtomicU64,
+    /// Ticks in which a line of one unit has drained.
+    drained: AtomicU64,
     pace: AtomicU64,
     unit: AtomicU64,
     room: AtomicU64,
@@ -104,7 +110,7 @@ pub(in crate::rate_limit) enum Lent {
     Units(u64),
     Line {
         scale: Scale,
-        since: u64,
+        now: Timeline,
         level: u64,
     },
 }

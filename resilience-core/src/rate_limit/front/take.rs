@@ -91,20 +91,28 @@ impl Front {
         let Some(parts) = line.parts(units) else {
             return Err(read());
         };
-        let reading = read();
-        let Some(joined) = line.joined(reading, parts) else {
-            return Err(reading);
-        };
-        if self.moves_on(&line, joined) {
-            return Ok(self.pass(&line, joined, reading, units));
+        if line.may_begin_anew(parts) {
+            let reading = read();
+            return match line.begun_anew(reading) {
+                Some(joined) if self.moves_on(&line, joined) => {
+                    Ok(self.pass(&line, joined, reading, units))
+                }
+                _ => self.join_again(units, reading).ok_or(reading),
+            };
         }
-        self.join_later(units, reading).ok_or(reading)
+        let reading = read();
+        match line.joined(reading, parts) {
+            None => Err(reading),
+            Some(joined) if self.moves_on(&line, joined) => {
+                Ok(self.pass(&line, joined, reading, units))
+            }
+            Some(_) => self.join_again(units, reading).ok_or(reading),
+        }
     }
 
-    /// Joins the line after others who came at the same time.
-    #[cold]
+    /// Joins a line that others have joined at the same time, or just before.
     #[inline(never)]
-    fn join_later(&self, units: u64, reading: Reading) -> Option<Pass> {
+    fn join_again(&self, units: u64, reading: Reading) -> Option<Pass> {
         loop {
             let line = self.line()?;
             let joined = line.joined(reading, line.parts(units)?)?;
@@ -126,7 +134,8 @@ impl Front {
     #[inline(always)]
     fn pass(&self, line: &Line<'_>, joined: Joined, reading: Reading, units: u64) -> Pass {
         let Joined { word, level } = joined;
-        let behind = word.end().wrapping_sub(line.end);
+        let end = line.told_by_end(word, reading).end();
+        let behind = end.wrapping_sub(line.end);
         let place = line.place.wrapping_add(behind / line.scale.unit.max(1));
         Pass {
             passed: Passed {
