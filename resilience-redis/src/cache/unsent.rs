@@ -287,7 +287,7 @@ mod tests {
         };
         tell(&mut unsent, 8, 0);
         for _ in 0..=MOST_TOLD {
-            tell(&mut unsent, 7, 0);
+            tell(&mut unsent, 7, 20);
         }
         tell(&mut unsent, 9, 50);
         tell(&mut unsent, 7, 51);
