@@ -10,7 +10,14 @@ use std::{
 
 use resilience_core::{QuotaStatus, Rejected};
 
-use super::{decision::Decision, lease::Spent, refund::Refund, shared::Shared, table::Entry};
+use super::{
+    decision::{Decision, Source},
+    lease::Spent,
+    refund::Refund,
+    shared::Shared,
+    table::Entry,
+};
+use crate::StoreKey;
 
 /// What a caller is told, and what it takes to take it back.
 pub(super) struct Told {
@@ -27,22 +34,13 @@ pub(super) struct Standing {
     pub(super) next_back: Duration,
 }
 
-/// Units that were taken from the server's counts.
-#[derive(Debug)]
+/// Units of a key that were taken from the server's counts.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Receipt {
-    pub(super) entry: Arc<Entry>,
     pub(super) units: u64,
     pub(super) taken: u64,
     /// Where they were taken ahead, when that lease ends.
     pub(super) lease: Option<u64>,
-}
-
-impl Receipt {
-    /// Puts units back where they were taken ahead, and says whether that was possible.
-    pub(super) fn unspend(&self) -> bool {
-        let end = self.lease;
-        end.is_some_and(|end| self.entry.line().put_back(self.units, end))
-    }
 }
 
 impl From<Decision> for Told {
@@ -67,6 +65,45 @@ pub(super) enum Ask<E> {
     Waits(Place),
 }
 
+/// A call of which only the decision is wanted.
+#[must_use = "futures do nothing unless polled"]
+pub(super) enum Decide<'a, K: ?Sized> {
+    Comes {
+        shared: &'a Arc<Shared>,
+        key: &'a K,
+        cost: u64,
+    },
+    Waits(Place),
+    Over,
+}
+
+impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
+    type Output = Decision;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
+        match &mut *self {
+            Self::Waits(place) => Pin::new(place).poll(context).map(|told| told.decision),
+            &mut Self::Comes { shared, key, cost } => {
+                // What is decided at once is heard at once: of the entry nothing need be kept.
+                let ask = shared.ask(key, cost, Some(context.waker()), |_| ());
+                let decision = match ask {
+                    Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
+                    Ask::Spared(status) => Decision::by(Source::DeniedLocally, Ok(status)),
+                    Ask::Leased(spent, ()) => shared.spent(&spent),
+                    Ask::Waits(place) => {
+                        *self = Self::Waits(place);
+                        return Poll::Pending;
+                    }
+                };
+                *self = Self::Over;
+                Poll::Ready(decision)
+            }
+            Self::Over => panic!("polled after it was ready"),
+        }
+    }
+}
+
 /// A caller in line. One who goes away takes nothing, and gives back what he was granted meanwhile.
 #[must_use = "futures do nothing unless polled"]
 pub(super) struct Place {
@@ -89,6 +126,10 @@ impl Place {
 
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    pub(super) const fn entry(&self) -> &Arc<Entry> {
+        &self.entry
     }
 }
 

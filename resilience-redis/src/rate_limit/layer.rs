@@ -17,6 +17,7 @@ use super::{
     ask::{Ask, Place, Receipt, Standing, Told},
     limiter::RateLimiter,
     shared::Shared,
+    table,
 };
 use crate::StoreKey;
 
@@ -101,9 +102,9 @@ where
         let shared = &self.limiter.0;
         let cost = self.cost.cost(request);
         let ask = match self.extractor.key(request) {
-            Some(key) => shared.ask(&key, cost, Arc::clone),
+            Some(key) => shared.ask(&key, cost, None, Arc::clone),
             None => match shared.missing_key {
-                MissingKey::Shared => shared.ask(&(), cost, Arc::clone),
+                MissingKey::Shared => shared.ask(&(), cost, None, Arc::clone),
                 MissingKey::Refuse => {
                     return match shared.refuse_missing_key() {
                         Ok(()) => Entry::Admitted(Permit::of_nothing(shared)),
@@ -116,7 +117,7 @@ where
         match ask {
             Ask::Refused(rejected) => Entry::Refused(rejected),
             Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(shared)),
-            Ask::Leased(spent, entry) => match admit(shared, shared.leased(entry, cost, &spent)) {
+            Ask::Leased(spent, entry) => match admit(shared, entry, shared.leased(cost, &spent)) {
                 Ok(permit) => Entry::Admitted(permit),
                 Err(rejected) => Entry::Refused(rejected),
             },
@@ -132,7 +133,7 @@ where
 pub struct Permit {
     shared: Arc<Shared>,
     standing: Option<(Standing, QuotaStatus)>,
-    receipt: Option<Receipt>,
+    receipt: Option<(Arc<table::Entry>, Receipt)>,
 }
 
 impl Permit {
@@ -154,10 +155,10 @@ impl Settle for Permit {
             // Failed, canceled, or whatever else there may be one day.
             _ => true,
         };
-        if let Some(receipt) = self.receipt
+        if let Some((entry, receipt)) = self.receipt
             && !charged
         {
-            self.shared.give_back(&receipt);
+            self.shared.give_back(&entry, receipt);
         }
     }
 
@@ -189,7 +190,8 @@ impl Future for Wait {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let told = ready!(Pin::new(&mut self.0).poll(context));
-        Poll::Ready(admit(self.0.shared(), told))
+        let entry = Arc::clone(self.0.entry());
+        Poll::Ready(admit(self.0.shared(), entry, told))
     }
 }
 
@@ -200,7 +202,7 @@ impl fmt::Debug for Wait {
     }
 }
 
-fn admit(shared: &Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
+fn admit(shared: &Arc<Shared>, entry: Arc<table::Entry>, told: Told) -> Result<Permit, Rejected> {
     let Told {
         decision,
         standing,
@@ -209,6 +211,6 @@ fn admit(shared: &Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
     decision.outcome.map(|status| Permit {
         shared: Arc::clone(shared),
         standing: standing.map(|standing| (standing, status)),
-        receipt,
+        receipt: receipt.map(|receipt| (entry, receipt)),
     })
 }

@@ -1,14 +1,8 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, sync::Arc};
 
 use resilience_core::{InvalidPolicy, QuotaStatus, Rejected, rate_limit::Policy};
 
-use super::{
-    ask::Ask,
-    decision::{Decision, Source},
-    options::Options,
-    rules::MOST_UNITS,
-    shared::Shared,
-};
+use super::{ask::Decide, decision::Decision, options::Options, rules::MOST_UNITS, shared::Shared};
 use crate::{RedisStore, StoreError, StoreKey};
 
 /// A rate limit whose counts stand in a [`RedisStore`].
@@ -67,17 +61,16 @@ impl RateLimiter {
     ///
     /// Nothing is taken before the first poll; dropped after it, it takes nothing, as far as the
     /// server can be heard.
-    pub async fn decide<K>(&self, key: &K, cost: u64) -> Decision
+    pub fn decide<'a, K>(
+        &'a self,
+        key: &'a K,
+        cost: u64,
+    ) -> impl Future<Output = Decision> + use<'a, K>
     where
         K: StoreKey + ?Sized,
     {
-        // What is decided at once is heard at once: of the entry nothing need be kept.
-        match self.0.ask(key, cost, |_| ()) {
-            Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
-            Ask::Spared(status) => Decision::by(Source::DeniedLocally, Ok(status)),
-            Ask::Leased(spent, ()) => self.0.spent(&spent),
-            Ask::Waits(place) => place.await.decision,
-        }
+        let shared = &self.0;
+        Decide::Comes { shared, key, cost }
     }
 
     /// Where the tightest quota of `key` stands; takes nothing.

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use resilience_core::Timestamp;
 
-use super::{grant::Verdict, lease::Spent, question::Aftermath};
+use super::{grant::Verdict, lease::Spent, line::Caller, question::Aftermath};
 use crate::StoreError;
 
 /// Places, some of them free.
@@ -45,12 +45,12 @@ pub(super) enum Answer {
 }
 
 impl Places {
-    /// A caller comes who wants `cost`, and gets this place.
-    pub(super) fn enter(&mut self, cost: u64, now: Timestamp) -> usize {
+    /// A caller comes, and gets this place.
+    pub(super) fn enter(&mut self, caller: Caller<'_>) -> usize {
         let place = Place {
-            cost,
-            since: now,
-            state: State::Waiting(None),
+            cost: caller.cost,
+            since: caller.now,
+            state: State::Waiting(caller.waker.cloned()),
         };
         self.taken += 1;
         match self.free {

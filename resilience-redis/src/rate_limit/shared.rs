@@ -5,6 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Waker,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use super::{
     decision::Source,
     fallback::{Fallback, Share},
     lane::Lane,
-    line::{Entered, Line},
+    line::{Caller, Entered, Line},
     options::Options,
     refund::Refund,
     register,
@@ -94,12 +95,13 @@ impl Shared {
     }
 
     /// A caller comes for `key` who wants `cost`; of its entry he keeps what `keep` takes, where
-    /// nobody needs to be asked.
+    /// nobody needs to be asked. Else `waker` is woken when there is an answer.
     #[inline]
     pub(super) fn ask<K: StoreKey + ?Sized, E>(
         self: &Arc<Self>,
         key: &K,
         cost: u64,
+        waker: Option<&Waker>,
         keep: impl FnOnce(&Arc<Entry>) -> E,
     ) -> Ask<E> {
         let cost = match self.never_fits(cost) {
@@ -126,7 +128,9 @@ impl Shared {
                 Ok(waits(entry, place))
             }
         };
-        let found = self.table.enter(key, (cost, now), make, found);
+        let found = self
+            .table
+            .enter(key, Caller { cost, now, waker }, make, found);
         if let Some(entry) = first {
             self.lane.push(entry);
         }
@@ -154,13 +158,17 @@ impl Shared {
         }
     }
 
-    /// Gives back what was taken.
-    pub(super) fn give_back(&self, receipt: &Receipt) {
-        if receipt.unspend() {
+    /// Gives back what was taken of `entry`: to the lease that it is of, where that is there still.
+    pub(super) fn give_back(&self, entry: &Arc<Entry>, receipt: Receipt) {
+        let Receipt {
+            units,
+            taken,
+            lease,
+        } = receipt;
+        if lease.is_some_and(|end| entry.line().put_back(units, end)) {
             return;
         }
-        let rules = self.lane.rules();
-        let refund = Refund::exact(&receipt.entry, receipt.units, rules, receipt.taken);
+        let refund = Refund::exact(entry, units, self.lane.rules(), taken);
         self.lane.give_back([refund]);
     }
 

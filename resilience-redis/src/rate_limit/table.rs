@@ -17,7 +17,7 @@ use resilience_core::Timestamp;
 
 use super::{
     front::{Front, Left},
-    line::{Entered, Line},
+    line::{Caller, Entered, Line},
     own::Own,
 };
 use crate::{
@@ -111,13 +111,13 @@ impl Table {
         }
     }
 
-    /// A caller comes for `key` who wants `cost`, and gets what `keep` makes of the entry; `make` says
+    /// A caller comes for `key`, and gets what `keep` makes of the entry; `make` says
     /// its name and its line where it is new.
     #[inline]
     pub(super) fn enter<K: StoreKey + ?Sized, R>(
         &self,
         key: &K,
-        (cost, now): (u64, Timestamp),
+        caller: Caller<'_>,
         make: impl FnOnce() -> (Box<str>, Line),
         keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
     ) -> R {
@@ -125,8 +125,8 @@ impl Table {
         let mut shard = lock(self.shard(hash));
         let found = shard.slots.raw_entry_v1();
         let found = found.index_from_hash(hash, |it| is_identity(it, key));
-        let index = found.unwrap_or_else(|| shard.add(hash, key, now, make));
-        shard.enter(index, cost, now, keep)
+        let index = found.unwrap_or_else(|| shard.add(hash, key, caller.now, make));
+        shard.enter(index, caller, keep)
     }
 
     /// The entry of `key`, where there is one.
@@ -173,13 +173,12 @@ impl Shard {
     fn enter<R>(
         &mut self,
         index: usize,
-        cost: u64,
-        now: Timestamp,
+        caller: Caller<'_>,
         keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
     ) -> R {
         let Slot { entry, front, used } = &mut self.slots[index];
-        *used = now;
-        let entered = front.enter(entry, cost, now);
+        *used = caller.now;
+        let entered = front.enter(entry, caller);
         match entered {
             Entered::Leased(_) => self.decided.leased += 1,
             Entered::Denied(_) => self.decided.denied += 1,
@@ -267,7 +266,11 @@ mod tests {
         let make = || (key.to_string().into(), Line::new(&[], false));
         table.enter(
             &key.to_be_bytes()[..],
-            (1, Timestamp::from_nanos(now)),
+            Caller {
+                cost: 1,
+                now: Timestamp::from_nanos(now),
+                waker: None,
+            },
             make,
             |entry, _| Arc::clone(entry),
         )

@@ -23,7 +23,7 @@ impl Shared {
     pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
         let (verdict, taken) = match answer {
             Answer::Decided(verdict, taken) => (verdict, taken),
-            Answer::Leased(spent) => return self.leased(Arc::clone(entry), cost, &spent),
+            Answer::Leased(spent) => return self.leased(cost, &spent),
             Answer::Failed(error) => return self.undecided(entry, cost, error).into(),
         };
         let decision = Decision {
@@ -34,7 +34,6 @@ impl Shared {
             return decision.into();
         }
         let receipt = Receipt {
-            entry: Arc::clone(entry),
             units: cost,
             taken,
             lease: None,
@@ -44,7 +43,7 @@ impl Shared {
             && !self.share.is_calm()
             && let Err(rejected) = self.fit_beside_own(entry, cost)
         {
-            self.give_back(&receipt);
+            self.give_back(entry, receipt);
             self.tell(&rejected);
             return Decision::by(Source::Degraded, Err(rejected)).into();
         }
@@ -105,9 +104,8 @@ impl Shared {
     }
 
     /// What a caller hears who has its units out of those that were taken ahead.
-    pub(super) fn leased(&self, entry: Arc<Entry>, cost: u64, spent: &Spent) -> Told {
+    pub(super) fn leased(&self, cost: u64, spent: &Spent) -> Told {
         let receipt = Receipt {
-            entry,
             units: cost,
             taken: spent.term.taken,
             lease: Some(spent.term.end),

@@ -17,7 +17,7 @@ use resilience_core::Timestamp;
 use super::{
     denial::Denied,
     lease::{Held, Spent},
-    line::Entered,
+    line::{Caller, Entered},
     table::Entry,
 };
 
@@ -40,12 +40,12 @@ pub(super) enum Loan {
 pub(super) struct Left(AtomicU64);
 
 impl Front {
-    /// A caller comes for `entry` who wants `cost`.
+    /// A caller comes for `entry`.
     #[inline]
-    pub(super) fn enter(&mut self, entry: &Entry, cost: u64, now: Timestamp) -> Entered {
-        match self.decide(entry.left(), cost, now) {
+    pub(super) fn enter(&mut self, entry: &Entry, caller: Caller<'_>) -> Entered {
+        match self.decide(entry.left(), caller.cost, caller.now) {
             Some(entered) => entered,
-            None => self.join(entry, cost, now),
+            None => self.join(entry, caller),
         }
     }
 
@@ -62,9 +62,9 @@ impl Front {
 
     /// The line decides, and lends what those who come next can do without it.
     #[inline(never)]
-    fn join(&mut self, entry: &Entry, cost: u64, now: Timestamp) -> Entered {
+    fn join(&mut self, entry: &Entry, caller: Caller<'_>) -> Entered {
         let mut line = entry.line();
-        let entered = line.enter(cost, now);
+        let entered = line.enter(caller);
         if let Entered::Denied(_) | Entered::Leased(_) = entered
             && let Some(loan) = line.lend()
         {

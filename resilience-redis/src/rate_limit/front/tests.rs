@@ -38,8 +38,8 @@ fn every_caller_hears_what_the_line_would_say() {
                     assert_eq!(is_there, alone.put_back(cost, end));
                 }
                 _ => {
-                    let entered = front.enter(&entry, cost, now);
-                    assert_eq!(entered, alone.enter(cost, now), "seed {seed}");
+                    let entered = front.enter(&entry, caller(cost, now));
+                    assert_eq!(entered, alone.enter(caller(cost, now)), "seed {seed}");
                     leased += u64::from(matches!(entered, Entered::Leased(_)));
                     denied += u64::from(matches!(entered, Entered::Denied(_)));
                     if let Entered::First(place) = entered {
@@ -60,7 +60,7 @@ fn no_unit_is_lost_or_spent_twice_while_all_are_taken_back() {
     let rules = quota();
     let (entry, mut front) = (entry(Line::new(&rules, true)), Front::default());
     let (mut spent, mut granted) = (0, 0);
-    let mut call = || match front.enter(&entry, 1, at(START)) {
+    let mut call = || match front.enter(&entry, caller(1, at(START))) {
         Entered::Leased(_) => spent += 1,
         Entered::First(place) => granted += answer(&mut entry.line(), place, &rules, 0, START),
         Entered::Waits(_) | Entered::Denied(_) => unreachable!("nobody else comes"),
@@ -116,6 +116,11 @@ fn answer(line: &mut Line, place: usize, rules: &[Rule], used: u64, micros: u64)
 
 fn entry(line: Line) -> Entry {
     Entry::new("test".into(), line)
+}
+
+fn caller(cost: u64, now: Timestamp) -> Caller<'static> {
+    let waker = None;
+    Caller { cost, now, waker }
 }
 
 fn quota() -> Box<[Rule]> {

@@ -45,6 +45,16 @@ pub(super) struct Line {
     last_word: LastWord,
 }
 
+/// One who comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller<'a> {
+    /// Units that he wants.
+    pub(super) cost: u64,
+    pub(super) now: Timestamp,
+    /// Who is woken when there is an answer, as far as that is known by now.
+    pub(super) waker: Option<&'a Waker>,
+}
+
 /// How a caller found the line.
 #[derive(Debug, PartialEq)]
 pub(super) enum Entered {
@@ -89,8 +99,9 @@ impl Line {
         self.own
     }
 
-    /// A caller comes who wants `cost`.
-    pub(super) fn enter(&mut self, cost: u64, now: Timestamp) -> Entered {
+    /// A caller comes.
+    pub(super) fn enter(&mut self, caller: Caller<'_>) -> Entered {
+        let Caller { cost, now, .. } = caller;
         // Nobody overtakes those in line.
         if let Some(lease) = &mut self.lease
             && !self.scheduled
@@ -101,7 +112,7 @@ impl Line {
         if let Some(verdict) = self.denial.verdict(cost, now) {
             return Entered::Denied(verdict);
         }
-        let index = self.places.enter(cost, now);
+        let index = self.places.enter(caller);
         self.callers.push_back(index);
         if std::mem::replace(&mut self.scheduled, true) {
             Entered::Waits(index)
