@@ -33,10 +33,11 @@ pub(crate) fn corpora() -> Result<Verdict, Failure> {
     Ok(Verdict::Passed)
 }
 
-/// Once more, by name and one after the other: how soon a fleet decides again when a server is lost
-/// can be held against its bars where nothing else runs.
-pub(crate) fn failover_times() -> Result<Verdict, Failure> {
-    cargo("test --workspace --all-features --test redis -- soon_after graceful")
+/// Once more, by name and one after the other: how soon a fleet decides again when a server is lost,
+/// and how much of a limit it can use, is held against its bars where nothing else runs.
+pub(crate) fn fleet_bars() -> Result<Verdict, Failure> {
+    cargo("test --workspace --all-features --test redis")
+        .arguments(["--", "soon_after", "graceful", "rate_limit::fleet::"])
         .arguments(["--test-threads", "1"])
         .environment("STRICT_TIMES", "1")
         .run()?;

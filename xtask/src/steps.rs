@@ -31,7 +31,7 @@ pub(crate) const TEST: &[Step] = &[
     ("tests", cargo::tests),
     ("conformance cases", cargo::conformance),
     ("fuzz corpora", cargo::corpora),
-    ("failover times", cargo::failover_times),
+    ("bars of a fleet", cargo::fleet_bars),
     ("loom models", cargo::loom),
     ("lints", cargo::lints),
 ];
