@@ -25,8 +25,9 @@ use crate::{
 /// # Sharing
 ///
 /// Clones share one connection to each server, over which the commands of all callers go out
-/// together, and a small pool for what takes long. All live on the runtime that
-/// [`RedisStore::connect`] ran on.
+/// together, and a small pool for what takes long. The shared ones live on the runtime that
+/// [`RedisStore::connect`] ran on, those of the pool on that of whoever needed one more: a runtime
+/// that has used a store should go on to run, or end.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     connection: Connection,
