@@ -25,9 +25,9 @@ use crate::{
 /// # Sharing
 ///
 /// Clones share one connection to each server, over which the commands of all callers go out
-/// together, and a small pool for what takes long. The shared ones live on the runtime that
-/// [`RedisStore::connect`] ran on, those of the pool on that of whoever needed one more: a runtime
-/// that has used a store should go on to run, or end.
+/// together, and a small pool for what takes long. All of them live on the runtime that
+/// [`RedisStore::connect`] ran on, whichever runtime their users are on: that one should run as long
+/// as the store is in use.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     connection: Connection,

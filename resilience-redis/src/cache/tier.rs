@@ -49,7 +49,8 @@ impl Tier for RedisTier {
             let ticket = self.0.unsent().void_all();
             // In a task of its own: it looks at every key, and goes on where nobody waits for it.
             let shared = self.0.clone();
-            let clear = tokio::spawn(async move { shared.clear(ticket).await });
+            let runtime = self.0.store.runtime();
+            let clear = runtime.spawn(async move { shared.clear(ticket).await });
             Ok(clear.await.map_err(BoxError::from)??)
         })
     }

@@ -8,7 +8,11 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     from_redis_value,
 };
-use tokio::{select, time::sleep};
+use tokio::{
+    select,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{Address, Connection, Node, dial::Dialer, flow::Flow};
 use crate::StoreError;
@@ -135,15 +139,29 @@ pub(crate) struct Lent {
 impl Lent {
     /// A connection to `node`, of those that `choose` names.
     ///
+    /// It is made and looked at where the shared one lives: on the runtime of whoever needs one first
+    /// it would fall silent for all others when that stands still.
+    async fn of(node: &Node, choose: fn(&NodePool) -> &Pool) -> Result<Self, StoreError> {
+        // It ends with this call, whatever becomes of that.
+        let mut getting = JoinSet::new();
+        getting.spawn_on(Self::get(node.clone(), choose), node.runtime());
+        let patience = PATIENCE + node.settings().time_to_connect();
+        match timeout(patience, getting.join_next()).await {
+            Ok(Some(Ok(lent))) => lent,
+            // Where that runtime has ended, or stands still.
+            _ => Err(StoreError::Unavailable),
+        }
+    }
+
     /// Where packets vanish each that waits in the pool would be waited for in vain, one after the
     /// other. So whoever gets none in time has the shared connection looked at as well, and when that
     /// is given up nobody goes on with the others of its time.
-    async fn of(node: &Node, choose: impl Fn(&NodePool) -> &Pool) -> Result<Self, StoreError> {
+    async fn get(node: Node, choose: fn(&NodePool) -> &Pool) -> Result<Self, StoreError> {
         let mut changes = node.changes();
         loop {
             let pool = node.pool()?;
             let late = async {
-                sleep(node.longest_silence()).await;
+                sleep(node.settings().longest_silence()).await;
                 node.suspect();
             };
             let getting = async {
@@ -166,7 +184,7 @@ impl Lent {
                 | PoolError::PostCreateHook(_) => StoreError::Unavailable,
             })?;
             return Ok(Self {
-                node: node.clone(),
+                node,
                 connection: Some(connection),
                 is_asked: false,
             });

@@ -8,7 +8,7 @@ use redis::{
     aio::MultiplexedConnection,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::{Settings, StoreError, Target};
 
@@ -54,14 +54,23 @@ pub(super) struct Dialer {
     login: RedisConnectionInfo,
     tls: Option<TlsCertificates>,
     settings: Settings,
+    /// That of the store, on which connections live: whoever calls may be on another, which ends or
+    /// stands still before.
+    runtime: Handle,
 }
 
 impl Dialer {
+    /// Makes connections that live on the runtime of this call.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
     pub(super) fn new(target: &Target, login: &RedisConnectionInfo, settings: &Settings) -> Self {
         Self {
             login: login.clone(),
             tls: target.tls.clone(),
             settings: settings.clone(),
+            runtime: Handle::current(),
         }
     }
 
@@ -143,6 +152,10 @@ impl Dialer {
 
     pub(super) const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) const fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     async fn connect(

@@ -17,7 +17,6 @@ use resilience_core::{
     backoff::{Backoff, Jitter},
 };
 use tokio::{
-    runtime::Handle,
     sync::{Notify, watch},
     time::timeout,
 };
@@ -29,8 +28,6 @@ use crate::StoreError;
 pub(super) struct Link {
     pub(super) maker: Arc<Maker>,
     pub(super) watchers: Watchers,
-    /// Where the store was made: whoever calls may be on another that ends before.
-    runtime: Handle,
     clock: Clock,
     standing: Mutex<Standing>,
 }
@@ -71,7 +68,9 @@ impl Link {
             Ok(flow) => link.bring_up(flow),
             Err(reason) => {
                 start.accept(Err(reason))?;
-                link.runtime.spawn(reconnect(Arc::downgrade(&link), 1));
+                link.maker
+                    .runtime()
+                    .spawn(reconnect(Arc::downgrade(&link), 1));
             }
         }
         Ok(link)
@@ -80,7 +79,9 @@ impl Link {
     /// The connection before it stands.
     pub(super) fn begin(maker: Arc<Maker>, watchers: Watchers) -> Arc<Self> {
         let link = Self::new(maker, watchers);
-        link.runtime.spawn(reconnect(Arc::downgrade(&link), 0));
+        link.maker
+            .runtime()
+            .spawn(reconnect(Arc::downgrade(&link), 0));
         link
     }
 
@@ -89,7 +90,6 @@ impl Link {
         Arc::new(Self {
             maker,
             watchers,
-            runtime: Handle::current(),
             standing: Mutex::new(Standing {
                 state: State::Down(StoreError::Unavailable),
                 since: clock.now(),
@@ -113,7 +113,7 @@ impl Link {
         self.watchers.alarm.notify_one();
         if flow.suspect() {
             let look = look_after(Arc::downgrade(self), Arc::clone(flow));
-            self.runtime.spawn(look);
+            self.maker.runtime().spawn(look);
         }
     }
 
@@ -126,7 +126,7 @@ impl Link {
         self.watchers.changed();
         self.watchers.alarm.notify_one();
         let next = reconnect(Arc::downgrade(self), short_lived);
-        self.runtime.spawn(next);
+        self.maker.runtime().spawn(next);
     }
 
     /// Goes over to where the server is by now, if that is elsewhere: calls under way end where

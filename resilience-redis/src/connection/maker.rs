@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redis::{Value, aio::MultiplexedConnection};
-use tokio::{sync::watch, time::timeout};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{Address, dial::Dialer, flow::Flow, sentinel::Sentinels};
 use crate::{Settings, StoreError};
@@ -68,6 +68,11 @@ impl Maker {
 
     pub(super) const fn settings(&self) -> &Settings {
         self.dialer.settings()
+    }
+
+    /// Where all connections of the store live.
+    pub(super) const fn runtime(&self) -> &Handle {
+        self.dialer.runtime()
     }
 }
 

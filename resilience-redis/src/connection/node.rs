@@ -9,7 +9,7 @@ use std::{
 
 use redis::{ErrorKind, PushInfo, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use resilience_core::{Outcome, circuit_breaker::Permit};
-use tokio::{sync::watch, time::timeout};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
     Address, Start, Wire,
@@ -19,7 +19,7 @@ use super::{
     link::{Link, Watchers},
     maker::Maker,
 };
-use crate::{Code, StoreError};
+use crate::{Code, Settings, StoreError};
 
 /// A server that owns keys; clones share the connection to it.
 ///
@@ -216,8 +216,13 @@ impl Node {
         self.0.link.watchers.changes.subscribe()
     }
 
-    pub(super) fn longest_silence(&self) -> Duration {
-        self.0.link.maker.settings().longest_silence()
+    pub(super) fn settings(&self) -> &Settings {
+        self.0.link.maker.settings()
+    }
+
+    /// Where all connections of the store live.
+    pub(super) fn runtime(&self) -> &Handle {
+        self.0.link.maker.runtime()
     }
 
     pub(super) fn downgrade(&self) -> WeakNode {

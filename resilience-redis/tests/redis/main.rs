@@ -10,6 +10,7 @@ mod outages;
 mod permissions;
 mod queue;
 mod rate_limit;
+mod runtimes;
 mod secrets;
 mod stock;
 mod support;

@@ -1,0 +1,104 @@
+//! Stores that are used on several runtimes, some of which nobody drives, or have ended.
+
+use std::time::Duration;
+
+use resilience_redis::{
+    RedisStore, queue,
+    rate_limit::{Algorithm, Policy, Quota},
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::support::{PATIENCE, RedisCluster, RedisServer, patient};
+
+/// One that runs all the while.
+fn home() -> Runtime {
+    Runtime::new().expect("a runtime")
+}
+
+/// One that runs only while somebody waits for it.
+fn idle() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime")
+}
+
+#[test]
+fn connections_that_an_idle_runtime_asked_for_hold_nobody_up() {
+    const MANY: usize = 8;
+    let (home, idle) = (home(), idle());
+    let server = home.block_on(RedisServer::start());
+    let settings = patient().dead_after(PATIENCE);
+    let store = home.block_on(RedisStore::connect(&server.url(), settings));
+    let queue = store.expect("up").queue(&queue::Policy::new("test"));
+    let queue = queue.expect("a valid policy");
+    let consumer = || queue.consumer("workers").expect("a valid name");
+    idle.block_on(async {
+        let mut reading = JoinSet::new();
+        for _ in 0..MANY {
+            let mut consumer = consumer();
+            reading.spawn(async move { consumer.next_batch(1, Duration::ZERO).await });
+        }
+        for read in reading.join_all().await {
+            assert_eq!(read.map(|messages| messages.len()), Ok(0));
+        }
+    });
+    home.block_on(async {
+        let mut consumer = consumer();
+        let reading = consumer.next_batch(1, Duration::ZERO);
+        // A single connection that says nothing would be waited for twice as long.
+        let read = timeout(PATIENCE / 2, reading).await.expect("in time");
+        assert!(read.expect("an answer").is_empty());
+    });
+}
+
+#[test]
+fn who_reads_a_queue_when_the_runtime_of_the_store_has_ended_is_told_so() {
+    let (home, elsewhere) = (home(), idle());
+    let server = elsewhere.block_on(RedisServer::start());
+    let store = home.block_on(RedisStore::connect(&server.url(), patient()));
+    let queue = store.expect("up").queue(&queue::Policy::new("test"));
+    let queue = queue.expect("a valid policy");
+    let mut consumer = queue.consumer("workers").expect("a valid name");
+    drop(home);
+    let read = elsewhere.block_on(consumer.next_batch(1, DAY));
+    assert!(read.is_err(), "{read:?}");
+}
+
+#[test]
+fn a_server_that_was_found_from_a_runtime_that_ended_is_asked_by_the_others() {
+    let home = home();
+    let mut cluster = home.block_on(RedisCluster::start());
+    // It owns no slot yet, so only who is sent there knows it.
+    let newcomer = home.block_on(cluster.grow());
+    let store = home.block_on(RedisStore::connect(&cluster.url(), patient()));
+    // Which has one count, so that the others need not be moved.
+    let quota = Quota::new(10, DAY).algorithm(Algorithm::Gcra);
+    let policy = Policy::new("test", quota);
+    let limiter = store.expect("up").rate_limiter(&policy);
+    let limiter = limiter.expect("a valid policy");
+    home.block_on(async {
+        limiter.try_take("key").await.expect("no error");
+        let (owner, key) = taken(&cluster).await;
+        cluster.begin_to_move(&key, owner, newcomer).await;
+        cluster.move_key(&key, owner, newcomer).await;
+    });
+    let elsewhere = idle();
+    assert_eq!(elsewhere.block_on(limiter.clear("key")), Ok(()));
+    drop(elsewhere);
+    assert_eq!(home.block_on(limiter.clear("key")), Ok(()));
+}
+
+/// The owner of the only count that there is, and its key.
+async fn taken(cluster: &RedisCluster) -> (usize, String) {
+    for (index, owner) in cluster.owners().iter().enumerate() {
+        if let Some(key) = owner.ask::<Vec<String>>("KEYS *:rl:*").await.pop() {
+            return (index, key);
+        }
+    }
+    panic!("nothing was taken")
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
