@@ -1,15 +1,18 @@
 //! More requests than a database could stand, of which it is to hear next to nothing.
 
-use std::{io, thread};
+use std::{io, thread, time::Duration};
 
 use serde_json::Value;
 
 use super::{client::Connection, service::Service};
-use crate::{invocation::Failure, wait::Stopwatch};
+use crate::{
+    invocation::Failure,
+    wait::{self, Stopwatch},
+};
 
 /// All of them ask for one page that nobody made yet, before anybody reads an answer.
 pub(super) fn crowd(service: &Service) -> Result<(), Failure> {
-    let before = statements(service)?;
+    let before = statements_at_rest(service)?;
     let stopwatch = Stopwatch::start();
     ask_together(service).map_err(|error| broke(&error))?;
     let grown = statements(service)? - before;
@@ -23,7 +26,7 @@ pub(super) fn crowd(service: &Service) -> Result<(), Failure> {
 
 /// All of them ask for numbers that are no dish's, each for another.
 pub(super) fn strangers(service: &Service) -> Result<(), Failure> {
-    let before = statements(service)?;
+    let before = statements_at_rest(service)?;
     let stopwatch = Stopwatch::start();
     thread::scope(|scope| {
         let bots: Vec<_> = (0..BOTS)
@@ -85,6 +88,17 @@ fn statements(service: &Service) -> Result<u64, Failure> {
     statements.ok_or_else(|| Failure::new("the service counts no statements"))
 }
 
+/// The same once nothing is sent that nobody asked for: a service that has just started looks for what
+/// an earlier one left, and then for a minute no more.
+fn statements_at_rest(service: &Service) -> Result<u64, Failure> {
+    let mut last = None;
+    let at_rest = wait::until(REST, || match statements(service) {
+        Ok(sent) => (last.replace(sent) == Some(sent)).then_some(Ok(sent)),
+        Err(problem) => Some(Err(problem)),
+    });
+    at_rest.unwrap_or_else(|| Err(Failure::new("the service sends statements by itself")))
+}
+
 fn stats(service: &Service) -> Result<Value, Failure> {
     let stats = service.get("/admin/stats")?;
     serde_json::from_str(&stats).map_err(|error| Failure::new(format!("/admin/stats: {error}")))
@@ -97,6 +111,9 @@ fn broke(error: &io::Error) -> Failure {
 const CROWD: u32 = 5_000;
 const STRANGERS: u32 = 200_000;
 const BOTS: u32 = 4;
+
+/// Until a service has nothing left to do that nobody asked for.
+const REST: Duration = Duration::from_secs(10);
 
 /// Requests ahead of their answers on one connection.
 const AT_ONCE: u32 = 20;
