@@ -16,7 +16,8 @@ where
     /// Where that fails, this process does not read the value before from there: it tells the tier
     /// again before it asks for that key, and after its next put that works. Until then other
     /// processes may read it: whoever must know that they do not calls `forget` first. A tier that
-    /// missed the changes of more than 10 000 keys is told to forget everything.
+    /// missed the changes of more than 10 000 keys is told to forget everything, unless it
+    /// [knows of them](super::Tier::knows_what_failed).
     pub fn insert(&self, key: K, value: impl Into<Loaded<V>>) {
         let Loaded { value, terms } = value.into();
         let found = Found::Value(value);

@@ -182,13 +182,20 @@ impl<K, V> Second<K, V> {
 
     /// What the tier has under `name` is older than what is here, and nobody can tell it now.
     pub(super) fn distrust(&self, name: &[u8]) {
-        self.unsent.missed(name);
+        self.unsent.untold(name);
     }
 
     /// Tells the tier what it has to hear before it is asked for `name`.
     pub(super) async fn catch_up(&self, name: &[u8]) -> Caught {
         let began = self.unsent.begin();
-        match self.unsent.due(name) {
+        let due = match self.unsent.due(name) {
+            Due::Everything if self.knows_what_failed() => {
+                self.unsent.known(began);
+                self.unsent.due(name)
+            }
+            due => due,
+        };
+        match due {
             Due::Nothing => Caught::Up,
             Due::Key => match self.calls.ask(|| self.tier.remove(name)).await {
                 Ok(()) => {
@@ -202,6 +209,11 @@ impl<K, V> Second<K, V> {
                 Caught::Behind
             }
         }
+    }
+
+    fn knows_what_failed(&self) -> bool {
+        let knows = || self.tier.knows_what_failed();
+        self.panics.catch(Place::Call, knows).unwrap_or(false)
     }
 
     /// Has the tier forget everything, unless that is under way: in the background, since it takes
@@ -277,10 +289,16 @@ impl<K, V> Second<K, V> {
         call: impl FnOnce() -> Reply<'a, ()>,
     ) -> Result<(), BoxError> {
         let began = self.unsent.begin();
+        let mut is_told = false;
+        let call = || {
+            is_told = true;
+            call()
+        };
         let said = self.calls.tell(call).await;
         match &said {
             Ok(()) => self.unsent.heard(name, began),
-            Err(_) => self.unsent.missed(name),
+            Err(_) if is_told => self.unsent.missed(name),
+            Err(_) => self.unsent.untold(name),
         }
         said
     }

@@ -34,6 +34,15 @@ pub trait Tier: Send + Sync + 'static {
         Hears::Nothing
     }
 
+    /// Whether it has heard of all that it was told until now and that failed, or keeps that in mind
+    /// and gives nobody in this process what it has of it until it has heard.
+    ///
+    /// Then a cache that saw more changes fail than it can keep need not have everything forgotten.
+    /// By default `false`.
+    fn knows_what_failed(&self) -> bool {
+        false
+    }
+
     /// Asks to load `key` for all processes, where one of them is to do so at a time.
     ///
     /// Whoever is granted that keeps it for at most `lease`, and ends it with [`fill`](Self::fill)

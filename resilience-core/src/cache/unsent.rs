@@ -16,6 +16,8 @@ struct Table {
     /// When the last change of each was missed, the longest untried first.
     keys: IndexMap<Vec<u8>, u64>,
     everything: Option<u64>,
+    /// When the last change was missed that the tier was not even told of.
+    untold: Option<u64>,
     now: u64,
 }
 
@@ -39,22 +41,16 @@ impl Unsent {
         Began(lock(&self.0).now)
     }
 
-    /// The tier did not hear of a change of `key`.
+    /// The tier was told of a change of `key`, and did not say that it heard.
     pub(super) fn missed(&self, key: &[u8]) {
+        lock(&self.0).add(key);
+    }
+
+    /// Nobody could tell the tier of a change of `key`.
+    pub(super) fn untold(&self, key: &[u8]) {
         let mut table = lock(&self.0);
-        table.now += 1;
-        let now = table.now;
-        if table.everything.is_some() {
-            table.everything = Some(now);
-            return;
-        }
-        table.keys.shift_remove(key);
-        if table.keys.len() < MOST {
-            table.keys.insert(key.to_vec(), now);
-        } else {
-            table.keys = IndexMap::new();
-            table.everything = Some(now);
-        }
+        table.add(key);
+        table.untold = Some(table.now);
     }
 
     /// The tier heard of a change of `key` by a call that began then.
@@ -70,6 +66,16 @@ impl Unsent {
         let mut table = lock(&self.0);
         table.keys.retain(|_, missed| *missed > began.0);
         table.everything = table.everything.filter(|missed| *missed > began.0);
+        table.untold = table.untold.filter(|missed| *missed > began.0);
+    }
+
+    /// The tier knows by itself of all that it was told and was missed then. It need not be told
+    /// that everything was changed, unless that stands for a change that it was not told of.
+    pub(super) fn known(&self, began: Began) {
+        let mut table = lock(&self.0);
+        if table.untold.is_none() {
+            table.everything = table.everything.filter(|missed| *missed > began.0);
+        }
     }
 
     /// What the tier has to hear before it is asked for `key`.
@@ -88,6 +94,23 @@ impl Unsent {
     pub(super) fn next(&self) -> Option<Vec<u8>> {
         let table = lock(&self.0);
         table.keys.first().map(|(key, _)| key.clone())
+    }
+}
+
+impl Table {
+    fn add(&mut self, key: &[u8]) {
+        self.now += 1;
+        if self.everything.is_some() {
+            self.everything = Some(self.now);
+            return;
+        }
+        self.keys.shift_remove(key);
+        if self.keys.len() < MOST {
+            self.keys.insert(key.to_vec(), self.now);
+        } else {
+            self.keys = IndexMap::new();
+            self.everything = Some(self.now);
+        }
     }
 }
 
@@ -126,6 +149,28 @@ mod tests {
         unsent.heard_all(began);
         assert_eq!(unsent.due(b"another"), Due::Everything);
         unsent.heard_all(unsent.begin());
+        assert_eq!(unsent.due(b"7"), Due::Nothing);
+    }
+
+    #[test]
+    fn what_the_tier_knows_by_itself_it_is_not_told_again() {
+        let unsent = Unsent::default();
+        let miss_too_many = || (0..=MOST).for_each(|key| unsent.missed(&key.to_le_bytes()));
+        miss_too_many();
+        let began = unsent.begin();
+        unsent.missed(b"7");
+        unsent.known(began);
+        assert_eq!(unsent.due(b"another"), Due::Everything);
+        unsent.known(unsent.begin());
+        assert_eq!(unsent.due(b"7"), Due::Nothing);
+        // Nobody could tell it of this one.
+        unsent.untold(b"7");
+        miss_too_many();
+        unsent.known(unsent.begin());
+        assert_eq!(unsent.due(b"7"), Due::Everything);
+        unsent.heard_all(unsent.begin());
+        miss_too_many();
+        unsent.known(unsent.begin());
         assert_eq!(unsent.due(b"7"), Due::Nothing);
     }
 

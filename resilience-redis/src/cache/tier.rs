@@ -63,6 +63,11 @@ impl Tier for RedisTier {
         Hears::Later
     }
 
+    fn knows_what_failed(&self) -> bool {
+        // Keys that are still to be told are not believed, each by itself.
+        self.is_in_touch() && self.0.unsent().everything().is_none()
+    }
+
     fn mark(&self, key: &[u8]) -> u64 {
         Part::of(key).mark()
     }

@@ -116,6 +116,36 @@ async fn what_is_inserted_behind_an_open_circuit_replaces_what_redis_kept() {
 }
 
 #[tokio::test]
+async fn after_more_was_missed_than_can_be_kept_everything_is_forgotten_once() {
+    let (server, proxy, one, _other) = one_behind_a_proxy().await;
+    proxy.lose_everything();
+    for key in 10..=10_010 {
+        assert!(one.cache.forget(&key).await.is_err());
+    }
+    proxy.heal();
+    one.hears().await;
+    let looks = async || {
+        let stats: String = server.ask("INFO commandstats").await;
+        let scans = stats.lines().find_map(|line| {
+            let calls = line.strip_prefix("cmdstat_scan:calls=")?;
+            calls.split(',').next()?.parse::<u64>().ok()
+        });
+        scans.unwrap_or(0)
+    };
+    // Each of them takes one for entries, and one for leases.
+    assert_eq!(looks().await, 2);
+    // What is loaded from here on stays.
+    eventually(async || {
+        one.cache.invalidate(&7);
+        one.load(7, &Source::default()).await;
+        let kept = keys(&server, "resilience:cache:*").await;
+        (!kept.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(looks().await, 2);
+}
+
+#[tokio::test]
 async fn a_frozen_redis_costs_a_miss_its_deadlines_and_a_hit_nothing() {
     let server = RedisServer::start().await;
     let deadline = Duration::from_millis(100);
