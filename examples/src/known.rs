@@ -84,7 +84,12 @@ impl Known {
     pub(crate) async fn is_lost(&self) {
         match self {
             Self::Own(_) => std::future::pending().await,
-            Self::Shared(guard) => guard.rebuild_is_wanted().await,
+            Self::Shared(guard) => {
+                if guard.rebuild_is_wanted().await.is_err() {
+                    // The runtime goes down, and this with it.
+                    std::future::pending().await
+                }
+            }
         }
     }
 

@@ -1,4 +1,7 @@
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use resilience_core::{
     Timestamp,
@@ -12,18 +15,39 @@ use super::{
 };
 use crate::StoreError;
 
-/// Follows what the fleet inserts and builds, for as long as there is a guard.
-pub(super) async fn follow(shared: Weak<Shared>) {
-    let mut follower = Follower::default();
-    loop {
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let pace = follower.step(&shared).await;
-        drop(shared);
-        match pace {
-            Pace::Behind => {}
-            Pace::UpToDate => sleep(INTERVAL).await,
+/// Begins to follow what the fleet inserts and builds, for as long as there is a guard.
+pub(super) fn follow(shared: &Arc<Shared>) {
+    let following = Following(Arc::downgrade(shared));
+    shared.store.runtime().spawn(following.run());
+}
+
+/// Whoever waits for what this task hears is told where it ends before the guard, as it does with
+/// its runtime.
+struct Following(Weak<Shared>);
+
+impl Following {
+    async fn run(self) {
+        let mut follower = Follower::default();
+        loop {
+            let Some(shared) = self.0.upgrade() else {
+                return;
+            };
+            let pace = follower.step(&shared).await;
+            drop(shared);
+            match pace {
+                Pace::Behind => {}
+                Pace::UpToDate => sleep(INTERVAL).await,
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared
+                .progress
+                .send_modify(|progress| progress.is_over = true);
         }
     }
 }

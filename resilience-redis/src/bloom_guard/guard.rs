@@ -26,7 +26,7 @@ impl<K: Hash + ?Sized> BloomGuard<K> {
     ) -> Result<Self, InvalidPolicy> {
         let (local, replica) = core::BloomGuard::replica(policy, environment)?;
         let shared = Arc::new(Shared::new(store, &policy, replica, environment)?);
-        store.runtime().spawn(follow(Arc::downgrade(&shared)));
+        follow(&shared);
         Ok(Self { local, shared })
     }
 

@@ -46,9 +46,10 @@
 //!
 //! ```no_run
 //! # use resilience_redis::bloom_guard::BloomGuard;
-//! # async fn keep(dishes: BloomGuard<u64>, ids: impl Fn() -> Vec<u64>) {
+//! # use resilience_redis::StoreError;
+//! # async fn keep(dishes: BloomGuard<u64>, ids: impl Fn() -> Vec<u64>) -> Result<(), StoreError> {
 //! loop {
-//!     dishes.rebuild_is_wanted().await;
+//!     dishes.rebuild_is_wanted().await?;
 //!     if dishes.rebuild_from(&ids).await.is_err() {
 //!         tokio::time::sleep(std::time::Duration::from_secs(1)).await; // another one is at it, or Redis is away
 //!     }

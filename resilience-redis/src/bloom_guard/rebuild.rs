@@ -112,10 +112,23 @@ impl<K: Hash + ?Sized> BloomGuard<K> {
     ///
     /// Then one process should rebuild it; where several try, all but one hear that it is
     /// [under way](RebuildError::UnderWay).
-    pub async fn rebuild_is_wanted(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] where the runtime that the store was connected on has ended: nobody
+    /// hears of Redis any more, and everything passes.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, it has changed nothing.
+    pub async fn rebuild_is_wanted(&self) -> Result<(), StoreError> {
         let mut progress = self.shared.progress.subscribe();
-        // It cannot fail: we hold the other end.
-        let _ = progress.wait_for(|progress| progress.wanted).await;
+        let seen = progress.wait_for(|progress| progress.wanted || progress.is_over);
+        match seen.await {
+            Ok(progress) if !progress.is_over => Ok(()),
+            // The other end is never gone: we hold it.
+            Ok(_) | Err(_) => Err(StoreError::Unavailable),
+        }
     }
 
     async fn begin<E>(&self) -> Result<Rebuild<K>, RebuildError<E>> {

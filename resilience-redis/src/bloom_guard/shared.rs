@@ -50,6 +50,8 @@ pub(super) struct Progress {
     pub(super) loaded: Option<String>,
     /// Everything passes until somebody rebuilds the filter.
     pub(super) wanted: bool,
+    /// Nobody follows the fleet any more.
+    pub(super) is_over: bool,
 }
 
 impl Shared {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use resilience_redis::{
-    RedisStore, queue,
+    RedisStore, StoreError, bloom_guard, queue,
     rate_limit::{Algorithm, Policy, Quota},
 };
 use tokio::{
@@ -65,6 +65,27 @@ fn who_reads_a_queue_when_the_runtime_of_the_store_has_ended_is_told_so() {
     drop(home);
     let read = elsewhere.block_on(consumer.next_batch(1, DAY));
     assert!(read.is_err(), "{read:?}");
+}
+
+#[test]
+fn who_waits_for_a_filter_to_be_lost_when_the_runtime_of_the_store_has_ended_is_told_so() {
+    let (home, elsewhere) = (home(), idle());
+    let server = elsewhere.block_on(RedisServer::start());
+    let store = home.block_on(RedisStore::connect(&server.url(), patient()));
+    let seeded = bloom_guard::Policy::new("test").seed(*b"thirty-two bytes that are secret");
+    let guard = store.expect("up").bloom_guard::<u64>(seeded);
+    let guard = guard.expect("a valid policy");
+    home.block_on(guard.rebuild_from(|| [1])).expect("built");
+    let waits = async || timeout(PATIENCE, guard.rebuild_is_wanted()).await;
+    let ending = async || {
+        tokio::task::yield_now().await;
+        home.shutdown_background();
+    };
+    let (waited, ()) = elsewhere.block_on(async { tokio::join!(waits(), ending()) });
+    assert_eq!(waited, Ok(Err(StoreError::Unavailable)));
+    // Nor does who comes later wait.
+    let waited = elsewhere.block_on(waits());
+    assert_eq!(waited, Ok(Err(StoreError::Unavailable)));
 }
 
 #[test]
