@@ -36,10 +36,22 @@ fn a_store_is_told_every_quota_and_what_holds_for_all() {
 }
 
 #[test]
+fn a_store_is_told_what_keys_of_each_tier_have_in_place_of_the_first_quota() {
+    let gold = Quota::per_second(20).named("gold-second");
+    let policy = paced().tier("gold", gold).tier("", Quota::per_hour(1));
+    assert_eq!(policy.terms().unwrap_err().field(), "name");
+    let terms = paced().tier("gold", gold).terms().unwrap();
+    let [(name, tier)] = terms.tiers[..] else {
+        panic!("{terms:?}")
+    };
+    assert_eq!((name, tier.name, tier.limit), ("gold", "gold-second", 20));
+    assert_eq!(terms.quotas, paced().terms().unwrap().quotas);
+}
+
+#[test]
 fn what_no_store_can_do_is_an_invalid_policy() {
     let policies = [
         ("limit", Policy::new("a", Quota::per_second(0))),
-        ("tier", paced().tier("gold", Quota::per_second(20))),
         ("global", paced().global(Quota::per_second(20))),
         ("max_wait", paced().max_wait(Duration::from_secs(1))),
     ];

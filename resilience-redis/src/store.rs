@@ -15,7 +15,7 @@ use crate::{
     connection::{Blocking, Connection, Start},
     lock::{self, Locks},
     queue::{self, Queue},
-    rate_limit::{self, Policy, RateLimiter},
+    rate_limit::{self, Policy, RateLimiter, Tiered, Untiered},
     script::Script,
     stock::{self, Stocks},
 };
@@ -99,7 +99,7 @@ impl RedisStore {
     ///
     /// Where the policy cannot work, or asks for what this store does not count.
     pub fn rate_limiter(&self, policy: &Policy) -> Result<RateLimiter, InvalidPolicy> {
-        RateLimiter::new(policy, self, &rate_limit::Options::new())
+        self.rate_limiter_with(policy, &rate_limit::Options::new())
     }
 
     /// A limiter as [`rate_limiter`](Self::rate_limiter) makes it, with settings of its own.
@@ -112,7 +112,42 @@ impl RedisStore {
         policy: &Policy,
         options: &rate_limit::Options,
     ) -> Result<RateLimiter, InvalidPolicy> {
-        RateLimiter::new(policy, self, options)
+        RateLimiter::new(policy, self, options, Untiered)
+    }
+
+    /// A limiter as [`rate_limiter_with`](Self::rate_limiter_with) makes it, whose keys have the quotas
+    /// of their tiers.
+    ///
+    /// `tier_of` names the [tier](Policy::tier) of a key; a name that no tier has, such as the empty
+    /// one, means the policy's own quota. It is asked on every call, with no lock held, so that a key
+    /// that has moved to another tier is treated by it at once. A quota is known by its window and
+    /// algorithm: where those of two tiers are the same, what a key has used in the one stays used in
+    /// the other. Borrowed forms of a key are made owned for the question.
+    ///
+    /// ```no_run
+    /// # async fn example(store: resilience_redis::RedisStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// use resilience_redis::rate_limit::{Options, Policy, Quota};
+    ///
+    /// let policy = Policy::new("api", Quota::per_minute(60)).tier("premium", Quota::per_minute(600));
+    /// let limiter = store.rate_limiter_with_tiers(&policy, &Options::new(), |user: &u64| {
+    ///     if *user < 1000 { "premium" } else { "" }
+    /// })?;
+    /// assert_eq!(limiter.peek(&1).await?.limit, 600);
+    /// assert_eq!(limiter.peek(&1000).await?.limit, 60);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`rate_limiter`](Self::rate_limiter).
+    pub fn rate_limiter_with_tiers<K>(
+        &self,
+        policy: &Policy,
+        options: &rate_limit::Options,
+        tier_of: impl Fn(&K) -> &'static str + Send + Sync + 'static,
+    ) -> Result<RateLimiter<Tiered<K>>, InvalidPolicy> {
+        RateLimiter::new(policy, self, options, Tiered::new(tier_of))
     }
 
     /// Locks that one process of the fleet has at a time.

@@ -12,6 +12,9 @@ use crate::InvalidPolicy;
 pub struct Terms {
     /// The quotas of each key, one to four: a call takes from all of them or from none.
     pub quotas: Vec<Term>,
+    /// The tiers by their names, which differ, and the quota that keys of each have in place of the
+    /// first.
+    pub tiers: Vec<(&'static str, Term)>,
     /// How many keys to remember in this process; never zero.
     pub capacity: usize,
     /// Whether the policy refuses.
@@ -43,33 +46,37 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// What is wrong with the policy, or which setting asks for what no store can do: tiers, a
-    /// quota of all keys, and waiting.
+    /// What is wrong with the policy, or which setting asks for what no store can do: a quota of
+    /// all keys, and waiting.
     pub fn terms(&self) -> Result<Terms, InvalidPolicy> {
         let checked = self.clone().check()?;
         let unsupported = |field| InvalidPolicy::new(field, "is not supported by this store");
-        if !checked.rules.tiers.is_empty() {
-            return Err(unsupported("tier"));
-        }
         if checked.rules.global.is_some() {
             return Err(unsupported("global"));
         }
         if !checked.max_wait.is_zero() {
             return Err(unsupported("max_wait"));
         }
-        let term = |rule: Rule| Term {
-            name: rule.name,
-            limit: rule.limit,
-            window: rule.window(),
-            burst: rule.most,
-            algorithm: rule.algorithm,
-        };
+        let tiers = checked.rules.tiers.into_iter();
         Ok(Terms {
-            quotas: checked.rules.quotas.into_iter().map(term).collect(),
+            quotas: checked.rules.quotas.into_iter().map(Term::of).collect(),
+            tiers: tiers.map(|(name, rule)| (name, Term::of(rule))).collect(),
             capacity: checked.capacity,
             mode: checked.mode,
             missing_key: checked.missing_key,
             charge: checked.charge,
         })
+    }
+}
+
+impl Term {
+    const fn of(rule: Rule) -> Self {
+        Self {
+            name: rule.name,
+            limit: rule.limit,
+            window: rule.window(),
+            burst: rule.most,
+            algorithm: rule.algorithm,
+        }
     }
 }

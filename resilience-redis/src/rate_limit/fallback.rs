@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use resilience_core::{
-    Environment, Event, InvalidPolicy, QuotaStatus, Reason, Rejected, Timestamp,
-    rate_limit::{Reservation, Terms},
-};
+use resilience_core::{Environment, Event, InvalidPolicy, Timestamp, rate_limit::Terms};
 
-use super::part::Part;
+use super::part::{Part, Whole};
 
 /// What a limiter does when Redis gives no decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -60,19 +57,22 @@ pub(super) struct Share {
     nodes: AtomicU64,
     /// Until when units count that were allowed of any key, in nanoseconds.
     until: AtomicU64,
+    /// From when on the next outage is worth a line in the log, in nanoseconds.
+    quiet_until: AtomicU64,
 }
 
 impl Share {
     pub(super) fn new(terms: &Terms, environment: &Environment) -> Result<Self, InvalidPolicy> {
         // Whoever is refused is told of by the limiter that asks.
         let environment = environment.clone().observer(|_: &Event<'_>| ());
-        let part = |term| Part::new(term, terms.capacity, &environment);
+        let part = |whole| Part::new(whole, terms.capacity, &environment);
         Ok(Self {
-            parts: terms.quotas.iter().map(part).collect::<Result<_, _>>()?,
+            parts: wholes(terms).map(part).collect::<Result<_, _>>()?,
             terms: Mutex::new(terms.clone()),
             count: Mutex::new(Count::new()),
             nodes: AtomicU64::new(1),
             until: AtomicU64::new(0),
+            quiet_until: AtomicU64::new(0),
         })
     }
 
@@ -114,54 +114,25 @@ impl Share {
         now.as_nanos() < self.until.load(Ordering::Relaxed)
     }
 
-    /// The whole fleet has used so much of the key `name`, of each quota.
-    pub(super) fn seed(&self, name: &str, used: impl IntoIterator<Item = u64>) {
-        let nodes = self.nodes();
-        for (part, used) in self.parts.iter().zip(used) {
-            part.seed(name, used.div_ceil(nodes));
-        }
+    /// Whether an outage is worth a line in the log at `now`.
+    pub(super) fn warns(&self, now: Timestamp) -> bool {
+        let until = self.quiet_until.load(Ordering::Relaxed);
+        let next = now.saturating_add(BETWEEN_WARNINGS).as_nanos();
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let quiet = &self.quiet_until;
+        let exchange = || quiet.compare_exchange(until, next, success, failure);
+        now.as_nanos() >= until && exchange().is_ok()
     }
 
-    /// Nothing of the key `name` is used any more.
-    pub(super) fn forget(&self, name: &str) {
-        for part in &self.parts {
-            part.forget(name);
-        }
-    }
-
-    /// Takes `cost` units of the key `name` from the parts of those quotas that are `meant`, by their
-    /// places, or from none; says where the tightest of them stands, if any is meant.
-    pub(super) fn take(
-        &self,
-        name: &str,
-        cost: u64,
-        meant: impl Fn(usize) -> bool,
-    ) -> Result<Option<QuotaStatus>, Rejected> {
-        let (mut taken, mut refused) = (Vec::new(), Vec::new());
-        for (index, part) in self.parts.iter().enumerate() {
-            if meant(index) {
-                match part.take(name, cost) {
-                    Ok(reservation) => taken.push(reservation),
-                    Err(rejected) => refused.push(rejected),
-                }
-            }
-        }
-        let Some(slowest) = refused.into_iter().max_by_key(wait) else {
-            let standings = taken.iter().map(Reservation::status);
-            return Ok(standings.min_by_key(|status| status.remaining));
-        };
-        taken.into_iter().for_each(Reservation::cancel);
-        Err(match slowest.reason() {
-            // It is only the part that is too small, and not for long.
-            Reason::CostExceedsQuota => Rejected::new(Reason::StoreUnavailable, slowest.policy()),
-            _ => slowest,
-        })
+    /// Those of the quotas of keys, in their order.
+    pub(super) fn of_keys(&self) -> &[Part] {
+        &self.parts
     }
 
     /// The parts, while `terms` are held still.
     fn resize(&self, terms: &Terms) -> Result<(), InvalidPolicy> {
-        let mut parts = self.parts.iter().zip(&terms.quotas);
-        parts.try_for_each(|(part, term)| part.resize(term, self.nodes()))
+        let mut parts = self.parts.iter().zip(wholes(terms));
+        parts.try_for_each(|(part, whole)| part.resize(whole, self.nodes()))
     }
 
     fn terms(&self) -> MutexGuard<'_, Terms> {
@@ -169,9 +140,13 @@ impl Share {
     }
 }
 
-/// How long to wait after a refusal; what no wait helps waits longest.
-fn wait(rejected: &Rejected) -> Duration {
-    rejected.retry_after().unwrap_or(Duration::MAX)
+/// Each quota, the first with those that tiers have in its place.
+fn wholes(terms: &Terms) -> impl Iterator<Item = Whole<'_>> {
+    let whole = |(index, term)| {
+        let tiers = if index == 0 { &terms.tiers[..] } else { &[] };
+        Whole { term, tiers }
+    };
+    terms.quotas.iter().enumerate().map(whole)
 }
 
 /// How many processes there are, as far as can be believed.
@@ -214,15 +189,11 @@ impl Count {
     }
 }
 
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 const DISBELIEF: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use resilience_core::{
-        ManualClock,
-        rate_limit::{Policy, Quota},
-    };
-
     use super::*;
 
     #[test]
@@ -247,34 +218,5 @@ mod tests {
         assert_eq!(count.hear(1, false, at(201)), None);
         assert_eq!(count.hear(1, false, at(230)), Some(1));
         assert_eq!(count.hear(0, false, at(231)), None);
-    }
-    #[test]
-    fn each_quota_begins_with_its_own_part_of_what_was_used() {
-        let clock = ManualClock::new();
-        let minute = Duration::from_secs(60);
-        let policy = Policy::new("minute", Quota::new(10, minute))
-            .and(Quota::new(100, minute * 600).named("hours"));
-        let terms = policy.terms().expect("quotas");
-        let environment = Environment::new().clock(clock.clone());
-        let share = Share::new(&terms, &environment).expect("a valid policy");
-        share.seed("key", [0, 80]);
-        let refusal = |minutes| {
-            let taken = share.take("key", 1, |_| true);
-            let rejected = taken.expect_err("no room");
-            assert!(rejected.retry_after() >= Some(minute * minutes));
-            rejected.policy()
-        };
-        let take = |units| share.take("key", units, |_| true).expect("room");
-        assert_eq!(take(10).map(|it| it.remaining), Some(0));
-        assert_eq!(refusal(1), "minute");
-        clock.advance(2 * minute);
-        assert_eq!(take(10).map(|it| it.remaining), Some(0));
-        assert_eq!(refusal(500), "hours");
-        clock.advance(2 * minute);
-        assert_eq!(refusal(500), "hours");
-        // Whoever was refused for want of one has taken of none.
-        let minute = |index| index == 0;
-        let left = share.take("key", 10, minute).expect("room");
-        assert_eq!(left.map(|it| it.limit), Some(10));
     }
 }

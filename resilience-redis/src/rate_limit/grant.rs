@@ -229,7 +229,7 @@ mod tests {
     fn a_refusal_names_what_has_room_last_be_it_by_a_nanosecond() {
         let log = Quota::new(1, WINDOW).algorithm(Algorithm::SlidingLog);
         let policy = Policy::new("window", Quota::new(1, WINDOW)).and(log.named("log"));
-        let rules = rules(&policy.terms().expect("quotas")).expect("a valid policy");
+        let rules = rules(&policy.terms().expect("quotas").quotas).expect("a valid policy");
         let now = 101 * STEP;
         // A unit of the step before, whose last instant is over when the step 111 is yet to begin.
         let mut window = Window::default();

@@ -17,7 +17,6 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     departures::Departures,
-    fallback::Share,
     flight::Flight,
     leases::Leases,
     options::Options,
@@ -26,11 +25,12 @@ use super::{
     refunds::{self, Refunds},
     rules::{Kind, Rule, as_they_stand},
     server_clock::ServerClock,
+    stake::Stake,
     stand::Stand,
     table::Entry,
 };
 use crate::{
-    StoreError,
+    RedisStore, StoreError,
     connection::Connection,
     script::{Script, of_family},
 };
@@ -57,17 +57,17 @@ pub(super) struct Lane {
     pub(super) leases: Leases,
     /// Of each limit, units that all processes together may take ahead.
     lease_percent: u64,
-    share: Arc<Share>,
+    stake: Stake,
 }
 
 impl Lane {
     pub(super) fn new(
-        connection: Connection,
-        runtime: Handle,
+        store: &RedisStore,
         rules: Arc<[Rule]>,
         options: &Options,
-        share: Arc<Share>,
+        stake: Stake,
     ) -> Self {
+        let connection = store.connection().clone();
         let take = match &rules[..] {
             [
                 Rule {
@@ -88,7 +88,7 @@ impl Lane {
             keys,
             patience: connection.settings().time_to_decide(),
             connection,
-            runtime,
+            runtime: store.runtime().clone(),
             environment: options.environment.clone(),
             take,
             refund: of_family!("quotas", "refund"),
@@ -100,7 +100,7 @@ impl Lane {
             refunds: Mutex::default(),
             leases: Leases::default(),
             lease_percent: options.lease_percent,
-            share,
+            stake,
         }
     }
 
@@ -140,7 +140,7 @@ impl Lane {
     pub(super) fn leasing(&self, now: Timestamp) -> Option<Leasing> {
         (self.lease_percent > 0).then(|| Leasing {
             percent: self.lease_percent,
-            nodes: self.share.nodes(),
+            nodes: self.stake.nodes(),
             now,
         })
     }

@@ -99,7 +99,7 @@ mod tests {
         let policy = Policy::new("window", quota(10))
             .and(quota(20).algorithm(Algorithm::SlidingLog).named("log"))
             .and(quota(40).algorithm(Algorithm::Gcra).named("cells"));
-        let rules = rules(&policy.terms().expect("quotas")).expect("a valid policy");
+        let rules = rules(&policy.terms().expect("quotas").quotas).expect("a valid policy");
         let second = 1_000_000;
         let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
         let mut window = Window::default();

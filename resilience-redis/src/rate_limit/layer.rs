@@ -18,14 +18,15 @@ use super::{
     limiter::RateLimiter,
     shared::Shared,
     table,
+    tiers::{Tiers, Untiered},
 };
 use crate::StoreKey;
 
 /// Puts a [`RateLimiter`] in front of a service. Every service it makes shares the limiter.
-pub type Layer<E, C, N = OneUnit> = gate::Layer<Gate<E, N>, C, Waiting>;
+pub type Layer<E, C, N = OneUnit, T = Untiered> = gate::Layer<Gate<E, N, T>, C, Waiting>;
 
 /// A service behind a [`RateLimiter`].
-pub type Service<S, E, C, N = OneUnit> = gate::Service<S, Gate<E, N>, C, Waiting>;
+pub type Service<S, E, C, N = OneUnit, T = Untiered> = gate::Service<S, Gate<E, N, T>, C, Waiting>;
 
 impl RateLimiter {
     /// A layer for HTTP and gRPC: all requests share the limiter.
@@ -35,19 +36,21 @@ impl RateLimiter {
     pub fn layer(&self) -> Layer<Everybody, Http> {
         self.layer_by(Everybody)
     }
+}
 
+impl<T: Clone> RateLimiter<T> {
     /// A layer for HTTP and gRPC that limits each key that `extractor` finds.
     ///
     /// Answers carry the `RateLimit-Policy` and `RateLimit` fields, also when they were allowed.
     #[must_use]
-    pub fn layer_by<E>(&self, extractor: E) -> Layer<E, Http> {
+    pub fn layer_by<E>(&self, extractor: E) -> Layer<E, Http, OneUnit, T> {
         self.layer_with(extractor, Http::default())
     }
 
     /// A layer for any service: `extractor` finds the key ([`Everybody`] where there are none),
     /// `classifier` says what became of a call.
     #[must_use]
-    pub fn layer_with<E, C>(&self, extractor: E, classifier: C) -> Layer<E, C> {
+    pub fn layer_with<E, C>(&self, extractor: E, classifier: C) -> Layer<E, C, OneUnit, T> {
         let gate = Gate {
             limiter: self.clone(),
             extractor,
@@ -59,16 +62,16 @@ impl RateLimiter {
 
 /// A [`RateLimiter`] that knows whose a request is and what it costs.
 #[derive(Clone)]
-pub struct Gate<E, N = OneUnit> {
-    limiter: RateLimiter,
+pub struct Gate<E, N = OneUnit, T = Untiered> {
+    limiter: RateLimiter<T>,
     extractor: E,
     cost: N,
 }
 
-impl<E, C> Priced for Gate<E, C> {
-    type At<N> = Gate<E, N>;
+impl<E, C, T> Priced for Gate<E, C, T> {
+    type At<N> = Gate<E, N, T>;
 
-    fn at<N>(self, cost: N) -> Gate<E, N> {
+    fn at<N>(self, cost: N) -> Gate<E, N, T> {
         let Self {
             limiter, extractor, ..
         } = self;
@@ -81,7 +84,7 @@ impl<E, C> Priced for Gate<E, C> {
 }
 
 /// By hand, since closures are not `Debug`.
-impl<E, N> fmt::Debug for Gate<E, N> {
+impl<E, N, T> fmt::Debug for Gate<E, N, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("limiter", &self.limiter)
@@ -89,20 +92,24 @@ impl<E, N> fmt::Debug for Gate<E, N> {
     }
 }
 
-impl<Req, E, N> gate::Gate<Req> for Gate<E, N>
+impl<Req, E, N, T> gate::Gate<Req> for Gate<E, N, T>
 where
     E: KeyExtractor<Req> + Clone,
     E::Key: StoreKey,
     N: Cost<Req> + Clone,
+    T: Tiers<E::Key> + Clone,
 {
     type Permit = Permit;
     type Wait = Wait;
 
     fn enter(&self, request: &Req) -> Entry<Permit, Wait> {
-        let shared = &self.limiter.0;
+        let mut shared = &self.limiter.shared;
         let cost = self.cost.cost(request);
         let ask = match self.extractor.key(request) {
-            Some(key) => shared.ask(&key, cost, None, Arc::clone),
+            Some(key) => {
+                shared = self.limiter.engine(&key);
+                shared.ask(&key, cost, None, Arc::clone)
+            }
             None => match shared.missing_key {
                 MissingKey::Shared => shared.ask(&(), cost, None, Arc::clone),
                 MissingKey::Refuse => {

@@ -2,22 +2,49 @@ use std::{fmt, future::Future, sync::Arc};
 
 use resilience_core::{InvalidPolicy, QuotaStatus, Rejected, rate_limit::Policy};
 
-use super::{ask::Decide, decision::Decision, options::Options, rules::MOST_UNITS, shared::Shared};
+use super::{
+    ask::Decide,
+    decision::Decision,
+    engines,
+    options::Options,
+    rules::MOST_UNITS,
+    shared::Shared,
+    tiers::{Tiers, Untiered},
+};
 use crate::{RedisStore, StoreError, StoreKey};
 
 /// A rate limit whose counts stand in a [`RedisStore`].
 ///
-/// Clones are the same limiter.
+/// Clones are the same limiter. `T` says which tier a key is in: [`Untiered`] ones are in none, and a
+/// limiter of keys `K` that have tiers is a `RateLimiter<Tiered<K>>`.
 #[derive(Clone)]
-pub struct RateLimiter(pub(super) Arc<Shared>);
+pub struct RateLimiter<T = Untiered> {
+    /// The engine of keys that are in no tier.
+    pub(super) shared: Arc<Shared>,
+    tiers: T,
+}
 
-impl RateLimiter {
+impl<T> RateLimiter<T> {
     pub(crate) fn new(
         policy: &Policy,
         store: &RedisStore,
         options: &Options,
+        tiers: T,
     ) -> Result<Self, InvalidPolicy> {
-        Ok(Self(Arc::new(Shared::new(policy, store, options)?)))
+        let shared = engines::build(policy, store, options)?;
+        Ok(Self { shared, tiers })
+    }
+
+    /// The engine of `key`.
+    #[inline]
+    pub(super) fn engine<K: ?Sized>(&self, key: &K) -> &Arc<Shared>
+    where
+        T: Tiers<K>,
+    {
+        match self.tiers.tier_of(key) {
+            None => &self.shared,
+            Some(tier) => self.shared.of_tier(tier),
+        }
     }
 
     /// Takes one unit of `key` from every quota, or nothing.
@@ -27,6 +54,7 @@ impl RateLimiter {
     /// As [`try_take_n`](Self::try_take_n).
     pub async fn try_take<K>(&self, key: &K) -> Result<QuotaStatus, Rejected>
     where
+        T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
         self.decide(key, 1).await.outcome
@@ -51,6 +79,7 @@ impl RateLimiter {
     /// [`Reason::StoreUnavailable`]: resilience_core::Reason::StoreUnavailable
     pub async fn try_take_n<K>(&self, key: &K, cost: u64) -> Result<QuotaStatus, Rejected>
     where
+        T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
         self.decide(key, cost).await.outcome
@@ -60,16 +89,17 @@ impl RateLimiter {
     /// and why Redis did not.
     ///
     /// Nothing is taken before the first poll; dropped after it, it takes nothing, as far as the
-    /// server can be heard.
+    /// server can be heard. In which tier the key is asks `decide` itself.
     pub fn decide<'a, K>(
         &'a self,
         key: &'a K,
         cost: u64,
-    ) -> impl Future<Output = Decision> + use<'a, K>
+    ) -> impl Future<Output = Decision> + use<'a, K, T>
     where
+        T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
-        let shared = &self.0;
+        let shared = self.engine(key);
         Decide::Comes { shared, key, cost }
     }
 
@@ -80,6 +110,7 @@ impl RateLimiter {
     /// As [`try_take_n`](Self::try_take_n), of which only the last can be.
     pub async fn peek<K>(&self, key: &K) -> Result<QuotaStatus, Rejected>
     where
+        T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
         self.decide(key, 0).await.outcome
@@ -95,18 +126,21 @@ impl RateLimiter {
     /// Where Redis did not confirm it in time.
     pub async fn refund<K>(&self, key: &K, cost: u64) -> Result<(), StoreError>
     where
+        T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
         let units = cost.min(MOST_UNITS);
         if units == 0 {
             return Ok(());
         }
-        let outcome = self.0.lane.refund_oldest(&self.0.name_of(key), units).await;
-        self.0.doubt(key);
+        let engine = self.engine(key);
+        let name = engine.name_of(key);
+        let outcome = engine.lane.refund_oldest(&name, units).await;
+        engine.doubt(key);
         outcome
     }
 
-    /// Forgets what `key` has taken.
+    /// Forgets what `key` has taken, whatever tier it was in.
     ///
     /// Other processes may go on refusing for up to a second.
     ///
@@ -117,8 +151,12 @@ impl RateLimiter {
     where
         K: StoreKey + ?Sized,
     {
-        let outcome = self.0.lane.clear(&self.0.name_of(key)).await;
-        self.0.forget(key);
+        let mut outcome = Ok(());
+        for engine in self.shared.engines() {
+            let cleared = engine.lane.clear(&engine.name_of(key)).await;
+            engine.forget(key);
+            outcome = outcome.and(cleared);
+        }
         outcome
     }
 
@@ -133,9 +171,9 @@ impl RateLimiter {
     /// Where Redis stopped answering; part of the counts may be deleted by then.
     pub async fn clear_all(&self) -> Result<u64, StoreError> {
         // After the name comes a key's first part, or for the key `()` the end of the hash tag.
-        let pattern = format!("{}[:}}]*", self.0.key_start);
-        let deleted = self.0.store.blocking().delete_all(&pattern).await;
-        self.0.forget_all();
+        let pattern = format!("{}[:}}]*", self.shared.key_start);
+        let deleted = self.shared.store.blocking().delete_all(&pattern).await;
+        self.shared.engines().for_each(Shared::forget_all);
         deleted
     }
 
@@ -146,7 +184,7 @@ impl RateLimiter {
     /// [`Fallback::LocalShare`]: super::Fallback::LocalShare
     #[must_use]
     pub fn nodes(&self) -> u64 {
-        self.0.share.nodes()
+        self.shared.stake.nodes()
     }
 
     /// Gives back what this process has taken ahead and not used, before it ends.
@@ -158,7 +196,11 @@ impl RateLimiter {
     ///
     /// Where Redis did not confirm all of it in time.
     pub async fn return_leases(&self) -> Result<(), StoreError> {
-        self.0.lane.return_leases().await
+        let mut outcome = Ok(());
+        for engine in self.shared.engines() {
+            outcome = outcome.and(engine.lane.return_leases().await);
+        }
+        outcome
     }
 
     /// Replaces what the quotas allow while calls go on; what was taken stays taken.
@@ -168,21 +210,22 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// What is wrong with `policy`, or what in it cannot change: everything but limits and bursts.
+    /// What is wrong with `policy`, or what in it cannot change: everything but limits, bursts and the
+    /// mode.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "as the limits in memory have it"
     )]
     pub fn reconfigure(&self, policy: Policy) -> Result<(), InvalidPolicy> {
-        self.0.reconfigure(&policy)
+        self.shared.reconfigure(&policy)
     }
 }
 
-impl fmt::Debug for RateLimiter {
+impl<T> fmt::Debug for RateLimiter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
-            .field("policy", &self.0.name)
-            .field("store", &self.0.store)
+            .field("policy", &self.shared.name)
+            .field("store", &self.shared.store)
             .finish_non_exhaustive()
     }
 }

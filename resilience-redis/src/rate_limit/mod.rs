@@ -9,8 +9,13 @@
 //! One line makes the limiter: `store.rate_limiter(&policy)?` in place of `RateLimiter::new(policy)?`.
 //! `layer`, `layer_by` and `layer_with` are the same, and so is what they answer. Whoever asks without
 //! a layer awaits the answer; a [`refund`](RateLimiter::refund) is awaited as well, since units are
-//! back when the server has heard of it, and it says where that failed. Tiers, a global quota beside
-//! the keys' and waiting are not to be had: a policy with one of these is refused.
+//! back when the server has heard of it, and it says where that failed. A global quota beside the keys'
+//! and waiting are not to be had: a policy with one of these is refused.
+//!
+//! For keys in [tiers](Policy::tier) it is `store.rate_limiter_with_tiers(&policy, &options, tier_of)?`
+//! in place of `RateLimiter::with_tiers(policy, &environment, tier_of)`. A quota is known by its window
+//! and algorithm: a key that moves to a tier of the same window and algorithm has used there what it
+//! used before, as in memory; where they differ, each has counts of its own, which stay as they are.
 //!
 //! # Algorithms
 //!
@@ -40,7 +45,7 @@
 //! On the server, a key of a sliding window has a counter of 72 bytes for each step in which it took
 //! something, where its name has up to 30 bytes, else some more; each is gone by itself after 1.1
 //! windows. In this process [`Policy::capacity`] keys are remembered, at about 400 bytes each; one
-//! that is forgotten costs a longer question and nothing else.
+//! that is forgotten costs a longer question and nothing else. Of each tier there may be as many.
 //!
 //! # Leases
 //!
@@ -73,6 +78,7 @@ mod batch;
 mod decision;
 mod denial;
 mod departures;
+mod engines;
 mod fallback;
 mod flight;
 mod front;
@@ -98,9 +104,11 @@ mod rules;
 mod server_clock;
 mod shared;
 mod snapshot;
+mod stake;
 mod stand;
 mod table;
 mod tally;
+mod tiers;
 mod told;
 mod window;
 
@@ -113,4 +121,5 @@ pub use self::{
     limiter::RateLimiter,
     options::Options,
     snapshot::{BySource, Snapshot},
+    tiers::{Tiered, Tiers, Untiered},
 };

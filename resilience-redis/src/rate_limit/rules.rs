@@ -10,7 +10,7 @@ use std::{
 
 use resilience_core::{
     InvalidPolicy, QuotaStatus,
-    rate_limit::{Algorithm, Term, Terms},
+    rate_limit::{Algorithm, Term},
 };
 
 use super::window::PAST;
@@ -40,13 +40,12 @@ pub(super) enum Kind {
     Cells { length: u64 },
 }
 
-/// The rules of a policy, or what is wrong with it.
-pub(super) fn rules(terms: &Terms) -> Result<Box<[Rule]>, InvalidPolicy> {
-    let rules: Box<[Rule]> = terms
-        .quotas
-        .iter()
-        .map(Rule::new)
-        .collect::<Result<_, _>>()?;
+/// The rules of quotas that one call meets, or what is wrong with them.
+pub(super) fn rules<'a>(
+    terms: impl IntoIterator<Item = &'a Term>,
+) -> Result<Box<[Rule]>, InvalidPolicy> {
+    let rules = terms.into_iter().map(Rule::new);
+    let rules: Box<[Rule]> = rules.collect::<Result<_, _>>()?;
     for (index, rule) in rules.iter().enumerate() {
         if rules[index + 1..]
             .iter()

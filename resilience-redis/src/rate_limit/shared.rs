@@ -1,29 +1,25 @@
-//! A limiter as its clones share it.
+//! What asks for the keys of one tier, or of none, as all clones of a limiter share it.
 
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::Waker,
-    time::Duration,
 };
 
-use resilience_core::{
-    InvalidPolicy,
-    rate_limit::{Charge, MissingKey, Mode, Policy},
-};
+use resilience_core::rate_limit::{Charge, MissingKey, Mode, Terms};
 
 use super::{
     ask::{Ask, Place, Receipt},
     decision::Source,
-    fallback::{Fallback, Share},
+    fallback::Fallback,
     lane::Lane,
     line::{Caller, Entered, Line},
     options::Options,
     refund::Refund,
-    register,
-    rules::{Kind, Rule, rules},
+    rules::Rule,
+    stake::Stake,
     table::{Entry, Table},
     tally::Tally,
 };
@@ -42,50 +38,54 @@ pub(super) struct Shared {
     /// Whether units may be taken ahead.
     leases: bool,
     pub(super) lane: Arc<Lane>,
-    pub(super) share: Arc<Share>,
+    pub(super) stake: Stake,
     pub(super) tally: Tally,
-    /// From when on the next outage is worth a line in the log, in nanoseconds.
-    quiet_until: AtomicU64,
     /// Taken by whoever changes the rules.
-    changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
+    /// Those of keys that are in a tier, by its name.
+    pub(super) tiers: Box<[(&'static str, Arc<Self>)]>,
+}
+
+/// Where the engines of a limiter are, and what holds for all of them.
+#[derive(Clone, Debug)]
+pub(super) struct Site<'a> {
+    pub(super) name: &'static str,
+    pub(super) key_start: String,
+    pub(super) store: &'a RedisStore,
+    pub(super) options: &'a Options,
+    pub(super) terms: &'a Terms,
 }
 
 impl Shared {
     pub(super) fn new(
-        policy: &Policy,
-        store: &RedisStore,
-        options: &Options,
-    ) -> Result<Self, InvalidPolicy> {
-        let terms = policy.terms()?;
-        let rules = rules(&terms)?;
-        check_leases(options, &rules)?;
-        let connection = store.connection().clone();
-        let prefix = connection.settings().key_prefix().to_owned();
-        let share = Arc::new(Share::new(&terms, &options.environment)?);
-        let nodes = key::start(&prefix, NODES, policy.name())? + "}";
-        register::keep(store, nodes, &share, &options.environment);
-        Ok(Self {
-            name: policy.name(),
+        site: &Site<'_>,
+        rules: Box<[Rule]>,
+        stake: Stake,
+        tiers: Box<[(&'static str, Arc<Self>)]>,
+    ) -> Self {
+        let &Site {
+            name,
+            ref key_start,
+            store,
+            options,
+            terms,
+        } = site;
+        Self {
+            name,
             store: store.clone(),
-            key_start: key::start(&prefix, KIND, policy.name())?,
+            key_start: key_start.clone(),
             table: Table::new(terms.capacity),
             charge: terms.charge,
             missing_key: terms.missing_key,
             fallback: options.fallback,
             shadow: AtomicBool::new(terms.mode == Mode::Shadow),
             leases: options.lease_percent > 0,
-            lane: Arc::new(Lane::new(
-                connection,
-                store.runtime().clone(),
-                rules.into(),
-                options,
-                Arc::clone(&share),
-            )),
-            share,
+            lane: Arc::new(Lane::new(store, rules.into(), options, stake.clone())),
+            stake,
             tally: Tally::default(),
-            quiet_until: AtomicU64::new(0),
             changing: Mutex::new(()),
-        })
+            tiers,
+        }
     }
 
     /// Whether nobody is refused.
@@ -144,15 +144,7 @@ impl Shared {
 
     /// Tells the operator that this process decides alone, or nobody: not with every call.
     pub(super) fn warn(&self, error: &StoreError) {
-        let now = self.lane.now();
-        let until = self.quiet_until.load(Ordering::Relaxed);
-        let next = now.saturating_add(BETWEEN_WARNINGS).as_nanos();
-        if now.as_nanos() >= until
-            && self
-                .quiet_until
-                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
+        if self.stake.warns(self.lane.now()) {
             let (policy, fallback) = (self.name, self.fallback);
             tracing::warn!(policy, ?fallback, reason = %error, "redis gives no decision");
         }
@@ -200,7 +192,7 @@ impl Shared {
     }
 
     fn forget_entry(&self, entry: &Entry) {
-        self.share.forget(entry.name());
+        self.stake.forget(entry.name());
         let mut line = entry.line();
         line.forget();
         if let Some(unused) = line.surrender() {
@@ -208,26 +200,13 @@ impl Shared {
         }
     }
 
-    pub(super) fn reconfigure(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
-        let fixed = |field| InvalidPolicy::new(field, "cannot change while in use");
-        let terms = policy.terms()?;
-        let new = rules(&terms)?;
-        if policy.name() != self.name {
-            return Err(fixed("name"));
-        }
-        let kinds = |rules: &[Rule]| -> Vec<Kind> { rules.iter().map(|rule| rule.kind).collect() };
-        if kinds(self.lane.rules()) != kinds(&new) {
-            return Err(fixed("quotas"));
-        }
-        let _changing = self.changing.lock();
-        self.share.follow(&terms)?;
-        self.lane.follow(&new);
-        let shadow = terms.mode == Mode::Shadow;
+    /// Takes over what `rules` allow, which count alike.
+    pub(super) fn follow(&self, rules: &[Rule], shadow: bool) {
+        self.lane.follow(rules);
         self.shadow.store(shadow, Ordering::Relaxed);
         self.table.for_each(|entry| entry.line().doubt());
-        self.lane
-            .give_back(self.lane.leases.surrender(self.lane.rules()));
-        Ok(())
+        let unused = self.lane.leases.surrender(self.lane.rules());
+        self.lane.give_back(unused);
     }
 }
 
@@ -238,21 +217,3 @@ impl Drop for Shared {
         self.lane.give_back(refunds);
     }
 }
-
-fn check_leases(options: &Options, rules: &[Rule]) -> Result<(), InvalidPolicy> {
-    let invalid = |problem| Err(InvalidPolicy::new("lease_up_to", problem));
-    match options.lease_percent {
-        0 => Ok(()),
-        101.. => invalid("must be 0 to 100 percent of the limit"),
-        _ if rules.iter().any(|rule| rule.step_length().is_none()) => {
-            invalid("is for sliding windows: others have no steps in which a unit may be used late")
-        }
-        _ => Ok(()),
-    }
-}
-
-const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
-/// What stands in a key after the prefix, for a rate limit.
-const KIND: &str = "rl";
-/// What stands there for the processes that have the limiter.
-const NODES: &str = "nodes";

@@ -2,7 +2,7 @@
 
 use resilience_core::{Instrument, InstrumentKind, Measured, Sample};
 
-use super::{decision::Source, limiter::RateLimiter};
+use super::{decision::Source, limiter::RateLimiter, shared::Shared};
 
 /// How a limiter stands in this process: a level now, and sums since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,10 @@ impl BySource {
         }
     }
 
+    fn and(self, other: Self) -> Self {
+        Self::read(|source| self.of(source) + other.of(source))
+    }
+
     const fn of(&self, source: Source) -> u64 {
         match source {
             Source::Redis => self.redis,
@@ -62,25 +66,35 @@ impl BySource {
     }
 }
 
-impl RateLimiter {
+impl<T> RateLimiter<T> {
     /// How the limiter stands.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let [leased, returned, lost] = self.0.lane.leases.counts();
-        let decided = self.0.table.decided();
-        let admitted = BySource::read(|source| self.0.tally.admitted(source));
-        let would_refuse = BySource::read(|source| self.0.tally.spared(source));
+        let nodes = self.nodes();
+        let engines = self.shared.engines().map(Shared::count);
+        let sum = engines.reduce(Snapshot::and).unwrap_or_default();
+        Snapshot { nodes, ..sum }
+    }
+}
+
+impl Shared {
+    /// What became of the calls that came here.
+    fn count(&self) -> Snapshot {
+        let [leased, returned, lost] = self.lane.leases.counts();
+        let decided = self.table.decided();
+        let admitted = BySource::read(|source| self.tally.admitted(source));
+        let would_refuse = BySource::read(|source| self.tally.spared(source));
         let refused = BySource::read(|source| {
             let elsewhere = match source {
                 Source::DeniedLocally => decided.denied,
                 Source::Redis | Source::Lease | Source::Degraded => 0,
             };
-            let refused = self.0.tally.refused(source) + elsewhere;
+            let refused = self.tally.refused(source) + elsewhere;
             // They were read before, and each is counted as refused first.
             refused.saturating_sub(would_refuse.of(source))
         });
         Snapshot {
-            nodes: self.nodes(),
+            nodes: 0,
             admitted: BySource {
                 lease: admitted.lease + decided.leased,
                 ..admitted
@@ -90,14 +104,30 @@ impl RateLimiter {
             leased,
             returned,
             lost,
-            dropped_refunds: self.0.lane.refunds().dropped(),
+            dropped_refunds: self.lane.refunds().dropped(),
         }
     }
 }
 
-impl Measured for RateLimiter {
+impl Snapshot {
+    /// The sums of both.
+    fn and(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes,
+            admitted: self.admitted.and(other.admitted),
+            refused: self.refused.and(other.refused),
+            would_refuse: self.would_refuse.and(other.would_refuse),
+            leased: self.leased + other.leased,
+            returned: self.returned + other.returned,
+            lost: self.lost + other.lost,
+            dropped_refunds: self.dropped_refunds + other.dropped_refunds,
+        }
+    }
+}
+
+impl<T: Send + Sync> Measured for RateLimiter<T> {
     fn policy(&self) -> &'static str {
-        self.0.name
+        self.shared.name
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {

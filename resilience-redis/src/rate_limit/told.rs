@@ -40,7 +40,7 @@ impl Shared {
         };
         // What this process allowed on its own is not in the server's counts: no burst on return.
         if cost > 0
-            && !self.share.is_calm()
+            && !self.stake.is_calm()
             && let Err(rejected) = self.fit_beside_own(entry, cost)
         {
             self.give_back(entry, receipt);
@@ -160,12 +160,12 @@ impl Shared {
     fn take_part(&self, entry: &Entry, cost: u64) -> Result<QuotaStatus, Rejected> {
         let (rules, now) = (self.lane.rules(), self.lane.now());
         let known = entry.line().last_word(rules, now);
-        self.share.seed(entry.name(), known.into_iter().flatten());
-        let status = self.share.take(entry.name(), cost, |_| true)?;
+        self.stake.seed(entry.name(), known.into_iter().flatten());
+        let status = self.stake.take(entry.name(), cost, |_| true)?;
         if cost > 0 {
             let own = Own::new(rules, now);
             entry.line().allowed(own);
-            self.share.allowed(own.until());
+            self.stake.allowed(own.until());
         }
         Ok(status.unwrap_or_else(|| rules[0].status(0)))
     }
@@ -179,7 +179,7 @@ impl Shared {
             return Ok(());
         }
         let counts = |index: usize| own.counts_in(&rules[index], now);
-        self.share.take(entry.name(), cost, counts).map(|_| ())
+        self.stake.take(entry.name(), cost, counts).map(|_| ())
     }
 
     /// The refusal of a call that costs more than there ever is.

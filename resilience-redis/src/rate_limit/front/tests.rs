@@ -125,7 +125,7 @@ fn caller(cost: u64, now: Timestamp) -> Caller<'static> {
 
 fn quota() -> Box<[Rule]> {
     let policy = Policy::new("test", Quota::new(LIMIT, Duration::from_secs(10)));
-    rules(&policy.terms().expect("a quota")).expect("a valid policy")
+    rules(&policy.terms().expect("a quota").quotas).expect("a valid policy")
 }
 
 fn at(micros: u64) -> Timestamp {

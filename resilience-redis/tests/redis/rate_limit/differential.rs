@@ -1,33 +1,53 @@
 //! The limiter in memory and the one in Redis, asked the same.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use resilience_core::{
-    Environment, ManualClock, QuotaStatus, Rejected, Timestamp,
+    Environment, InvalidPolicy, ManualClock, QuotaStatus, Rejected, Timestamp,
     rate_limit::{Algorithm, RateLimiter as MemoryLimiter},
 };
-use resilience_redis::rate_limit::{Policy, Quota, RateLimiter, Source};
+use resilience_redis::rate_limit::{Options, Policy, Quota, RateLimiter, Source, Tiers, Untiered};
 
 use crate::support::RedisServer;
 
 const KEYS: u64 = 3;
 
 /// Both limiters under one policy; the clock of the one in memory shows what the server said last.
-struct Pair {
-    redis: RateLimiter,
+struct Pair<T = Untiered> {
+    redis: RateLimiter<T>,
     memory: MemoryLimiter<u64>,
     clock: ManualClock,
+    moves: Moves,
 }
 
-impl Pair {
-    fn new(redis: RateLimiter, policy: &Policy) -> Self {
+/// Whether keys move from tier to tier: then units may be taken in one of them of which a refusal in
+/// another knows nothing that came before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moves {
+    Never,
+    Often,
+}
+
+impl<T: Tiers<u64>> Pair<T> {
+    /// `memory` says how the limiter in memory is made.
+    fn new(
+        redis: RateLimiter<T>,
+        memory: impl FnOnce(&Environment) -> Result<MemoryLimiter<u64>, InvalidPolicy>,
+    ) -> Self {
         let clock = ManualClock::new();
         let environment = Environment::new().clock(clock.clone());
-        let memory = MemoryLimiter::new_in(policy.clone(), &environment).expect("a valid policy");
+        let memory = memory(&environment).expect("a valid policy");
         Self {
             redis,
             memory,
             clock,
+            moves: Moves::Never,
         }
     }
 
@@ -43,6 +63,13 @@ impl Pair {
         let memory = self.memory.try_take_n(&key, cost);
         match (&decision.outcome, &memory) {
             (Ok(one), Ok(other)) => assert_eq!(one, other),
+            (Err(one), Err(other)) if decision.time.is_none() && self.moves == Moves::Often => {
+                assert_eq!(one.reason(), other.reason());
+                assert!(
+                    one.retry_after() <= other.retry_after(),
+                    "{one:?} {other:?}"
+                );
+            }
             (Err(one), Err(other)) => assert_alike(one, other, decision.time.is_some()),
             _ => panic!("{decision:?} in redis, {memory:?} in memory"),
         }
@@ -97,7 +124,8 @@ async fn play(name: &'static str, quotas: &[Quota], also: Also) {
     };
     let mut random = fastrand::Rng::with_seed(7);
     let limiter = store.rate_limiter(&policy(1)).expect("a valid policy");
-    let mut pair = Pair::new(limiter, &policy(1));
+    let memory = |environment: &_| MemoryLimiter::new_in(policy(1), environment);
+    let mut pair = Pair::new(limiter, memory);
     let (mut granted, mut refused) = (0, 0);
     for _ in 0..4000 {
         let key = random.u64(..KEYS);
@@ -119,7 +147,7 @@ async fn play(name: &'static str, quotas: &[Quota], also: Also) {
                 let after = pair.redis.decide(&key, 0).await.time.expect("asked");
                 if before.as_micros() / step != after.as_micros() / step {
                     pair.redis.clear_all().await.expect("redis is up");
-                    pair = Pair::new(pair.redis.clone(), &policy(1));
+                    pair = Pair::new(pair.redis.clone(), memory);
                     pair.redis
                         .reconfigure(policy(1))
                         .expect("only limits change");
@@ -138,6 +166,46 @@ async fn play(name: &'static str, quotas: &[Quota], also: Also) {
         granted > 100 && refused > 100,
         "{granted} granted, {refused} refused"
     );
+}
+
+/// Keys that move from tier to tier, of windows that are as long as the first; what is used in one is
+/// used in all of them.
+async fn play_in_tiers(name: &'static str, quota: impl Fn(u64) -> Quota, beside: Quota) {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let policy = |more: u64| {
+        let policy = Policy::new(name, quota(6 + more)).and(beside.named("beside"));
+        let policy = policy.tier("gold", quota(12 + more).named("gold"));
+        policy.tier("silver", quota(9 - more).named("silver"))
+    };
+    let tiers = Arc::new([const { AtomicUsize::new(0) }; 3]);
+    let tier_of = || {
+        let tiers = Arc::clone(&tiers);
+        let all = ["", "gold", "silver", "unheard of"];
+        move |key: &u64| all[tiers[usize::try_from(*key).expect("few")].load(Ordering::Relaxed)]
+    };
+    let limiter = store.rate_limiter_with_tiers(&policy(0), &Options::new(), tier_of());
+    let mut pair = Pair::new(limiter.expect("a valid policy"), |environment| {
+        MemoryLimiter::with_tiers(policy(0), environment, tier_of())
+    });
+    pair.moves = Moves::Often;
+    let mut random = fastrand::Rng::with_seed(11);
+    let stands = || pair.memory.snapshot();
+    // Where answers take long, few calls fall into one window.
+    while stands().allowed < 1000 || stands().denied < 1000 {
+        match random.u8(..30) {
+            0 => {
+                let policy = policy(random.u64(..3));
+                pair.redis
+                    .reconfigure(policy.clone())
+                    .expect("only limits change");
+                pair.memory.reconfigure(policy).expect("only limits change");
+            }
+            1..4 => tiers[random.usize(..3)].store(random.usize(..4), Ordering::Relaxed),
+            // What is left for more than one unit is known of the tier alone that a key is in.
+            _ => drop(pair.take(random.u64(..KEYS), random.u64(..2)).await),
+        }
+    }
 }
 
 const SHORT: Duration = Duration::from_millis(60);
@@ -177,6 +245,22 @@ async fn quotas_of_all_kinds_decide_alike() {
         Also::Nothing,
     )
     .await;
+}
+
+#[tokio::test]
+async fn windows_of_tiers_decide_alike() {
+    play_in_tiers(
+        "window",
+        |limit| Quota::new(limit, SHORT),
+        Quota::new(40, LONG),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn logs_of_tiers_decide_alike() {
+    let log = |limit| Quota::new(limit, SHORT).algorithm(Algorithm::SlidingLog);
+    play_in_tiers("log", log, Quota::new(40, LONG)).await;
 }
 
 #[tokio::test]

@@ -9,4 +9,5 @@ mod limits;
 mod refunds;
 mod script;
 mod sharing;
+mod tiers;
 mod warnings;

@@ -1,0 +1,137 @@
+//! The engines of one limiter: one asks for keys that are in no tier, and one for those of each.
+//!
+//! What they count on the server goes by window and algorithm alone: whatever tier a key is in, its
+//! counts of one quota are the same.
+
+use std::sync::Arc;
+
+use resilience_core::{
+    InvalidPolicy,
+    rate_limit::{Mode, Policy, Terms},
+};
+
+use super::{
+    fallback::Share,
+    options::Options,
+    register,
+    rules::{Kind, Rule, rules},
+    shared::{Shared, Site},
+    stake::Stake,
+    tiers::Tier,
+};
+use crate::{RedisStore, key};
+
+/// The engine of keys that are in no tier, which has the others.
+pub(super) fn build(
+    policy: &Policy,
+    store: &RedisStore,
+    options: &Options,
+) -> Result<Arc<Shared>, InvalidPolicy> {
+    let terms = policy.terms()?;
+    let rules = Rules::of(&terms)?;
+    rules.each().try_for_each(|it| check_leases(options, it))?;
+    let prefix = store.connection().settings().key_prefix();
+    let nodes = key::start(prefix, NODES, policy.name())? + "}";
+    let site = Site {
+        name: policy.name(),
+        key_start: key::start(prefix, KIND, policy.name())?,
+        store,
+        options,
+        terms: &terms,
+    };
+    let share = Arc::new(Share::new(&terms, &options.environment)?);
+    register::keep(store, nodes, &share, &options.environment);
+    let stake = |tier| Stake::new(Arc::clone(&share), tier);
+    let names = terms.tiers.iter().map(|(name, _)| *name);
+    let tier = |(index, (name, rules))| {
+        let stake = stake(Tier::Index(index));
+        let engine = Shared::new(&site, rules, stake, Box::default());
+        (name, Arc::new(engine))
+    };
+    let tiers = names.zip(rules.tiers).enumerate().map(tier).collect();
+    let own = Shared::new(&site, rules.own, stake(Tier::None), tiers);
+    Ok(Arc::new(own))
+}
+
+/// The rules of each engine.
+struct Rules {
+    own: Box<[Rule]>,
+    tiers: Vec<Box<[Rule]>>,
+}
+
+impl Rules {
+    fn of(terms: &Terms) -> Result<Self, InvalidPolicy> {
+        let tier = |(_, first): &(_, _)| {
+            let rest = terms.quotas.iter().skip(1);
+            rules([first].into_iter().chain(rest))
+        };
+        Ok(Self {
+            own: rules(&terms.quotas)?,
+            tiers: terms.tiers.iter().map(tier).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Those of keys that are in no tier, and then of each tier.
+    fn each(&self) -> impl Iterator<Item = &[Rule]> {
+        let tiers = self.tiers.iter().map(|rules| &**rules);
+        std::iter::once(&*self.own).chain(tiers)
+    }
+}
+
+impl Shared {
+    /// This engine, and those that it has.
+    pub(super) fn engines(&self) -> impl Iterator<Item = &Self> {
+        let tiers = self.tiers.iter().map(|(_, engine)| &**engine);
+        std::iter::once(self).chain(tiers)
+    }
+
+    /// The engine for keys of the tier `name`: this one, where there is no such tier.
+    pub(super) fn of_tier<'a>(self: &'a Arc<Self>, name: &str) -> &'a Arc<Self> {
+        let tier = self.tiers.iter().find(|(tier, _)| *tier == name);
+        tier.map_or(self, |(_, engine)| engine)
+    }
+
+    pub(super) fn reconfigure(&self, policy: &Policy) -> Result<(), InvalidPolicy> {
+        let fixed = |field| InvalidPolicy::new(field, "cannot change while in use");
+        let terms = policy.terms()?;
+        let new = Rules::of(&terms)?;
+        if policy.name() != self.name {
+            return Err(fixed("name"));
+        }
+        let old = self.tiers.iter().map(|(name, _)| *name);
+        let are_named_alike = old.eq(terms.tiers.iter().map(|(name, _)| *name));
+        let old = self.engines().map(|engine| kinds(engine.lane.rules()));
+        if !are_named_alike || !old.eq(new.each().map(kinds)) {
+            return Err(fixed("quotas"));
+        }
+        let _changing = self.changing.lock();
+        self.stake.follow(&terms)?;
+        let shadow = terms.mode == Mode::Shadow;
+        for (engine, rules) in self.engines().zip(new.each()) {
+            engine.follow(rules, shadow);
+        }
+        Ok(())
+    }
+}
+
+/// How each quota is counted.
+fn kinds(rules: &[Rule]) -> Vec<Kind> {
+    rules.iter().map(|rule| rule.kind).collect()
+}
+
+fn check_leases(options: &Options, rules: &[Rule]) -> Result<(), InvalidPolicy> {
+    let invalid = |problem| Err(InvalidPolicy::new("lease_up_to", problem));
+    match options.lease_percent {
+        0 => Ok(()),
+        101.. => invalid("must be 0 to 100 percent of the limit"),
+        _ if rules.iter().any(|rule| rule.step_length().is_none()) => {
+            invalid("is for sliding windows: others have no steps in which a unit may be used late")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What stands in a key after the prefix, for a rate limit.
+const KIND: &str = "rl";
+/// What stands there for the processes that have the limiter.
+const NODES: &str = "nodes";

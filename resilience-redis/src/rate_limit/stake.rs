@@ -1,0 +1,157 @@
+//! What an engine has of this process' share: the parts of its quotas, for the keys of its tier.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use resilience_core::{QuotaStatus, Reason, Rejected, rate_limit::Reservation};
+
+use super::{
+    fallback::Share,
+    part::{Key, Part},
+    tiers::Tier,
+};
+
+/// A share, and whose keys of it are meant.
+#[derive(Clone, Debug)]
+pub(super) struct Stake {
+    share: Arc<Share>,
+    tier: Tier,
+}
+
+impl Stake {
+    pub(super) const fn new(share: Arc<Share>, tier: Tier) -> Self {
+        Self { share, tier }
+    }
+
+    /// The whole fleet has used so much of the key `name`, of each quota.
+    pub(super) fn seed(&self, name: &str, used: impl IntoIterator<Item = u64>) {
+        let (key, nodes) = (self.key(name), self.nodes());
+        for (part, used) in self.parts().iter().zip(used) {
+            part.seed(&key, used.div_ceil(nodes));
+        }
+    }
+
+    /// Nothing of the key `name` is used any more.
+    pub(super) fn forget(&self, name: &str) {
+        let key = self.key(name);
+        self.parts().iter().for_each(|part| part.forget(&key));
+    }
+
+    /// Takes `cost` units of the key `name` from the parts of those quotas that are `meant`, by their
+    /// places, or from none; says where the tightest of them stands, if any is meant.
+    pub(super) fn take(
+        &self,
+        name: &str,
+        cost: u64,
+        meant: impl Fn(usize) -> bool,
+    ) -> Result<Option<QuotaStatus>, Rejected> {
+        let (key, mut taken, mut refused) = (self.key(name), Vec::new(), Vec::new());
+        for (index, part) in self.parts().iter().enumerate() {
+            if meant(index) {
+                match part.take(&key, cost) {
+                    Ok(reservation) => taken.push(reservation),
+                    Err(rejected) => refused.push(rejected),
+                }
+            }
+        }
+        let Some(slowest) = refused.into_iter().max_by_key(wait) else {
+            let standings = taken.iter().map(Reservation::status);
+            return Ok(standings.min_by_key(|status| status.remaining));
+        };
+        taken.into_iter().for_each(Reservation::cancel);
+        Err(match slowest.reason() {
+            // It is only the part that is too small, and not for long.
+            Reason::CostExceedsQuota => Rejected::new(Reason::StoreUnavailable, slowest.policy()),
+            _ => slowest,
+        })
+    }
+
+    fn parts(&self) -> &[Part] {
+        self.share.of_keys()
+    }
+
+    fn key(&self, name: &str) -> Key {
+        Key::new(name, self.tier)
+    }
+}
+
+impl Deref for Stake {
+    type Target = Share;
+
+    fn deref(&self) -> &Share {
+        &self.share
+    }
+}
+
+/// How long to wait after a refusal; what no wait helps waits longest.
+fn wait(rejected: &Rejected) -> Duration {
+    rejected.retry_after().unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use resilience_core::{
+        Environment, ManualClock,
+        rate_limit::{Policy, Quota},
+    };
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn share(policy: &Policy) -> (Arc<Share>, ManualClock) {
+        let clock = ManualClock::new();
+        let environment = Environment::new().clock(clock.clone());
+        let terms = policy.terms().expect("quotas");
+        let share = Share::new(&terms, &environment).expect("a valid policy");
+        (Arc::new(share), clock)
+    }
+
+    #[test]
+    fn each_quota_begins_with_its_own_part_of_what_was_used() {
+        let policy = Policy::new("minute", Quota::new(10, MINUTE))
+            .and(Quota::new(100, MINUTE * 600).named("hours"));
+        let (share, clock) = share(&policy);
+        let stake = Stake::new(share, Tier::None);
+        stake.seed("key", [0, 80]);
+        let refusal = |minutes| {
+            let taken = stake.take("key", 1, |_| true);
+            let rejected = taken.expect_err("no room");
+            assert!(rejected.retry_after() >= Some(MINUTE * minutes));
+            rejected.policy()
+        };
+        let take = |units| stake.take("key", units, |_| true).expect("room");
+        assert_eq!(take(10).map(|it| it.remaining), Some(0));
+        assert_eq!(refusal(1), "minute");
+        clock.advance(2 * MINUTE);
+        assert_eq!(take(10).map(|it| it.remaining), Some(0));
+        assert_eq!(refusal(500), "hours");
+        clock.advance(2 * MINUTE);
+        assert_eq!(refusal(500), "hours");
+        // Whoever was refused for want of one has taken of none.
+        let minute = |index| index == 0;
+        let left = stake.take("key", 10, minute).expect("room");
+        assert_eq!(left.map(|it| it.limit), Some(10));
+    }
+
+    #[test]
+    fn a_key_that_moves_to_another_tier_has_used_there_what_it_used_before() {
+        let gold = Quota::new(30, MINUTE).named("gold");
+        let policy = Policy::new("minute", Quota::new(10, MINUTE)).tier("gold", gold);
+        let (share, _) = share(&policy);
+        let stakes = [Tier::None, Tier::Index(0)].map(|tier| Stake::new(Arc::clone(&share), tier));
+        let left = |index: usize, units| {
+            let taken = stakes[index].take("key", units, |_| true);
+            let taken = taken.map(|it| it.expect("one is meant"));
+            taken.map(|it| it.remaining).map_err(|it| it.policy())
+        };
+        assert_eq!(left(0, 8), Ok(2));
+        assert_eq!(left(1, 20), Ok(2));
+        assert_eq!(left(0, 1), Err("minute"));
+        assert_eq!(left(1, 3), Err("gold"));
+        // Of the tier's quota, of which so much is used here already.
+        stakes[1].seed("key", [29]);
+        assert_eq!(left(1, 1), Ok(0));
+        stakes[1].forget("key");
+        assert_eq!(left(0, 10), Ok(0));
+    }
+}
