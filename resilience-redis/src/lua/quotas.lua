@@ -17,6 +17,17 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
+-- What the reading command `name` says of `key`; nothing where that holds something else, which is its
+-- own callers' trouble. Any other error is raised as ever; it comes with the first key of all.
+local function read(name, key)
+  local reply = redis.pcall(name, key)
+  if type(reply) ~= 'table' then
+    return reply
+  elseif not string.find(reply.err, 'WRONGTYPE', 1, true) then
+    return call(name, key)
+  end
+end
+
 -- What a count or a time says, 0 where there is none; nothing where it is none of ours. Lua takes for
 -- a number what no command of the server does, such as 0x10.
 local function whole(text)

@@ -16,8 +16,8 @@ local function from_window(units, first, last, step, length)
   local present = math.floor(now / length)
   for i = first, last do
     local age = step and present - (step + i - first) or 0
-    local count = age >= 0 and age <= 10 and redis.pcall('GET', keys[i])
-    count = type(count) ~= 'table' and whole(count) or 0
+    local count = age >= 0 and age <= 10 and read('GET', keys[i])
+    count = count and whole(count) or 0
     local back = math.min(units, count)
     if back > 0 then
       call('DECRBY', keys[i], integer(back))
@@ -27,8 +27,8 @@ local function from_window(units, first, last, step, length)
 end
 
 local function from_log(units, taken, key, length)
-  local used = redis.pcall('LLEN', key)
-  if type(used) == 'table' or used > longest_log then
+  local used = read('LLEN', key)
+  if not used or used > longest_log then
     return
   elseif taken ~= '0' then
     call('LREM', key, '-' .. units, taken)
@@ -41,8 +41,7 @@ local function from_log(units, taken, key, length)
 end
 
 local function from_cells(units, key, length)
-  local text = redis.pcall('GET', key)
-  local since, level = string.match(type(text) == 'string' and text or '', '^(%d+) (%d+)$')
+  local since, level = string.match(read('GET', key) or '', '^(%d+) (%d+)$')
   local lives = since and call('PTTL', key) or 0
   if lives > 0 then
     level = math.max(0, level - units * length)

@@ -47,8 +47,8 @@ end
 -- writes. `tell` adds to the reply.
 
 function window.look(quota, state)
-  local present = redis.pcall('GET', state.key)
-  local count = type(present) ~= 'table' and whole(present)
+  local present = read('GET', state.key)
+  local count = present ~= nil and whole(present)
   if not count then
     return false
   end
@@ -80,8 +80,8 @@ end
 
 function log.look(quota, state)
   local key = state.key
-  local used = redis.pcall('LLEN', key)
-  if type(used) == 'table' or used > longest_log then
+  local used = read('LLEN', key)
+  if not used or used > longest_log then
     return false
   end
   local newest = whole(call('LINDEX', key, -1))
@@ -133,9 +133,9 @@ function log.tell(quota, state, short)
 end
 
 function cells.look(quota, state)
-  local text = redis.pcall('GET', state.key)
+  local text = read('GET', state.key)
   local level = 0
-  if type(text) == 'table' then
+  if text == nil then
     return false
   elseif text then
     local since, parts = string.match(text, '^(%d+) (%d+)$')

@@ -13,7 +13,7 @@ use resilience_redis::{
     RedisStore, StoreError,
     cache::Text,
     lock, queue,
-    rate_limit::{Fallback, Options, Policy, Quota, RateLimiter, Source},
+    rate_limit::{Algorithm, Fallback, Options, Policy, Quota, RateLimiter, Source},
     stock,
 };
 
@@ -248,6 +248,37 @@ async fn whoever_lacks_a_permission_hears_so_each_time_and_is_served_when_it_is_
             .tell(&format!("ACL SETUSER library {}", lacks.replace('-', "+")))
             .await;
         served.is_well().await;
+    }
+}
+
+#[tokio::test]
+async fn a_permission_that_several_quotas_lack_is_no_foreign_value() {
+    let server = RedisServer::start().await;
+    let log = Quota::new(1000, MINUTE).algorithm(Algorithm::SlidingLog);
+    let cells = Quota::new(1000, MINUTE).algorithm(Algorithm::Gcra);
+    let window = Quota::new(1000, MINUTE);
+    for (name, quota, lacks) in [
+        ("log", log, "llen"),
+        ("cells", cells, "get"),
+        ("window", window, "get"),
+    ] {
+        let policy = Policy::new(name, quota).and(Quota::new(5000, 2 * MINUTE));
+        let store = server.store().await;
+        let limiter = store.rate_limiter(&policy).unwrap();
+        eventually(async || limiter.decide("key", 1).await.error.is_none().then_some(())).await;
+        server.tell(&format!("ACL SETUSER library -{lacks}")).await;
+        for _ in 0..CALLS {
+            let error = limiter.decide("key", 1).await.error.unwrap();
+            assert_eq!(word(&error), "NOPERM", "{name}");
+            let error = limiter.refund("key", 1).await.unwrap_err();
+            assert_eq!(word(&error), "NOPERM", "{name}");
+        }
+        server.tell(&format!("ACL SETUSER library +{lacks}")).await;
+        let decision = limiter.decide("key", 1).await;
+        assert_eq!(decision.error, None);
+        // What was refused was not counted.
+        assert_eq!(decision.outcome.unwrap().remaining, 998, "{name}");
+        assert_eq!(limiter.refund("key", 1).await, Ok(()));
     }
 }
 
