@@ -8,13 +8,14 @@
 -- ARGV[2i + 3]   item i, 1 to 100 of them in ascending order, each once, no blanks
 -- ARGV[2i + 4]   its units: 1 to 2^53 - 1
 --
--- Reply          { 'now' }              reserved
---                { 'before' }           was reserved by an earlier call; expires after ARGV[2] from now
---                { 'confirmed' } { 'released' } { 'expired' }   what became of it since then
---                { 'conflict' }         the order was for other items
---                { 'unknown' }          nobody has written any counts, or they are too old
---                { 'unknown', i }       the counts say nothing of item i
---                { 'sold out', i, left }
+-- Reply          how many reservations of others expired by this call, and then
+--                'now'                  reserved
+--                'before'               was reserved by an earlier call; expires after ARGV[2] from now
+--                'confirmed', 'released', 'expired'   what became of it since then
+--                'conflict'             the order was for other items
+--                'unknown'              nobody has written any counts, or they are too old
+--                'unknown', i           the counts say nothing of item i
+--                'sold out', i, left
 
 local ENDS = { C = 'confirmed', B = 'released', X = 'expired' }
 local order, remember = ARGV[1], tonumber(ARGV[3])
@@ -23,13 +24,13 @@ local now = milliseconds()
 
 local state, generation, ordered = read(order)
 if state and ordered ~= items then
-  return { 'conflict' }
+  return { 0, 'conflict' }
 elseif state == 'R' then
   write(order, 'R', generation, items, now + ARGV[2])
   outlive(tonumber(ARGV[4]))
-  return { 'before' }
+  return { 0, 'before' }
 elseif state then
-  return { ENDS[state] }
+  return { 0, ENDS[state] }
 end
 
 local function missing()
@@ -45,19 +46,22 @@ end
 
 generation = redis.call('HGET', COUNTS, '#')
 if not generation then
-  return { 'unknown' }
+  return { 0, 'unknown' }
 end
 -- Each order is due twice, so two a call keep up with those that come in.
-reap(now, 2, remember)
+local expired = reap(now, 2, remember)
 local refusal = missing()
-if refusal and refusal[3] and reap(now, 100, remember) > 0 then
-  refusal = missing()
+if refusal and refusal[3] then
+  local more = reap(now, 100, remember)
+  if more > 0 then
+    expired, refusal = expired + more, missing()
+  end
 end
 if refusal then
-  return refusal
+  return { expired, unpack(refusal) }
 end
 
 change(-1, generation, items)
 write(order, 'R', generation, items, now + ARGV[2])
 outlive(tonumber(ARGV[4]))
-return { 'now' }
+return { expired, 'now' }

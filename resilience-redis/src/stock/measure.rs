@@ -5,7 +5,7 @@ use resilience_core::{Instrument, InstrumentKind, Measured, Sample};
 use super::{Confirmed, Error, Once, Stocks};
 
 /// What became of the calls of this process for orders of all stocks of one policy, each counted
-/// once.
+/// once, and of the reservations that they found expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -29,6 +29,10 @@ pub struct Snapshot {
     pub failed: u64,
     /// Calls whose callers went away.
     pub canceled: u64,
+    /// Reservations, of whatever process, whose time was over when a call of this process that
+    /// reserves or [reaps](super::Stock::reap) came by. Each counts in one process of the fleet, or in
+    /// none where its answer was lost.
+    pub expired: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +47,7 @@ pub(super) struct Tally {
     refused: AtomicU64,
     failed: AtomicU64,
     pub(super) canceled: AtomicU64,
+    expired: AtomicU64,
 }
 
 impl Tally {
@@ -83,6 +88,11 @@ impl Tally {
         }
     }
 
+    /// So many reservations expired by a call.
+    pub(super) fn expired(&self, reservations: u64) {
+        self.expired.fetch_add(reservations, Relaxed);
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             reserved: self.reserved.load(Relaxed),
@@ -95,6 +105,7 @@ impl Tally {
             refused: self.refused.load(Relaxed),
             failed: self.failed.load(Relaxed),
             canceled: self.canceled.load(Relaxed),
+            expired: self.expired.load(Relaxed),
         }
     }
 }
@@ -105,7 +116,7 @@ impl Measured for Stocks {
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {
-        static ALL: [&Instrument; 1] = [&ORDERS];
+        static ALL: [&Instrument; 2] = [&ORDERS, &EXPIRED];
         &ALL
     }
 
@@ -129,6 +140,11 @@ impl Measured for Stocks {
                 value,
             });
         }
+        record(Sample {
+            instrument: &EXPIRED,
+            label: None,
+            value: figures.expired,
+        });
     }
 }
 
@@ -138,4 +154,12 @@ static ORDERS: Instrument = Instrument {
     unit: "{call}",
     description: "Calls of this process that reserve, confirm or release an order.",
     label: Some("outcome"),
+};
+
+static EXPIRED: Instrument = Instrument {
+    name: "resilience.stock.expired",
+    kind: InstrumentKind::Counter,
+    unit: "{reservation}",
+    description: "Reservations that calls of this process found expired.",
+    label: None,
 };

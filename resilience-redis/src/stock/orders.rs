@@ -65,6 +65,7 @@ impl Stock {
         }
         let arguments = (orders, millis(self.shared.policy.remember));
         let (expired, more) = self.call(&self.shared.scripts.reap, &arguments).await?;
+        self.shared.tally.expired(expired);
         Ok(Reaped { expired, more })
     }
 
@@ -83,7 +84,9 @@ impl Stock {
             millis(outlive),
             encoded,
         );
-        let Reserved(outcome) = self.call(&self.shared.scripts.reserve, &arguments).await?;
+        let reserve = &self.shared.scripts.reserve;
+        let Reserved { outcome, expired } = self.call(reserve, &arguments).await?;
+        self.shared.tally.expired(expired);
         let place = |sorted: usize| order_of.get(sorted).copied().unwrap_or(sorted);
         outcome.map_err(|error| match error {
             Error::SoldOut { item, left } => Error::SoldOut {

@@ -67,40 +67,41 @@ impl End {
 }
 
 /// A reply to `stock_reserve.lua`; items are counted from one, in the order they were sent in.
-pub(super) struct Reserved(pub(super) Result<Once, Error>);
+pub(super) struct Reserved {
+    pub(super) outcome: Result<Once, Error>,
+    /// Reservations of others that expired by this call.
+    pub(super) expired: u64,
+}
 
 impl FromRedisValue for Reserved {
     fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let (word, numbers): (String, Vec<u64>) = match reply {
-            Value::Array(mut parts) if !parts.is_empty() => {
-                let numbers = parts.split_off(1);
-                let numbers = numbers.into_iter().map(from_redis_value);
-                (
-                    from_redis_value(parts.remove(0))?,
-                    numbers.collect::<Result<_, _>>()?,
-                )
-            }
-            _ => return Err(unexpected()),
+        let Value::Array(parts) = reply else {
+            return Err(unexpected());
         };
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().ok_or_else(unexpected);
+        let (expired, word): (u64, String) =
+            (from_redis_value(next()?)?, from_redis_value(next()?)?);
+        let numbers: Vec<u64> = parts.map(from_redis_value).collect::<Result<_, _>>()?;
         let item = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
-        let refusal = match (word.as_str(), numbers.as_slice()) {
-            ("now", []) => return Ok(Self(Ok(Once::Now))),
-            ("before", []) => return Ok(Self(Ok(Once::Before))),
-            ("confirmed", []) => Error::Over(End::Confirmed),
-            ("released", []) => Error::Over(End::Released),
-            ("expired", []) => Error::Over(End::Expired),
-            ("conflict", []) => Error::Conflict,
-            ("unknown", []) => Error::Unknown { item: None },
-            ("unknown", [number]) => Error::Unknown {
+        let outcome = match (word.as_str(), numbers.as_slice()) {
+            ("now", []) => Ok(Once::Now),
+            ("before", []) => Ok(Once::Before),
+            ("confirmed", []) => Err(Error::Over(End::Confirmed)),
+            ("released", []) => Err(Error::Over(End::Released)),
+            ("expired", []) => Err(Error::Over(End::Expired)),
+            ("conflict", []) => Err(Error::Conflict),
+            ("unknown", []) => Err(Error::Unknown { item: None }),
+            ("unknown", [number]) => Err(Error::Unknown {
                 item: Some(item(*number).ok_or_else(unexpected)?),
-            },
-            ("sold out", [number, left]) => Error::SoldOut {
+            }),
+            ("sold out", [number, left]) => Err(Error::SoldOut {
                 item: item(*number).ok_or_else(unexpected)?,
                 left: *left,
-            },
+            }),
             _ => return Err(unexpected()),
         };
-        Ok(Self(Err(refusal)))
+        Ok(Self { outcome, expired })
     }
 }
 

@@ -260,3 +260,30 @@ async fn what_became_of_calls_for_orders_is_counted() {
     });
     assert_eq!((stocks.policy(), counted), ("test", 13));
 }
+
+#[tokio::test]
+async fn a_reservation_that_expires_counts_once_in_the_process_that_found_it() {
+    let server = RedisServer::start().await;
+    let slow = server.stock(lasting().reservation(MOMENT)).await;
+    let other = server.stock(lasting()).await;
+    slow.fill([(1_u64, 3)]).await.expect("filled");
+    for order in ["a", "b", "c"] {
+        slow.reserve(order, &[(1_u64, 1)]).await.expect("a unit");
+    }
+    // By a call for units that they had, and by one that looks for what is over.
+    let all = async || other.reserve("d", &[(1_u64, 3)]).await.ok();
+    assert_eq!(eventually(all).await, Once::Now);
+    assert_eq!(other.release("d").await, Ok(Once::Now));
+    slow.reserve("e", &[(1_u64, 1)]).await.expect("a unit");
+    eventually(async || (other.reap(1).await.expect("reaped").expired == 1).then_some(())).await;
+    let [found, caused] = [&other, &slow].map(|stock| stock.stocks().snapshot().expired);
+    assert!(caused <= 2, "it reaps as it reserves: {caused}");
+    assert_eq!(found + caused, 4);
+    let mut measured = Vec::new();
+    other.stocks().measure(&mut |sample| {
+        if sample.instrument.name == "resilience.stock.expired" {
+            measured.push(sample.value);
+        }
+    });
+    assert_eq!(measured, [found]);
+}

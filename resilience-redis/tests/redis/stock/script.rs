@@ -15,7 +15,10 @@ async fn scripts_bear_the_edges_of_their_arguments() {
     for keys in User::names(&["counts", "orders", "due"]) {
         let keys = &keys[..];
         let order = |id, units| [id, DAY, DAY, "259200000", "soup", units];
-        assert_eq!(user.run(reserve, keys, &order("1", "1")).await, "[unknown]");
+        assert_eq!(
+            user.run(reserve, keys, &order("1", "1")).await,
+            "[0 unknown]"
+        );
         let generation = user
             .run(fill, keys, &["absent", DAY, "soup", LARGEST, "stew", "0"])
             .await;
@@ -32,23 +35,29 @@ async fn scripts_bear_the_edges_of_their_arguments() {
             LARGEST
         );
         for id in ["", "1", &long] {
-            assert_eq!(user.run(reserve, keys, &order(id, LARGEST)).await, "[now]");
             assert_eq!(
                 user.run(reserve, keys, &order(id, LARGEST)).await,
-                "[before]"
+                "[0 now]"
             );
-            assert_eq!(user.run(reserve, keys, &order(id, "1")).await, "[conflict]");
+            assert_eq!(
+                user.run(reserve, keys, &order(id, LARGEST)).await,
+                "[0 before]"
+            );
+            assert_eq!(
+                user.run(reserve, keys, &order(id, "1")).await,
+                "[0 conflict]"
+            );
             assert_eq!(user.run(count, keys, &["add", "soup", "0"]).await, "0");
             assert_eq!(user.run(release, keys, &[id, DAY]).await, "now");
             assert_eq!(user.run(release, keys, &[id, DAY]).await, "before");
             assert_eq!(user.run(count, keys, &["add", "soup", "0"]).await, LARGEST);
         }
         let stew = ["2", DAY, DAY, "259200000", "stew", "1"];
-        assert_eq!(user.run(reserve, keys, &stew).await, "[sold out 1 0]");
+        assert_eq!(user.run(reserve, keys, &stew).await, "[0 sold out 1 0]");
         let nothing = ["2", DAY, DAY, "259200000", "nothing", "1"];
-        assert_eq!(user.run(reserve, keys, &nothing).await, "[unknown 1]");
+        assert_eq!(user.run(reserve, keys, &nothing).await, "[0 unknown 1]");
         assert_eq!(user.run(count, keys, &["cap", "soup", "1"]).await, "1");
-        assert_eq!(user.run(reserve, keys, &order("3", "1")).await, "[now]");
+        assert_eq!(user.run(reserve, keys, &order("3", "1")).await, "[0 now]");
         assert_eq!(user.run(confirm, keys, &["3", "1"]).await, "now");
         assert_eq!(user.run(confirm, keys, &["3", "1"]).await, "before");
         assert_eq!(user.run(release, keys, &["3", "1"]).await, "confirmed");
