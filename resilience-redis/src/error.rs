@@ -29,6 +29,9 @@ pub enum StoreError {
     /// Over TLS the server could not prove who it is, or did not believe who we are.
     Untrusted,
     /// The credentials do not allow this; waiting helps only if an operator changes them.
+    ///
+    /// Over RESP2 (`?protocol=resp2`) so is whatever the server answers to a login, such as that it
+    /// has too many clients, and the code is `ERR`: the client does not pass on what was said.
     Unauthorized(Code),
     /// Under our key stands something that we did not write.
     ForeignValue,
@@ -145,6 +148,7 @@ impl From<&RedisError> for StoreError {
         match error.kind() {
             ErrorKind::Io => Self::Disconnected,
             ErrorKind::InvalidClientConfig => Self::InvalidTarget("the client cannot use it"),
+            // Of a login over RESP2. Neither code nor text come with it.
             ErrorKind::AuthenticationFailed => Self::Unauthorized(Code("ERR".into())),
             // Of a batch the first that failed says why.
             ErrorKind::Server(_) | ErrorKind::Extension => {

@@ -289,6 +289,9 @@ async fn whoever_has_a_wrong_password_hears_so_until_it_is_the_right_one() {
     let wrong = server.url().replace(":library@", ":wrong@");
     let refused = RedisStore::connect(&wrong, patient()).await;
     assert_eq!(word(&refused.unwrap_err()), "WRONGPASS");
+    // Over RESP2 the client keeps the server's own word to itself.
+    let refused = RedisStore::connect(&format!("{wrong}?protocol=resp2"), patient()).await;
+    assert_eq!(word(&refused.unwrap_err()), "ERR");
 
     // A password that is changed costs whoever is logged in nothing.
     server.tell("ACL SETUSER library resetpass >other").await;
