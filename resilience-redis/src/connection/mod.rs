@@ -20,7 +20,7 @@ use tokio::sync::watch;
 pub(crate) use self::{
     blocking::{Blocking, LONGEST_BLOCK, Lent},
     dial::Address,
-    node::Node,
+    node::{Node, WeakNode},
     wire::Wire,
 };
 

@@ -28,7 +28,10 @@ use crate::{Code, Settings, StoreError};
 pub(crate) struct Node(Arc<Shared>);
 
 /// A node as long as somebody uses it.
-pub(super) struct WeakNode(Weak<Shared>);
+///
+/// Equal to its clones and to others of the same node, also when that is gone.
+#[derive(Clone)]
+pub(crate) struct WeakNode(Weak<Shared>);
 
 struct Shared {
     link: Arc<Link>,
@@ -225,7 +228,7 @@ impl Node {
         self.0.link.maker.runtime()
     }
 
-    pub(super) fn downgrade(&self) -> WeakNode {
+    pub(crate) fn downgrade(&self) -> WeakNode {
         WeakNode(Arc::downgrade(&self.0))
     }
 
@@ -242,6 +245,25 @@ impl Node {
 impl WeakNode {
     pub(super) fn upgrade(&self) -> Option<Node> {
         self.0.upgrade().map(Node)
+    }
+
+    /// Whether somebody still uses it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl PartialEq for WeakNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for WeakNode {}
+
+impl Hash for WeakNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_ptr().hash(state);
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     batch::Batch, lane::Lane, question::Aftermath, refund::Refund, reply::Reply, rules::Rule,
     stand::Waiting, table::Entry,
 };
-use crate::StoreError;
+use crate::{StoreError, connection::WeakNode};
 
 /// One who asks, as long as there is something to ask.
 pub(super) struct Flight {
@@ -20,6 +20,8 @@ pub(super) struct Flight {
     /// What to ask about, before it is part of the batch.
     entries: Vec<Arc<Entry>>,
     batch: Batch,
+    /// Whose clock counts for the question.
+    owner: Option<WeakNode>,
     state: State,
 }
 
@@ -41,6 +43,7 @@ impl Flight {
             rules,
             entries: Vec::new(),
             batch: Batch::default(),
+            owner: None,
             state: State::Boarding,
         }
     }
@@ -105,7 +108,8 @@ impl Flight {
                 }
                 Err(error) => return self.fail(&error),
             };
-            self.lane.time().hear(sent, reply.micros());
+            let owner = self.owner.as_ref();
+            self.lane.clocks().hear(owner, sent, reply.micros());
             if reply.is_decided() {
                 return self.tell(sent, &reply);
             }
@@ -122,17 +126,20 @@ impl Flight {
     /// it. Gives the time by which the first of them must hear of it, `None` where nobody waits.
     fn load(&mut self, spare: u64) -> Option<Timestamp> {
         self.rules.clone_from(&self.lane.asked_by());
+        let first = self.entries.first();
+        self.owner = first.and_then(|entry| self.lane.owner_of(entry.name()));
         let Self {
             lane,
             rules,
             entries,
             batch,
+            owner,
             ..
         } = self;
         let (now, mut aftermath) = (lane.now(), Aftermath::default());
         let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos(lane.patience)));
         let late = StoreError::Timeout(lane.patience);
-        let clock = *lane.time();
+        let clock = lane.clocks().of(owner.as_ref());
         let micros = if spare == 0 {
             clock.at(now)
         } else {

@@ -24,14 +24,14 @@ use super::{
     refund::{self, Refund},
     refunds::{self, Refunds},
     rules::{Kind, Rule, as_they_stand},
-    server_clock::ServerClock,
+    server_clock::ServerClocks,
     stake::Stake,
     stand::Stand,
     table::Entry,
 };
 use crate::{
     RedisStore, StoreError,
-    connection::Connection,
+    connection::{Connection, WeakNode},
     script::{Script, of_family},
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Lane {
     /// What a question is asked by says what its answer means: this stays as it is, and another
     /// takes its place where the rules change.
     asked_by: Mutex<Arc<[Rule]>>,
-    time: Mutex<ServerClock>,
+    clocks: Mutex<ServerClocks<WeakNode>>,
     departures: Mutex<Departures>,
     stand: Arc<Stand>,
     refunds: Mutex<Refunds>,
@@ -94,7 +94,7 @@ impl Lane {
             refund: of_family!("quotas", "refund"),
             asked_by: Mutex::new(as_they_stand(&rules)),
             rules,
-            time: Mutex::default(),
+            clocks: Mutex::default(),
             departures: Mutex::default(),
             stand: Arc::default(),
             refunds: Mutex::default(),
@@ -248,8 +248,17 @@ impl Lane {
         reply.map(|_| ())
     }
 
-    pub(super) fn time(&self) -> MutexGuard<'_, ServerClock> {
-        self.time.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The server whose clock counts for `name`, where that is not the same for all.
+    pub(super) fn owner_of(&self, name: &str) -> Option<WeakNode> {
+        if !self.connection.is_cluster() {
+            return None;
+        }
+        let owner = self.connection.node_of(name).ok();
+        owner.map(|owner| owner.downgrade())
+    }
+
+    pub(super) fn clocks(&self) -> MutexGuard<'_, ServerClocks<WeakNode>> {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn departures(&self) -> MutexGuard<'_, Departures> {

@@ -1,8 +1,10 @@
 //! The time on a server, as its answers tell.
 
-use std::time::Duration;
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use resilience_core::Timestamp;
+
+use crate::connection::WeakNode;
 
 /// What the clock of one server shows, as far as its last answer tells.
 ///
@@ -37,6 +39,60 @@ impl ServerClock {
     }
 }
 
+/// The clocks of all servers that a limiter asks; each server is an `N`.
+///
+/// The owners of a cluster need not agree: by the clock of another, each change of owner would cost a
+/// second question.
+#[derive(Debug)]
+pub(super) struct ServerClocks<N> {
+    /// That of the server that was heard last, of a cluster or not.
+    last: ServerClock,
+    /// Those of the owners of a cluster.
+    owners: HashMap<N, ServerClock>,
+}
+
+/// Whether a server is still asked by anybody.
+pub(super) trait IsUsed {
+    fn is_used(&self) -> bool;
+}
+
+impl<N: IsUsed + Eq + Hash + Clone> ServerClocks<N> {
+    /// The clock of `owner`, and of one that was never heard that of another: mostly they agree.
+    /// `None` is the only server there is.
+    pub(super) fn of(&self, owner: Option<&N>) -> ServerClock {
+        let clock = owner.and_then(|owner| self.owners.get(owner));
+        clock.copied().unwrap_or(self.last)
+    }
+
+    /// As [`ServerClock::hear`], of the clock of `owner`.
+    pub(super) fn hear(&mut self, owner: Option<&N>, sent: Timestamp, micros: u64) {
+        self.last.hear(sent, micros);
+        let Some(owner) = owner else { return };
+        if let Some(clock) = self.owners.get_mut(owner) {
+            *clock = self.last;
+        } else {
+            // No more are kept than there are, and those that went away since the last came.
+            self.owners.retain(|owner, _| owner.is_used());
+            self.owners.insert(owner.clone(), self.last);
+        }
+    }
+}
+
+impl<N> Default for ServerClocks<N> {
+    fn default() -> Self {
+        Self {
+            last: ServerClock::default(),
+            owners: HashMap::new(),
+        }
+    }
+}
+
+impl IsUsed for WeakNode {
+    fn is_used(&self) -> bool {
+        Self::is_used(self)
+    }
+}
+
 /// Time since 1970.
 pub(super) const fn since_1970(micros: u64) -> Duration {
     Duration::from_micros(micros)
@@ -44,7 +100,90 @@ pub(super) const fn since_1970(micros: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Weak};
+
     use super::*;
+
+    /// A server that is used as long as somebody holds its number.
+    #[derive(Clone, Debug)]
+    struct Server(u8, Weak<()>);
+
+    impl Server {
+        fn new(number: u8) -> (Arc<()>, Self) {
+            let user = Arc::default();
+            let server = Self(number, Arc::downgrade(&user));
+            (user, server)
+        }
+    }
+
+    impl PartialEq for Server {
+        fn eq(&self, other: &Self) -> bool {
+            self.0 == other.0
+        }
+    }
+
+    impl Eq for Server {}
+
+    impl Hash for Server {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+
+    impl IsUsed for Server {
+        fn is_used(&self) -> bool {
+            self.1.strong_count() > 0
+        }
+    }
+
+    #[test]
+    fn every_owner_of_a_cluster_has_a_clock_of_its_own() {
+        let at = Timestamp::from_nanos;
+        let (_users, [one, other, third]) = {
+            let all = [1, 2, 3].map(Server::new);
+            (
+                all.clone().map(|(user, _)| user),
+                all.map(|(_, server)| server),
+            )
+        };
+        let (one, other) = (Some(&one), Some(&other));
+        let mut clocks = ServerClocks::default();
+        clocks.hear(one, at(0), 1_000_000);
+        // Until one is heard it is taken to agree with the others.
+        assert_eq!(clocks.of(other).at(at(5_000)), 1_000_005);
+        clocks.hear(other, at(0), 9_000_000);
+        for _ in 0..2 {
+            assert_eq!(clocks.of(one).at(at(5_000)), 1_000_005);
+            assert_eq!(clocks.of(other).at(at(5_000)), 9_000_005);
+        }
+        assert_eq!(clocks.of(Some(&third)).last(), 9_000_000);
+        clocks.hear(one, at(9_000), 500);
+        assert_eq!(clocks.of(one).last(), 500);
+        assert_eq!(clocks.of(other).last(), 9_000_000);
+    }
+
+    #[test]
+    fn a_server_that_is_alone_has_the_only_clock() {
+        let at = Timestamp::from_nanos;
+        let mut clocks = ServerClocks::<Server>::default();
+        assert_eq!(clocks.of(None).last(), 0);
+        clocks.hear(None, at(0), 1_000_000);
+        assert_eq!(clocks.of(None).at(at(7_000)), 1_000_007);
+        assert_eq!(clocks.owners.capacity(), 0);
+    }
+
+    #[test]
+    fn the_clock_of_an_owner_is_forgotten_when_nobody_uses_that_any_more() {
+        let mut clocks = ServerClocks::default();
+        let (_user, stays) = Server::new(0);
+        clocks.hear(Some(&stays), Timestamp::from_nanos(0), 7);
+        for number in 1..=100 {
+            let (_gone_after_this, server) = Server::new(number);
+            clocks.hear(Some(&server), Timestamp::from_nanos(0), 1_000);
+        }
+        assert_eq!(clocks.owners.len(), 2);
+        assert_eq!(clocks.of(Some(&stays)).last(), 7);
+    }
 
     #[test]
     fn the_last_answer_tells_the_time() {
