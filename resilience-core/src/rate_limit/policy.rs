@@ -118,7 +118,8 @@ impl Policy {
 
     /// Sets how long a call may wait for its units. Default: zero, which refuses at once.
     ///
-    /// A call that would have to wait longer is refused at once and books nothing.
+    /// A call that would have to wait longer is refused at once and books nothing. In a store that
+    /// other processes share, units are booked for nobody: a call may wait in vain, and is refused then.
     #[must_use]
     pub const fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;

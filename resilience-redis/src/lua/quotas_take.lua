@@ -7,7 +7,8 @@
 -- ARGV[2]    number of quotas, then for each its kind, limit, and
 --   window   length of a step in microseconds; the last step that may be the present one: the time
 --            in steps since 1970; milliseconds that a count lives
---   log      length in microseconds; 0; milliseconds that the list lives
+--   log      length in microseconds; 1 where all times are to be told if not all are granted, else 0;
+--            milliseconds that the list lives
 --   cells    length in microseconds; most units at once; 0
 -- ARGV       then for each call: for each window how many counts of the past are asked for, and
 --            units in the rest of the past; number of runs; cost and number of callers of each
@@ -18,7 +19,9 @@
 --            call and quota what stood before it:
 --   window   count of the present step, and the past asked for
 --   log      units; time of the oldest, 0 where there is none; number of runs of which not all were
---            granted, and for each the time of the unit that must go for the next, 0 for none
+--            granted, and for each the time of the unit that must go for the next, 0 for none; where
+--            all times are to be told and there are such runs, number of units after the call, and
+--            the time of each, the oldest first
 --   cells    level }
 --            In place of a call one of whose keys holds something else stands false, and nothing
 --            was taken for it.
@@ -37,7 +40,7 @@ for i = 1, tonumber(argv[2]) do
       return cmsgpack.pack(reply)
     end
   else
-    quota.burst = third
+    quota.burst, quota.tells = third, third > 0
   end
   quotas[i] = quota
   at = at + 5
@@ -129,6 +132,13 @@ function log.tell(quota, state, short)
     local last = excess > 0 and call('LINDEX', state.key, excess - 1)
     -- Who waits for what is no time of ours waits for as long as for any.
     reply[#reply + 1] = whole(last) or now
+  end
+  if quota.tells and #short > 0 then
+    local times = call('LRANGE', state.key, 0, -1)
+    reply[#reply + 1] = #times
+    for i = 1, #times do
+      reply[#reply + 1] = whole(times[i]) or now
+    end
   end
 end
 

@@ -90,7 +90,7 @@ impl Batch {
             command.arg(rule.kind.word()).arg(rule.limit());
             match rule.kind {
                 Kind::Window { step: length } => command.arg(length).arg(*step),
-                Kind::Log { length } => command.arg(length).arg(0),
+                Kind::Log { length } => command.arg(length).arg(u8::from(self.times)),
                 Kind::Cells { length } => command.arg(length).arg(rule.burst()),
             };
             command.arg(rule.lives());

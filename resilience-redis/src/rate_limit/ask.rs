@@ -13,7 +13,6 @@ use resilience_core::{QuotaStatus, Rejected};
 use super::{
     decision::{Decision, Source},
     lease::Spent,
-    refund::Refund,
     shared::Shared,
     table::Entry,
 };
@@ -72,6 +71,7 @@ pub(super) enum Decide<'a, K: ?Sized> {
         shared: &'a Arc<Shared>,
         key: &'a K,
         cost: u64,
+        max_wait: Duration,
     },
     Waits(Place),
     Over,
@@ -84,9 +84,14 @@ impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
         match &mut *self {
             Self::Waits(place) => Pin::new(place).poll(context).map(|told| told.decision),
-            &mut Self::Comes { shared, key, cost } => {
+            &mut Self::Comes {
+                shared,
+                key,
+                cost,
+                max_wait,
+            } => {
                 // What is decided at once is heard at once: of the entry nothing need be kept.
-                let ask = shared.ask(key, cost, Some(context.waker()), |_| ());
+                let ask = shared.ask(key, (cost, max_wait), Some(context.waker()), |_| ());
                 let decision = match ask {
                     Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
                     Ask::Spared(status) => Decision::by(Source::DeniedLocally, Ok(status)),
@@ -152,12 +157,8 @@ impl Future for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(place) = self.place else { return };
-        let back = self.entry.line().leave(place);
-        if let Some((units, taken)) = back {
-            let rules = self.shared.lane.rules();
-            let refund = Refund::exact(&self.entry, units, rules, taken);
-            self.shared.lane.give_back([refund]);
+        if let Some(place) = self.place {
+            self.shared.lane.leave(&self.entry, place);
         }
     }
 }

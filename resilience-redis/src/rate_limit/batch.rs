@@ -6,6 +6,7 @@ use resilience_core::Timestamp;
 
 use super::{
     grant::Run,
+    line::Asked,
     question::{Aftermath, Leasing, Past, Question},
     reply::{Reply, Word},
     rules::{Kind, Rule},
@@ -26,6 +27,10 @@ pub(super) struct Batch {
     pub(super) suffixes: Vec<String>,
     /// How many steps before the last may be the present one as well.
     pub(super) spare: u64,
+    /// Whether the times of all units of a log are to be told, where somebody could wait for them.
+    pub(super) times: bool,
+    /// Keys of which somebody must ring at this time for those who wait.
+    pub(super) alarms: Vec<(Arc<Entry>, Timestamp)>,
 }
 
 /// The callers of one key, by their places in the batch.
@@ -81,6 +86,7 @@ impl Batch {
         self.runs.clear();
         self.past.clear();
         self.spare = spare;
+        self.times = false;
         let step = |rule: &Rule| rule.step(micros).saturating_add(spare);
         if !rules.iter().map(step).eq(self.steps.iter().copied()) {
             self.steps.clear();
@@ -91,17 +97,17 @@ impl Batch {
     }
 
     /// Adds those who wait for `entry`, and says since when the first of them does; `None` where
-    /// nobody is there to wait. Those who have waited since before `deadline` hear of `late`.
+    /// nobody is there to wait. Those who have waited since before `deadline` hear `now` of `late`.
     pub(super) fn add(
         &mut self,
         rules: &[Rule],
         entry: Arc<Entry>,
         leasing: Option<Leasing>,
-        (deadline, late): (Timestamp, &StoreError),
+        (now, deadline, late): (Timestamp, Timestamp, &StoreError),
         aftermath: &mut Aftermath,
     ) -> Option<Timestamp> {
         let (runs, past) = (self.runs.len(), self.past.len());
-        let oldest = {
+        let asked = {
             let mut line = entry.line();
             // Which counts are the past is for the server to say.
             if self.spare > 0 {
@@ -109,15 +115,18 @@ impl Batch {
             }
             loop {
                 let question = (&mut self.runs, &mut self.past);
-                let oldest = line.ask(rules, &self.steps, question, leasing)?;
-                if oldest >= deadline {
-                    break oldest;
+                let asked = line.ask(rules, &self.steps, question, leasing);
+                if asked.is_none_or(|asked| asked.since >= deadline) {
+                    break asked;
                 }
-                line.fail(late, aftermath);
+                line.fail(late, now, aftermath);
                 self.runs.truncate(runs);
                 self.past.truncate(past);
             }
         };
+        self.note_alarm(&entry, aftermath);
+        let Asked { since, has_time } = asked?;
+        self.times |= has_time;
         let whole = match (rules, &self.past[past..]) {
             ([rule], [known]) if is_window(rule) && self.spare == 0 && known.asked == 0 => {
                 Whole::of(rule, &self.runs[runs..], *known)
@@ -130,7 +139,13 @@ impl Batch {
             past: past..self.past.len(),
             whole,
         });
-        Some(oldest)
+        Some(since)
+    }
+
+    fn note_alarm(&mut self, entry: &Arc<Entry>, aftermath: &mut Aftermath) {
+        let alarm = aftermath.alarm.take();
+        let alarm = alarm.map(|time| (Arc::clone(entry), time));
+        self.alarms.extend(alarm);
     }
 
     /// Puts first what takes its units whole, and side by side what is alike.
@@ -193,10 +208,11 @@ impl Batch {
                         line.ask_again();
                         true
                     }
-                    Some(Word::Foreign) => line.fail(&StoreError::ForeignValue, aftermath),
-                    None => line.fail(&StoreError::Protocol, aftermath),
+                    Some(Word::Foreign) => line.fail(&StoreError::ForeignValue, heard, aftermath),
+                    None => line.fail(&StoreError::Protocol, heard, aftermath),
                 }
             };
+            self.note_alarm(&call.entry, aftermath);
             after(call.entry, goes_on, aftermath);
         }
         // For the next ones.
@@ -207,13 +223,17 @@ impl Batch {
     pub(super) fn fail(
         &mut self,
         error: &StoreError,
+        now: Timestamp,
         aftermath: &mut Aftermath,
         mut after: impl FnMut(Arc<Entry>, bool),
     ) {
-        for call in self.calls.drain(..) {
-            let goes_on = call.entry.line().fail(error, aftermath);
+        let mut calls = std::mem::take(&mut self.calls);
+        for call in calls.drain(..) {
+            let goes_on = call.entry.line().fail(error, now, aftermath);
+            self.note_alarm(&call.entry, aftermath);
             after(call.entry, goes_on);
         }
+        self.calls = calls;
     }
 
     /// Lets all callers wait on, since nothing was done for them; adds their entries to `entries`.

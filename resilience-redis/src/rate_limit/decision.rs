@@ -40,8 +40,9 @@ impl Decision {
 pub enum Source {
     /// The server, by its counts and its clock.
     Redis,
-    /// This process: the server had named a time before which the key has no room, no quota is large
-    /// enough for the call, or a request has no key. With an error where the server was to be asked once more.
+    /// This process: the server had named a time before which the key has no room, or has none in the
+    /// time that a call may wait; no quota is large enough for the call; or a request has no key. With an
+    /// error where the server was to be asked once more.
     DeniedLocally,
     /// This process, out of units that it has taken ahead.
     Lease,

@@ -103,6 +103,12 @@ impl Denied {
         self.verdict(cost, now).filter(|_| stands)
     }
 
+    /// Whether it holds for longer than `until`.
+    #[inline]
+    pub(super) fn is_after(&self, until: Timestamp) -> bool {
+        self.until > until
+    }
+
     #[inline]
     fn verdict(&self, cost: u64, now: Timestamp) -> Option<Verdict> {
         // What a larger call would have to wait is for the server to say.

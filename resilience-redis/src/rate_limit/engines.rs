@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use resilience_core::{
     InvalidPolicy,
-    rate_limit::{Mode, Policy, Terms},
+    rate_limit::{Policy, Terms},
 };
 
 use super::{
@@ -106,9 +106,8 @@ impl Shared {
         }
         let _changing = self.changing.lock();
         self.stake.follow(&terms)?;
-        let shadow = terms.mode == Mode::Shadow;
         for (engine, rules) in self.engines().zip(new.each()) {
-            engine.follow(rules, shadow);
+            engine.follow(rules, &terms);
         }
         Ok(())
     }

@@ -149,13 +149,14 @@ impl Flight {
         let leasing = lane.leasing(now);
         let mut since = Timestamp::MAX;
         for entry in entries.drain(..) {
-            let limit = (too_long, &late);
+            let limit = (now, too_long, &late);
             let first = batch.add(rules, entry, leasing, limit, &mut aftermath);
             if let Some(first) = first {
                 since = since.min(first);
             }
         }
         aftermath.wake();
+        lane.set_alarms(&mut batch.alarms);
         batch.sort();
         (batch.len() > 0).then(|| since.saturating_add(lane.patience))
     }
@@ -206,6 +207,7 @@ impl Flight {
         lane.leases.grant(aftermath.ahead.granted);
         let told = aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
+        lane.set_alarms(&mut batch.alarms);
         // Rarely there is any.
         if !refunds.is_empty() {
             lane.give_back(refunds);
@@ -220,7 +222,7 @@ impl Flight {
         self.land();
         let Self { lane, batch, .. } = self;
         let (mut aftermath, mut again) = (Aftermath::default(), Vec::new());
-        batch.fail(error, &mut aftermath, |entry, goes_on| {
+        batch.fail(error, lane.now(), &mut aftermath, |entry, goes_on| {
             if goes_on {
                 again.push(entry);
             }
@@ -230,6 +232,7 @@ impl Flight {
         lane.leases.settle(lost, false);
         let told = aftermath.wake();
         again.into_iter().for_each(|entry| lane.push(entry));
+        lane.set_alarms(&mut batch.alarms);
         told
     }
 }
@@ -242,12 +245,11 @@ impl Drop for Flight {
         }
         let was_boarding = self.state == State::Boarding;
         let left = self.lane.departures().go_down(was_boarding);
-        let mut aftermath = Aftermath::default();
+        let (now, mut aftermath) = (self.lane.now(), Aftermath::default());
         self.batch.unask(&mut self.entries);
         for entry in self.entries.drain(..).chain(left) {
-            entry
-                .line()
-                .abandon(&StoreError::Unavailable, &mut aftermath);
+            let mut line = entry.line();
+            line.abandon(&StoreError::Unavailable, now, &mut aftermath);
         }
         aftermath.wake();
     }

@@ -23,11 +23,13 @@ pub(super) enum Before<'a> {
     /// Counts of the window.
     Window(Window),
     /// Units, the time of the oldest, and for each run that was cut short the time of the unit
-    /// that must go, 0 where there is room.
+    /// that must go, 0 where there is room. Where it was asked for, the time of every unit after
+    /// the call, the oldest first.
     Log {
         used: u64,
         oldest: u64,
         short: &'a [u64],
+        times: &'a [u64],
     },
     /// The level, of which the length of the window in microseconds makes a unit.
     Cells { level: u64 },
@@ -48,6 +50,12 @@ pub(super) struct Verdict {
 impl Verdict {
     pub(super) const fn is_grant(&self) -> bool {
         self.wait.is_zero()
+    }
+
+    /// The same for one who is refused, which is never without a wait.
+    pub(super) fn refusal(self) -> Self {
+        let wait = self.wait.max(micros(1));
+        Self { wait, ..self }
     }
 }
 
@@ -239,6 +247,7 @@ mod tests {
                 used: 1,
                 oldest: last,
                 short: &[last],
+                times: &[],
             };
             let before = [Before::Window(window), log];
             refusal(&rules, &before, (1, 0, 0), now)

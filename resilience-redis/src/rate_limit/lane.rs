@@ -195,7 +195,11 @@ impl Lane {
     }
 
     /// Gives `units` back to `name`, the oldest.
-    pub(super) async fn refund_oldest(&self, name: &str, units: u64) -> Result<(), StoreError> {
+    pub(super) async fn refund_oldest(
+        self: &Arc<Self>,
+        name: &str,
+        units: u64,
+    ) -> Result<(), StoreError> {
         let now = self.ask_time(name).await?;
         let refund = Refund::oldest(name, units, &self.rules, now);
         self.send_refunds(&[refund]).await
@@ -232,7 +236,10 @@ impl Lane {
         &self.stand
     }
 
-    pub(super) async fn send_refunds(&self, refunds: &[Refund]) -> Result<(), StoreError> {
+    pub(super) async fn send_refunds(
+        self: &Arc<Self>,
+        refunds: &[Refund],
+    ) -> Result<(), StoreError> {
         let Some(first) = refunds.first() else {
             return Ok(());
         };
@@ -244,7 +251,7 @@ impl Lane {
         let reply = self.connection.run(&name, self.patience, request).await;
         let leased = refunds.iter().map(Refund::leased).sum();
         self.leases.settle(leased, reply.is_ok());
-        refunds.iter().for_each(Refund::is_back);
+        self.doubt(refunds.iter().filter_map(Refund::entry));
         reply.map(|_| ())
     }
 

@@ -114,6 +114,7 @@ mod tests {
                 used: 5,
                 oldest: 99 * second,
                 short: &[],
+                times: &[],
             },
             Before::Cells {
                 level: 5 * 40 * second,

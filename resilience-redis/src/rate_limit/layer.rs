@@ -104,7 +104,7 @@ where
 
     fn enter(&self, request: &Req) -> Entry<Permit, Wait> {
         let mut shared = &self.limiter.shared;
-        let cost = self.cost.cost(request);
+        let cost = (self.cost.cost(request), shared.max_wait());
         let ask = match self.extractor.key(request) {
             Some(key) => {
                 shared = self.limiter.engine(&key);
@@ -124,10 +124,12 @@ where
         match ask {
             Ask::Refused(rejected) => Entry::Refused(rejected),
             Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(shared)),
-            Ask::Leased(spent, entry) => match admit(shared, entry, shared.leased(cost, &spent)) {
-                Ok(permit) => Entry::Admitted(permit),
-                Err(rejected) => Entry::Refused(rejected),
-            },
+            Ask::Leased(spent, entry) => {
+                match admit(shared, entry, shared.leased(cost.0, &spent)) {
+                    Ok(permit) => Entry::Admitted(permit),
+                    Err(rejected) => Entry::Refused(rejected),
+                }
+            }
             Ask::Waits(place) => Entry::Wait(Wait(place)),
         }
     }

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use resilience_core::{InvalidPolicy, QuotaStatus, Rejected, rate_limit::Policy};
 
@@ -47,7 +47,7 @@ impl<T> RateLimiter<T> {
         }
     }
 
-    /// Takes one unit of `key` from every quota, or nothing.
+    /// Takes one unit of `key` from every quota, or nothing, and waits for nothing but the answer.
     ///
     /// # Errors
     ///
@@ -99,8 +99,68 @@ impl<T> RateLimiter<T> {
         T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
-        let shared = self.engine(key);
-        Decide::Comes { shared, key, cost }
+        self.decide_within(key, cost, Duration::ZERO)
+    }
+
+    /// Takes one unit of `key` as [`try_take`](Self::try_take) does, and waits for it up to the policy's
+    /// [`max_wait`](Policy::max_wait).
+    ///
+    /// # Errors
+    ///
+    /// As [`take_n`](Self::take_n).
+    pub async fn take<K>(&self, key: &K) -> Result<QuotaStatus, Rejected>
+    where
+        T: Tiers<K>,
+        K: StoreKey + ?Sized,
+    {
+        self.take_n(key, 1).await
+    }
+
+    /// Takes `cost` units of `key` as [`try_take_n`](Self::try_take_n) does, and waits for them up to the
+    /// policy's [`max_wait`](Policy::max_wait).
+    ///
+    /// In this process whoever comes first is served first. Dropped while it waits, it takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_take_n`](Self::try_take_n): at once where it would have to wait longer, as far as is
+    /// known, and after `max_wait` where other processes took what it waited for.
+    pub async fn take_n<K>(&self, key: &K, cost: u64) -> Result<QuotaStatus, Rejected>
+    where
+        T: Tiers<K>,
+        K: StoreKey + ?Sized,
+    {
+        self.decide_or_wait(key, cost).await.outcome
+    }
+
+    /// Takes `cost` units as [`take_n`](Self::take_n) does, and says also who decided, when, and why
+    /// Redis did not.
+    ///
+    /// Nothing is taken before the first poll; dropped after it, it takes nothing, as far as the
+    /// server can be heard. In which tier the key is asks `decide_or_wait` itself.
+    pub fn decide_or_wait<'a, K>(
+        &'a self,
+        key: &'a K,
+        cost: u64,
+    ) -> impl Future<Output = Decision> + use<'a, K, T>
+    where
+        T: Tiers<K>,
+        K: StoreKey + ?Sized,
+    {
+        self.decide_within(key, cost, self.shared.max_wait())
+    }
+
+    fn decide_within<'a, K>(&'a self, key: &'a K, cost: u64, max_wait: Duration) -> Decide<'a, K>
+    where
+        T: Tiers<K>,
+        K: StoreKey + ?Sized,
+    {
+        Decide::Comes {
+            shared: self.engine(key),
+            key,
+            cost,
+            max_wait,
+        }
     }
 
     /// Where the tightest quota of `key` stands; takes nothing.

@@ -10,12 +10,28 @@
 //! `layer`, `layer_by` and `layer_with` are the same, and so is what they answer. Whoever asks without
 //! a layer awaits the answer; a [`refund`](RateLimiter::refund) is awaited as well, since units are
 //! back when the server has heard of it, and it says where that failed. A global quota beside the keys'
-//! and waiting are not to be had: a policy with one of these is refused.
+//! is not to be had: a policy with one is refused.
 //!
 //! For keys in [tiers](Policy::tier) it is `store.rate_limiter_with_tiers(&policy, &options, tier_of)?`
 //! in place of `RateLimiter::with_tiers(policy, &environment, tier_of)`. A quota is known by its window
 //! and algorithm: a key that moves to a tier of the same window and algorithm has used there what it
 //! used before, as in memory; where they differ, each has counts of its own, which stay as they are.
+//!
+//! # Waiting
+//!
+//! Up to [`Policy::max_wait`] a call over its quota waits for its units, through a layer and with
+//! [`take`](RateLimiter::take); who would have to wait longer, as far as is known, is refused at once and
+//! takes nothing. In one process whoever comes first is served first, whatever each costs, and no
+//! more callers of a key wait than get their units in time.
+//!
+//! Units are booked for nobody: those of a window are free for all processes at once when it ends, and
+//! others may take what one waits for. He then goes on waiting, and is refused when his time is over.
+//! Between processes no order is kept; one that waits for many units at once can wait in vain while others
+//! take single ones. Who waits for a key asks when there is to be room and, since units may come back
+//! sooner, once in each tenth of the window: after 100 ms at least, and after a second at most. While
+//! the server gives no decision, those who wait are decided as all others when there was to be room.
+//! Units of a sliding window that somebody waited for are taken as a tenth of it begins, and come back
+//! after 1.1 windows.
 //!
 //! # Algorithms
 //!
@@ -69,9 +85,11 @@
 //!
 //! # Cancellation
 //!
-//! A call that is dropped takes nothing: what it was granted meanwhile goes back. Where the server
+//! A call that is dropped takes nothing: what it was granted meanwhile goes back, and one that waits
+//! holds nobody up. Where the server
 //! cannot be heard, units may stay taken that nobody was granted; they come back with the window.
 
+mod alarm;
 mod arguments;
 mod ask;
 mod batch;
@@ -91,6 +109,7 @@ mod leases;
 mod limiter;
 mod line;
 mod options;
+mod outlook;
 mod own;
 mod packed;
 mod part;

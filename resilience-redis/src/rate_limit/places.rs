@@ -19,8 +19,24 @@ pub(super) struct Places {
 #[derive(Debug)]
 struct Place {
     cost: u64,
+    /// When the caller came, and until when there may be room for him.
+    came: Timestamp,
+    until: Timestamp,
+    /// When it was said that he be asked for.
     since: Timestamp,
+    turn: Turn,
     state: State,
+}
+
+/// Where a caller stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// In line, for the first time.
+    First,
+    /// Among those who wait until there is room.
+    Waits,
+    /// In line, out of those.
+    Called,
 }
 
 #[derive(Debug)]
@@ -38,6 +54,8 @@ enum State {
 pub(super) enum Answer {
     /// The server decided, at this time by its clock.
     Decided(Verdict, u64),
+    /// There is no room in time, as is known without a question.
+    Denied(Verdict),
     /// What the caller wants was taken ahead.
     Leased(Spent),
     /// It did not.
@@ -49,7 +67,10 @@ impl Places {
     pub(super) fn enter(&mut self, caller: Caller<'_>) -> usize {
         let place = Place {
             cost: caller.cost,
+            came: caller.now,
+            until: caller.until,
             since: caller.now,
+            turn: Turn::First,
             state: State::Waiting(caller.waker.cloned()),
         };
         self.taken += 1;
@@ -97,7 +118,7 @@ impl Places {
                 let back = match answer {
                     Answer::Decided(verdict, time) if verdict.is_grant() => Some((cost, *time)),
                     Answer::Leased(spent) => Some((cost, spent.term.taken)),
-                    Answer::Decided(..) | Answer::Failed(_) => None,
+                    Answer::Decided(..) | Answer::Denied(_) | Answer::Failed(_) => None,
                 };
                 self.release(index);
                 back.filter(|(cost, _)| *cost > 0)
@@ -121,6 +142,49 @@ impl Places {
         Some((place.cost, place.since))
     }
 
+    /// Whether the caller at `index` can wait at `now` for room at `due`.
+    pub(super) fn can_wait(&self, index: usize, due: Timestamp, now: Timestamp) -> bool {
+        let place = &self.places[index];
+        // A clock that was set back would prolong it.
+        (place.came..place.until).contains(&now) && due <= place.until
+    }
+
+    /// Whether the caller at `index`, who was refused, waits at `now` for room that there is at `due`:
+    /// who waited before does so as long as he can, since others took what he waited for.
+    pub(super) fn waits_on(&self, index: usize, due: Timestamp, now: Timestamp) -> bool {
+        let waited = self.places[index].turn != Turn::First;
+        self.can_wait(index, if waited { now } else { due }, now)
+    }
+
+    /// Until when there may be room for the caller at `index`.
+    pub(super) fn until(&self, index: usize) -> Timestamp {
+        self.places[index].until
+    }
+
+    /// Whether the caller at `index` has time to wait until there is room.
+    pub(super) fn has_time(&self, index: usize) -> bool {
+        let place = &self.places[index];
+        place.came < place.until
+    }
+
+    /// What the caller at `index` wants who is there still, has no answer, and is at this `turn`.
+    pub(super) fn waiting(&self, index: usize, turn: Turn) -> Option<u64> {
+        let place = &self.places[index];
+        let waits = matches!(place.state, State::Waiting(_)) && place.turn == turn;
+        waits.then_some(place.cost)
+    }
+
+    /// From now on the caller at `index` waits until there is room.
+    pub(super) fn wait(&mut self, index: usize) {
+        self.places[index].turn = Turn::Waits;
+    }
+
+    /// It was said at `since` that the caller at `index` be asked for.
+    pub(super) fn call(&mut self, index: usize, since: Timestamp) {
+        let place = &mut self.places[index];
+        (place.turn, place.since) = (Turn::Called, since);
+    }
+
     /// The caller at `index` has an answer.
     pub(super) fn answer(&mut self, index: usize, answer: Answer, aftermath: &mut Aftermath) {
         let place = &mut self.places[index];
@@ -140,6 +204,11 @@ impl Places {
 
     pub(super) const fn are_free(&self) -> bool {
         self.taken == 0
+    }
+
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.places.len()
     }
 
     /// Forgets free places, where none is taken and there are more than `kept`. Says whether it did.

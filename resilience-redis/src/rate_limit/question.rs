@@ -39,6 +39,7 @@ pub(super) enum Told<'a> {
         used: u64,
         oldest: u64,
         short: &'a [u64],
+        times: &'a [u64],
     },
     /// The level.
     Cells(u64),
@@ -58,10 +59,12 @@ impl<'a> Told<'a> {
                 used,
                 oldest,
                 short,
+                times,
             } => Before::Log {
                 used,
                 oldest,
                 short,
+                times,
             },
             Self::Cells(level) => Before::Cells { level },
         }
@@ -75,6 +78,8 @@ pub(super) struct Aftermath {
     /// Units of those who were granted what they wanted and are gone, and when they were taken.
     pub(super) orphans: Vec<(u64, u64)>,
     pub(super) ahead: Ahead,
+    /// When somebody must ring for those who wait in the line.
+    pub(super) alarm: Option<Timestamp>,
 }
 
 /// What an answer means for units that were taken ahead.

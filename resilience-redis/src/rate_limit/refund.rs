@@ -88,12 +88,10 @@ impl Refund {
         }
     }
 
-    /// The units are back, as far as is known: who was refused for want of them meanwhile is not to
-    /// be refused until the time that the server named then.
-    pub(super) fn is_back(&self) {
-        if let Some(entry) = &self.entry {
-            entry.line().doubt();
-        }
+    /// Whose units they are, where that is known here: once they are back, as far as is known, who was
+    /// refused for want of them meanwhile is not to be refused until the time that the server named then.
+    pub(super) const fn entry(&self) -> Option<&Arc<Entry>> {
+        self.entry.as_ref()
     }
 
     /// Units that were taken ahead and that nobody used.

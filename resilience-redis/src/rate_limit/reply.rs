@@ -135,10 +135,15 @@ impl Batch {
                         return None;
                     };
                     let short = rest.split_off(..usize::try_from(cut).ok()?)?;
+                    let count = match self.times && cut > 0 {
+                        true => usize::try_from(*rest.split_off_first()?).ok()?,
+                        false => 0,
+                    };
                     Told::Log {
                         used,
                         oldest,
                         short,
+                        times: rest.split_off(..count)?,
                     }
                 }
                 Kind::Cells { .. } => Told::Cells(*rest.split_off_first()?),

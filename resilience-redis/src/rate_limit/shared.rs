@@ -3,9 +3,10 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
+    time::Duration,
 };
 
 use resilience_core::rate_limit::{Charge, MissingKey, Mode, Terms};
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) missing_key: MissingKey,
     pub(super) fallback: Fallback,
     shadow: AtomicBool,
+    /// How long callers wait for room, in nanoseconds.
+    max_wait: AtomicU64,
     /// Whether units may be taken ahead.
     leases: bool,
     pub(super) lane: Arc<Lane>,
@@ -79,6 +82,7 @@ impl Shared {
             missing_key: terms.missing_key,
             fallback: options.fallback,
             shadow: AtomicBool::new(terms.mode == Mode::Shadow),
+            max_wait: AtomicU64::new(nanos(terms.max_wait)),
             leases: options.lease_percent > 0,
             lane: Arc::new(Lane::new(store, rules.into(), options, stake.clone())),
             stake,
@@ -94,13 +98,22 @@ impl Shared {
         self.shadow.load(Ordering::Relaxed)
     }
 
-    /// A caller comes for `key` who wants `cost`; of its entry he keeps what `keep` takes, where
-    /// nobody needs to be asked. Else `waker` is woken when there is an answer.
+    /// How long a caller may wait for room who wants to.
+    pub(super) fn max_wait(&self) -> Duration {
+        if self.is_shadow() {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(self.max_wait.load(Ordering::Relaxed))
+    }
+
+    /// A caller comes for `key` who wants `cost`, and waits for room up to `max_wait`; of its entry he
+    /// keeps what `keep` takes, where nobody needs to be asked. Else `waker` is woken when there is an
+    /// answer.
     #[inline]
     pub(super) fn ask<K: StoreKey + ?Sized, E>(
         self: &Arc<Self>,
         key: &K,
-        cost: u64,
+        (cost, max_wait): (u64, Duration),
         waker: Option<&Waker>,
         keep: impl FnOnce(&Arc<Entry>) -> E,
     ) -> Ask<E> {
@@ -117,7 +130,8 @@ impl Shared {
             let name = self.name_of(key).into();
             (name, Line::new(self.lane.rules(), self.leases))
         };
-        let mut first = None;
+        let until = now.saturating_add(max_wait);
+        let (mut first, mut alarm) = (None, None);
         let waits = |entry: &Arc<Entry>, place| Ask::Waits(Place::new(self, entry, cost, place));
         let found = |entry: &Arc<Entry>, entered| match entered {
             Entered::Denied(verdict) => Err(verdict),
@@ -127,12 +141,23 @@ impl Shared {
                 first = Some(Arc::clone(entry));
                 Ok(waits(entry, place))
             }
+            Entered::Queued(place, time) => {
+                alarm = time.map(|time| (Arc::clone(entry), time));
+                Ok(waits(entry, place))
+            }
         };
-        let found = self
-            .table
-            .enter(key, Caller { cost, now, waker }, make, found);
+        let caller = Caller {
+            cost,
+            now,
+            until,
+            waker,
+        };
+        let found = self.table.enter(key, caller, make, found);
         if let Some(entry) = first {
             self.lane.push(entry);
+        }
+        if let Some((entry, time)) = alarm {
+            self.lane.set_alarm(entry, time);
         }
         found.unwrap_or_else(|verdict| {
             match self.refuse((cost, Source::DeniedLocally), self.rejected(&verdict)) {
@@ -174,37 +199,56 @@ impl Shared {
 
     /// What is known of `key` is so no more.
     pub(super) fn doubt<K: StoreKey + ?Sized>(&self, key: &K) {
-        if let Some(entry) = self.table.get(key) {
-            entry.line().doubt();
-        }
+        self.lane.doubt(&self.table.get(key));
     }
 
     /// The counts of `key` are gone, and with them what was taken ahead.
     pub(super) fn forget<K: StoreKey + ?Sized>(&self, key: &K) {
-        if let Some(entry) = self.table.get(key) {
-            self.forget_entry(&entry);
+        if let Some(entry) = self.table.get(key)
+            && self.forget_entry(&entry)
+        {
+            self.lane.push(entry);
         }
     }
 
     /// All counts are gone.
     pub(super) fn forget_all(&self) {
-        self.table.for_each(|entry| self.forget_entry(entry));
+        self.change_all(|entry| self.forget_entry(entry));
     }
 
-    fn forget_entry(&self, entry: &Entry) {
+    /// Changes every entry, and sends somebody to ask for those of whom that is said.
+    fn change_all(&self, change: impl Fn(&Entry) -> bool) {
+        let mut asked = Vec::new();
+        self.table.for_each(|entry| {
+            let asks = change(entry);
+            asked.extend(asks.then(|| Arc::clone(entry)));
+        });
+        // Not before the table is free again.
+        asked.into_iter().for_each(|entry| self.lane.push(entry));
+    }
+
+    /// Says whether somebody must be sent to ask for those who wait.
+    fn forget_entry(&self, entry: &Entry) -> bool {
         self.stake.forget(entry.name());
-        let mut line = entry.line();
-        line.forget();
-        if let Some(unused) = line.surrender() {
+        let unused = {
+            let mut line = entry.line();
+            line.forget();
+            line.surrender()
+        };
+        if let Some(unused) = unused {
             self.lane.leases.settle(unused.units, false);
         }
+        self.lane.recall(entry)
     }
 
-    /// Takes over what `rules` allow, which count alike.
-    pub(super) fn follow(&self, rules: &[Rule], shadow: bool) {
+    /// Takes over what `rules` allow, which count alike, and what else can change of `terms`.
+    pub(super) fn follow(&self, rules: &[Rule], terms: &Terms) {
         self.lane.follow(rules);
+        let shadow = terms.mode == Mode::Shadow;
         self.shadow.store(shadow, Ordering::Relaxed);
-        self.table.for_each(|entry| entry.line().doubt());
+        self.max_wait
+            .store(nanos(terms.max_wait), Ordering::Relaxed);
+        self.change_all(|entry| self.lane.recall(entry));
         let unused = self.lane.leases.surrender(self.lane.rules());
         self.lane.give_back(unused);
     }
@@ -216,4 +260,8 @@ impl Drop for Shared {
         let refunds = self.lane.leases.surrender(self.lane.rules());
         self.lane.give_back(refunds);
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -139,7 +139,7 @@ impl Table {
     }
 
     /// Every entry, one shard after the other.
-    pub(super) fn for_each(&self, mut act: impl FnMut(&Entry)) {
+    pub(super) fn for_each(&self, mut act: impl FnMut(&Arc<Entry>)) {
         for shard in &self.shards {
             lock(shard).slots.values().for_each(|slot| act(&slot.entry));
         }
@@ -182,7 +182,7 @@ impl Shard {
         match entered {
             Entered::Leased(_) => self.decided.leased += 1,
             Entered::Denied(_) => self.decided.denied += 1,
-            Entered::Waits(_) | Entered::First(_) => {}
+            Entered::Waits(_) | Entered::First(_) | Entered::Queued(..) => {}
         }
         keep(entry, entered)
     }
@@ -269,6 +269,7 @@ mod tests {
             Caller {
                 cost: 1,
                 now: Timestamp::from_nanos(now),
+                until: Timestamp::from_nanos(now),
                 waker: None,
             },
             make,

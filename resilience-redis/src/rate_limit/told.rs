@@ -23,6 +23,7 @@ impl Shared {
     pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
         let (verdict, taken) = match answer {
             Answer::Decided(verdict, taken) => (verdict, taken),
+            Answer::Denied(verdict) => return self.denied(cost, &verdict).into(),
             Answer::Leased(spent) => return self.leased(cost, &spent),
             Answer::Failed(error) => return self.undecided(entry, cost, error).into(),
         };
@@ -126,6 +127,20 @@ impl Shared {
             time: Some(since_1970(spent.time)),
             error: None,
         }
+    }
+
+    /// The decision about one for whom there is no room in time, or none any more since limits changed.
+    fn denied(&self, cost: u64, verdict: &Verdict) -> Decision {
+        let rules = self.lane.rules();
+        let rejected = match rules.iter().find(|rule| cost > rule.burst()) {
+            None => self.rejected(verdict),
+            Some(rule) => {
+                let rejected = Rejected::new(Reason::CostExceedsQuota, rule.name);
+                self.tell(&rejected);
+                rejected
+            }
+        };
+        Decision::by(Source::DeniedLocally, Err(rejected))
     }
 
     /// The decision of this process, where the server gives none.

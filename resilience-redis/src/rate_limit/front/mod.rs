@@ -43,18 +43,24 @@ impl Front {
     /// A caller comes for `entry`.
     #[inline]
     pub(super) fn enter(&mut self, entry: &Entry, caller: Caller<'_>) -> Entered {
-        match self.decide(entry.left(), caller.cost, caller.now) {
+        match self.decide(entry.left(), &caller) {
             Some(entered) => entered,
             None => self.join(entry, caller),
         }
     }
 
     #[inline]
-    fn decide(&self, left: &Left, cost: u64, now: Timestamp) -> Option<Entered> {
+    fn decide(&self, left: &Left, caller: &Caller<'_>) -> Option<Entered> {
+        let &Caller {
+            cost, now, until, ..
+        } = caller;
         match self.0.as_deref()? {
             Loan::Units(held) => spend(held, left, cost, now).map(Entered::Leased),
             Loan::Refusal(denied) => {
-                let verdict = denied.verdict_unasked(cost, now)?;
+                // Who has time waits in line.
+                let verdict = denied
+                    .verdict_unasked(cost, now)
+                    .filter(|_| denied.is_after(until))?;
                 left.is_refusal().then_some(Entered::Denied(verdict))
             }
         }

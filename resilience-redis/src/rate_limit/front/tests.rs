@@ -63,7 +63,9 @@ fn no_unit_is_lost_or_spent_twice_while_all_are_taken_back() {
     let mut call = || match front.enter(&entry, caller(1, at(START))) {
         Entered::Leased(_) => spent += 1,
         Entered::First(place) => granted += answer(&mut entry.line(), place, &rules, 0, START),
-        Entered::Waits(_) | Entered::Denied(_) => unreachable!("nobody else comes"),
+        Entered::Waits(_) | Entered::Queued(..) | Entered::Denied(_) => {
+            unreachable!("nobody else comes")
+        }
     };
     let surrender = || entry.line().surrender().map_or(0, |unused| unused.units);
     let unused: u64 = thread::scope(|scope| {
@@ -119,8 +121,12 @@ fn entry(line: Line) -> Entry {
 }
 
 fn caller(cost: u64, now: Timestamp) -> Caller<'static> {
-    let waker = None;
-    Caller { cost, now, waker }
+    Caller {
+        cost,
+        now,
+        until: now,
+        waker: None,
+    }
 }
 
 fn quota() -> Box<[Rule]> {

@@ -76,7 +76,10 @@ impl Line {
 
     /// Lends what those who come can decide by themselves for as long as nobody comes to the line.
     pub(in crate::rate_limit) fn lend(&mut self) -> Option<Loan> {
-        // Nobody overtakes those in line.
+        // Nobody overtakes those in line, or hears of a time that is theirs.
+        if self.waiters.is_some() {
+            return None;
+        }
         let lease = self.lease.as_mut().filter(|_| !self.scheduled);
         let units = lease.and_then(|lease| lease.lend()).map(Loan::Units);
         units.or_else(|| self.denial.lend().map(Loan::Refusal))

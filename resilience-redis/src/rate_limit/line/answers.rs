@@ -5,7 +5,8 @@ use resilience_core::Timestamp;
 use super::{
     super::{
         grant::{Before, verdicts},
-        places::Answer,
+        outlook::Outlook,
+        places::{Answer, Turn},
         question::{Aftermath, Question, Told},
         rules::{Kind, Rule},
         window::{PAST, Window},
@@ -30,28 +31,41 @@ impl Line {
         self.doubt();
     }
 
-    /// Those who were asked for hear that the server gives no decision. Says whether there is more
-    /// to ask.
+    /// Those who were asked for hear that the server gives no decision, unless they were to wait for a
+    /// while yet. Says whether there is more to ask.
     pub(in crate::rate_limit) fn fail(
         &mut self,
         error: &StoreError,
+        now: Timestamp,
         aftermath: &mut Aftermath,
     ) -> bool {
         if let Some(lease) = &mut self.lease {
             let ahead = lease.fail();
             aftermath.ahead.lost += if error.may_have_run() { ahead } else { 0 };
         }
+        let (is_early, mut early) = (self.is_early(now), Vec::new());
         for index in self.callers.drain(..std::mem::take(&mut self.asked)) {
-            let answer = Answer::Failed(error.clone());
-            self.places.answer(index, answer, aftermath);
+            if is_early && self.places.waiting(index, Turn::Called).is_some() {
+                early.push(index);
+            } else {
+                let answer = Answer::Failed(error.clone());
+                self.places.answer(index, answer, aftermath);
+            }
         }
+        self.unsettle(&early, now, aftermath);
         self.goes_on()
     }
 
     /// Nobody will ask for those who are in line, who hear of `error`.
-    pub(in crate::rate_limit) fn abandon(&mut self, error: &StoreError, aftermath: &mut Aftermath) {
+    pub(in crate::rate_limit) fn abandon(
+        &mut self,
+        error: &StoreError,
+        now: Timestamp,
+        aftermath: &mut Aftermath,
+    ) {
+        self.call_off();
         self.asked = self.callers.len();
-        self.fail(error, aftermath);
+        self.fail(error, now, aftermath);
     }
 
     /// The server answered `question`, which was sent at `sent`, at the time `now` by its clock, and
@@ -81,7 +95,7 @@ impl Line {
         };
         let asked = std::mem::take(&mut self.asked);
         let mut callers = self.callers.drain(..asked);
-        let mut again = Vec::new();
+        let (mut again, mut refused) = (Vec::new(), Vec::new());
         // The past that was remembered may hold units that were given back since: a refusal is
         // told only when all of it was just read.
         let from_memory = question
@@ -97,6 +111,12 @@ impl Line {
             if !verdict.is_grant() {
                 if from_memory {
                     return again.push(index);
+                }
+                if self
+                    .places
+                    .waits_on(index, sent.saturating_add(verdict.wait), heard)
+                {
+                    return refused.push(index);
                 }
                 let pause = rules[verdict.rule].pause();
                 self.denial.note(cost, verdict, sent, pause);
@@ -119,6 +139,10 @@ impl Line {
             }
         }
         self.last_word.hear(rules, (before, taken), (sent, now));
+        if !refused.is_empty() || self.waiters.is_some() {
+            let outlook = Outlook::new(rules, (before, taken), (sent, now));
+            self.settle(&refused, outlook, heard, aftermath);
+        }
         let doubtful = std::mem::take(&mut self.doubtful);
         if doubtful {
             self.denial.forget();
@@ -135,7 +159,7 @@ impl Line {
 
     /// Whether somebody waits who must be asked for; where nobody does, nobody is to ask.
     fn goes_on(&mut self) -> bool {
-        self.scheduled = !self.callers.is_empty();
+        self.scheduled = !self.callers.is_empty() || self.is_called();
         if self.places.shrink(IDLE_PLACES) {
             self.callers.shrink_to(IDLE_PLACES);
         }

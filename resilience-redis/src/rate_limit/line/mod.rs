@@ -6,19 +6,23 @@
 
 mod ahead;
 mod answers;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use std::{collections::VecDeque, task::Waker};
 
 use resilience_core::Timestamp;
 
+use self::waiting::Waiters;
 use super::{
     denial::Denial,
     grant::{Run, Verdict},
     last_word::LastWord,
     lease::{Lease, Spent},
     own::Own,
-    places::{Answer, Places},
-    question::{Leasing, Past},
+    places::{Answer, Places, Turn},
+    question::{Aftermath, Leasing, Past},
     rules::{Kind, Rule},
     window::{Window, Windows},
 };
@@ -27,7 +31,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Line {
     places: Places,
-    /// Places of all who are in line, in this order.
+    /// Places of all who are in line, in this order, but for those who wait until there is room.
     callers: VecDeque<usize>,
     /// How many of them, the first, are being asked for.
     asked: usize,
@@ -40,6 +44,8 @@ pub(super) struct Line {
     denial: Denial,
     /// Where units may be taken ahead, what was.
     lease: Option<Box<Lease>>,
+    /// Where somebody waits until there is room, all who do.
+    waiters: Option<Box<Waiters>>,
     /// Units that were allowed here without the server.
     own: Own,
     last_word: LastWord,
@@ -51,6 +57,8 @@ pub(super) struct Caller<'a> {
     /// Units that he wants.
     pub(super) cost: u64,
     pub(super) now: Timestamp,
+    /// Until when he waits where there is no room; the same where he does not.
+    pub(super) until: Timestamp,
     /// Who is woken when there is an answer, as far as that is known by now.
     pub(super) waker: Option<&'a Waker>,
 }
@@ -66,6 +74,18 @@ pub(super) enum Entered {
     Waits(usize),
     /// Stands at this place, and somebody must be sent to ask.
     First(usize),
+    /// Waits at this place behind others until there is room; at this time, where there is one,
+    /// somebody must ring.
+    Queued(usize, Option<Timestamp>),
+}
+
+/// Those for whom a line asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Since when the first of them waits for an answer.
+    pub(super) since: Timestamp,
+    /// Whether one of them has time to wait until there is room.
+    pub(super) has_time: bool,
 }
 
 impl Line {
@@ -79,6 +99,7 @@ impl Line {
             doubtful: false,
             denial: Denial::default(),
             lease: leases.then(Box::default),
+            waiters: None,
             own: Own::default(),
             last_word: LastWord::new(rules),
         }
@@ -101,7 +122,14 @@ impl Line {
 
     /// A caller comes.
     pub(super) fn enter(&mut self, caller: Caller<'_>) -> Entered {
-        let Caller { cost, now, .. } = caller;
+        let Caller {
+            cost, now, until, ..
+        } = caller;
+        if cost > 0
+            && let Some(waiters) = &mut self.waiters
+        {
+            return waiters.join(&mut self.places, caller);
+        }
         // Nobody overtakes those in line.
         if let Some(lease) = &mut self.lease
             && !self.scheduled
@@ -109,7 +137,9 @@ impl Line {
         {
             return Entered::Leased(spent);
         }
-        if let Some(verdict) = self.denial.verdict(cost, now) {
+        if let Some(verdict) = self.denial.verdict(cost, now)
+            && now.saturating_add(verdict.wait) > until
+        {
             return Entered::Denied(verdict);
         }
         let index = self.places.enter(caller);
@@ -131,44 +161,65 @@ impl Line {
         self.places.poll(index, waker)
     }
 
-    /// The caller at `index` goes away. What was granted to him meanwhile must be given back: the
-    /// cost, and when it was taken.
-    pub(super) fn leave(&mut self, index: usize) -> Option<(u64, u64)> {
-        self.places.leave(index)
+    /// The caller at `index` goes away. What was granted to him meanwhile must be given back. Says
+    /// whether somebody must be sent to ask.
+    pub(super) fn leave(
+        &mut self,
+        index: usize,
+        now: Timestamp,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        let waited = self.places.waiting(index, Turn::Waits);
+        aftermath.orphans.extend(self.places.leave(index));
+        waited.is_some_and(|cost| self.went_away((index, cost), now, aftermath))
     }
 
     /// Adds to `runs` and `past` what to ask about at `steps`, the present ones of `rules`, and says
-    /// since when the first caller waits; `None` where nobody does, and then nobody is to ask.
+    /// for whom; `None` where nobody waits for an answer, and then nobody is to ask.
     pub(super) fn ask(
         &mut self,
         rules: &[Rule],
         steps: &[u64],
         (runs, past): (&mut Vec<Run>, &mut Vec<Past>),
         leasing: Option<Leasing>,
-    ) -> Option<Timestamp> {
+    ) -> Option<Asked> {
+        self.call();
         let first = runs.len();
         let mut oldest = None;
+        // What those want at the most who have time.
+        let mut largest = 0;
         while let Some(&index) = self.callers.get(self.asked) {
             let Some((cost, since)) = self.places.wanted(index) else {
                 self.callers.remove(self.asked);
                 continue;
             };
+            // Who wants less could have room where who came before him has none, and waits.
+            if cost > 0 && cost < largest {
+                break;
+            }
             let is_full = runs.len() - first == MOST_RUNS;
             match runs[first..].last_mut() {
                 Some(run) if run.cost == cost => run.callers += 1,
                 Some(_) if is_full => break,
                 Some(_) | None => runs.push(Run { cost, callers: 1 }),
             }
+            if self.places.has_time(index) {
+                largest = largest.max(cost);
+            }
             oldest.get_or_insert(since);
             self.asked += 1;
         }
-        if oldest.is_none() {
+        let Some(since) = oldest else {
             self.scheduled = false;
+            // Of whom was called, all went away.
+            self.waiters.take_if(|waiters| waiters.is_empty());
             return None;
-        }
-        // What the server grants a key that has some must fit into this process' part as well.
+        };
+        // What the server grants a key that has some must fit into this process' part as well. Nobody
+        // overtakes those who wait, nor do units that were taken ahead.
         if let Some(leasing) = leasing
             && !self.own.counts(leasing.now)
+            && self.may_ask_ahead(largest)
         {
             let callers = &runs[first..];
             let ahead = self.ask_ahead(rules, callers, leasing);
@@ -179,7 +230,10 @@ impl Line {
             Kind::Window { .. } => window.at(*step),
             Kind::Log { .. } | Kind::Cells { .. } => Past::default(),
         }));
-        oldest
+        Some(Asked {
+            since,
+            has_time: largest > 0,
+        })
     }
 
     /// Something changed that the server said: units came back, or a limit is another.

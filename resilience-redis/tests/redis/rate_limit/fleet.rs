@@ -55,6 +55,12 @@ async fn four_processes_that_take_units_ahead_never_pass_the_limit() {
     assert!(leased > LIMIT, "{leased} out of leases");
 }
 
+#[tokio::test]
+async fn four_processes_whose_callers_wait_never_pass_the_limit() {
+    four_processes(3, ["waits"; 4], 0).await;
+    four_processes(3, ["waits"; 4], 20).await;
+}
+
 /// Lets four nodes ask for five times the limit, for so many seconds, with so many percent of it in
 /// leases, and checks when each call was admitted by the server's clock. Returns how many were out of
 /// a lease.
@@ -144,7 +150,12 @@ async fn a_node_of_a_fleet() {
     };
     let seconds: u64 = seconds.parse().expect("a number");
     let store = RedisStore::connect(url, patient()).await.expect("a server");
-    let policy = Policy::new("fleet", Quota::new(LIMIT as u64, WINDOW));
+    let max_wait = if clock == "waits" {
+        WINDOW / 5
+    } else {
+        Duration::ZERO
+    };
+    let policy = Policy::new("fleet", Quota::new(LIMIT as u64, WINDOW)).max_wait(max_wait);
     let (clock, stepped) = clock_that(clock);
     let environment = Environment::new().clock(clock);
     let percent = percent.parse().expect("a number");
@@ -174,7 +185,7 @@ async fn ask(limiter: &RateLimiter, seconds: u64, stepped: &Arc<AtomicU64>) -> V
             let stepped = Arc::clone(stepped);
             calls.spawn(async move {
                 let earliest = wall_clock();
-                let decision = limiter.decide("hot", 1).await;
+                let decision = limiter.decide_or_wait("hot", 1).await;
                 let latest = wall_clock();
                 if decision.error.is_some() {
                     // Whoever waits while an hour passes has waited for an hour.
@@ -224,7 +235,7 @@ fn clock_that(does: &str) -> (Clock, Arc<AtomicU64>) {
     let stepped = Arc::new(AtomicU64::new(0));
     const HOUR: Duration = Duration::from_secs(3600);
     let (ahead, after) = match does {
-        "steady" => return (Clock::system(), stepped),
+        "steady" | "waits" => return (Clock::system(), stepped),
         "ahead" => (HOUR + Duration::from_secs(5), HOUR + Duration::from_secs(5)),
         "leaps" => (HOUR, 2 * HOUR),
         "falls" => (2 * HOUR, HOUR),

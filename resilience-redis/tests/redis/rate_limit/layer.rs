@@ -1,6 +1,13 @@
 //! Limits behind Tower, in memory and in Redis.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future as _,
+    pin::pin,
+    sync::Mutex,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use http_body_util::BodyExt as _;
 use resilience_core::{
@@ -8,11 +15,15 @@ use resilience_core::{
     rate_limit::{Charge, MissingKey, RateLimiter},
 };
 use resilience_redis::rate_limit::{self, Algorithm, Fallback, Mode, Options, Policy, Quota};
-use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
+use tokio::time::timeout;
+use tower::{
+    BoxError, Layer as _, Service as _, ServiceExt as _, limit::ConcurrencyLimit, service_fn,
+};
 
 use crate::support::{RedisServer, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_millis(200);
 
 type Request = http::Request<String>;
 
@@ -294,6 +305,55 @@ alike! {
         let answer = service.oneshot(request("alice")).await.expect("an answer");
         assert_eq!(answer.status(), 429);
         assert_eq!(limiter.would_refuse(), 6);
+    }
+
+    async fn calls_over_the_quota_wait_for_their_turn_and_first_comes_first(
+        limiter: Policy::new("soup", Quota::new(1, MOMENT)).max_wait(MINUTE)
+    ) {
+        let served = Mutex::new(Vec::new());
+        let kitchen = service_fn(async |request: Request| {
+            let user = request.body().clone();
+            served.lock().expect("no panics").push(user);
+            kitchen(request).await
+        });
+        let everyone = |_: &Request| Some("everyone".to_owned());
+        let service = Respond::with((limiter.layer_by(everyone),)).layer(kitchen);
+        let call = |body| service.clone().oneshot(request(body));
+        // Who went away is waited for by nobody.
+        let gone = timeout(MOMENT / 100, call("gone"));
+        let answers = tokio::join!(call("a"), call("b"), gone, call("c"), call("d"), call("e"));
+        for answer in [answers.0, answers.1, answers.3, answers.4, answers.5] {
+            assert_eq!(answer.expect("an answer").status(), 200);
+        }
+        let served = served.lock().expect("no panics");
+        let served = served.iter().filter(|user| *user != "gone");
+        assert!(served.eq(["a", "b", "c", "d", "e"]));
+    }
+
+    async fn a_call_that_would_wait_too_long_is_refused_at_once(
+        limiter: Policy::new("soup", Quota::new(1, MINUTE)).max_wait(MINUTE / 2)
+    ) {
+        let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
+        for (user, status) in [("alice", 200), ("alice", 429), ("bob", 200), ("bob", 429)] {
+            let answer = service.clone().oneshot(request(user)).await.expect("an answer");
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers().contains_key("retry-after"), status == 429);
+        }
+    }
+
+    async fn a_call_that_waits_keeps_no_place_of_the_service_inside(
+        limiter: Policy::new("soup", Quota::new(1, MINUTE)).max_wait(2 * MINUTE)
+    ) {
+        let places = ConcurrencyLimit::new(service_fn(kitchen), 1);
+        let mut service = Respond::with((limiter.layer_by(user),)).layer(places);
+        let first = service.ready().await.expect("ready").call(request("alice"));
+        assert_eq!(first.await.expect("an answer").status(), 200);
+        let second = service.ready().await.expect("ready").call(request("alice"));
+        let mut second = pin!(second);
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(second.as_mut().poll(context).is_pending());
+        let other = service.ready().await.expect("ready").call(request("bob"));
+        assert_eq!(other.await.expect("an answer").status(), 200);
     }
 
     async fn limits_change_while_calls_go_on(

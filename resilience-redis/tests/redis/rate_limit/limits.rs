@@ -217,8 +217,7 @@ async fn policies_that_cannot_work_are_refused() {
             Policy::new("a", Quota::new(1 << 50, MINUTE).algorithm(Algorithm::Gcra)),
             "burst",
         ),
-        (one.clone().global(Quota::new(2, MINUTE)), "global"),
-        (one.max_wait(MINUTE), "max_wait"),
+        (one.global(Quota::new(2, MINUTE)), "global"),
     ] {
         assert_eq!(
             store

@@ -10,4 +10,5 @@ mod refunds;
 mod script;
 mod sharing;
 mod tiers;
+mod waiting;
 mod warnings;

@@ -198,6 +198,36 @@ async fn a_question_about_another_step_is_answered_with_the_time_alone() {
 }
 
 #[tokio::test]
+async fn the_times_of_a_log_are_told_to_who_may_wait_for_them_where_not_all_have_room() {
+    let mut machine = Machine::start().await;
+    let key = [name("e", 0)];
+    for (tells, runs, now, expected) in [
+        (1, [2, 1], 0, &[0, 0, 0][..]),
+        (
+            1,
+            [1, 3],
+            5,
+            &[2, TODAY, 1, TODAY, 3, TODAY, TODAY, TODAY + 5],
+        ),
+        (0, [1, 1], 6, &[3, TODAY, 1, TODAY]),
+        (
+            1,
+            [1, 1],
+            6,
+            &[3, TODAY, 1, TODAY, 3, TODAY, TODAY, TODAY + 5],
+        ),
+        (1, [0, 1], 6, &[3, TODAY, 0]),
+    ] {
+        let [cost, callers] = runs;
+        let words = format!("0 1 log 3 100 {tells} 9 1 {cost} {callers}");
+        let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
+        let reply = machine.run(QUOTAS, TODAY + now, &key, &words).await;
+        let reply = ints(reply);
+        assert_eq!((reply[0], &reply[1..]), (TODAY + now, expected));
+    }
+}
+
+#[tokio::test]
 async fn numbers_stay_exact_at_their_largest() {
     let mut machine = Machine::start().await;
     let century = 100 * 31_557_600 * 1_000_000 / 10;
