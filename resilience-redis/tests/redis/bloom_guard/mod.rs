@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod faults;
 mod fleet;
 mod losses;
 mod script;
