@@ -207,6 +207,53 @@ async fn a_dish_that_one_gateway_adds_all_have() {
 }
 
 #[tokio::test]
+async fn a_gateway_with_another_seed_lets_all_numbers_pass_and_takes_no_dish_for_none() {
+    let redis = Redis::start().await;
+    let shop = shop_on(&redis).await;
+    let change = |config: &mut Config| {
+        config.redis = Some(redis.url().parse().unwrap());
+        config.fleet.answer = HOUR / 60;
+        let seed = "01".repeat(16) + &"02".repeat(16);
+        config.filter_seed = Some(seed.parse().unwrap());
+    };
+    let stranger = Shop::open_in(shop.folder.clone(), change).await;
+    let mut nobodys = 1000;
+    // Whether a number that is no dish's costs `gateway` nothing.
+    let mut is_known = async |gateway: &Shop| {
+        nobodys += 1;
+        let before = gateway.statements().await;
+        let answer = gateway.get(&format!("/dishes/{nobodys}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        gateway.statements().await == before
+    };
+    eventually(async || is_known(&shop).await).await;
+    for dish in [1, 2, 200] {
+        for gateway in [&shop, &stranger] {
+            let page = gateway.get(&format!("/dishes/{dish}")).await;
+            assert_eq!(page.status, StatusCode::OK);
+        }
+    }
+    for _ in 0..10 {
+        assert!(!is_known(&stranger).await, "its filter is none of ours");
+        assert!(is_known(&shop).await);
+    }
+
+    // What it adds the others cannot know, and let everything pass until one of them has listed all.
+    let mut config = Config::new("127.0.0.1:0", database_in(&shop.folder));
+    change(&mut config);
+    let fleet = Fleet::join(&config).await.unwrap().unwrap();
+    let pages = Pages::new(Some(&fleet), &Environment::new()).unwrap();
+    let store = Store::open(config.database_url.as_str(), &pages)
+        .await
+        .unwrap();
+    assert_eq!(store.add_dish("Soup", 900, 5).await.unwrap(), 201);
+    eventually(async || shop.get("/dishes/201").await.status == StatusCode::OK).await;
+    eventually(async || is_known(&shop).await).await;
+    let page = shop.get("/dishes/201").await;
+    assert_eq!(page.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn what_one_gateway_sells_the_pages_of_all_show() {
     let mut redis = Redis::start().await;
     let seller = shop_on(&redis).await;
