@@ -21,9 +21,10 @@ use crate::{
 };
 
 /// For the list of commands.
-pub(crate) const ABOUT: &str = "measures the layers beside their peers, reports in target/bench, \
-    and, where nothing is left out, writes the README's table; the groups are floor, breaker, \
-    limiter, bulkhead, cache, guard, panics, stack, growth, metered, load, redis";
+pub(crate) const ABOUT: &str = "measures the layers beside their peers and reports in \
+    target/bench; where nothing is left out it writes the README's table, and fails if a bar is \
+    missed; the groups are floor, breaker, limiter, bulkhead, cache, guard, panics, stack, growth, \
+    metered, load, redis";
 
 /// Builds all, measures group by group, each in a process of its own, and reports.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -52,13 +53,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         bars::summary(&report.figures)
     );
     println!("\nmore: {}", folder.join("report.md").display());
-    if failures.is_empty() {
+    judge(&wanted, &failures, &report)
+}
+
+/// What the run comes to. A bar counts where all was measured for as long as it takes: a quick
+/// run, or a part of one, is to show what there is and proves nothing.
+fn judge(wanted: &Wanted, failures: &[String], report: &Report) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    if !failures.is_empty() {
+        problems.push(format!(
+            "not everything was measured: {}",
+            failures.join(", ")
+        ));
+    }
+    let missed: Vec<_> = bars::missed(&report.figures).collect();
+    if wanted.is_everything_in_full() && !missed.is_empty() {
+        problems.push(format!("bars were missed: {}", missed.join(", ")));
+    }
+    if problems.is_empty() {
         return Ok(());
     }
-    let failures = failures.join(", ");
-    Err(Failure::new(format!(
-        "not everything was measured: {failures}"
-    )))
+    Err(Failure::new(problems.join("; ")))
 }
 
 fn clear(folder: &Path) -> io::Result<()> {
@@ -113,7 +128,40 @@ fn missing(wanted: &Wanted, report: &Report) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{figures::tests::figures, *};
+
+    #[test]
+    fn a_full_run_fails_where_a_bar_is_missed_and_says_which() {
+        let run = |arguments: &[&str], nanos: u64| {
+            let arguments: Vec<_> = arguments.iter().map(|it| (*it).to_owned()).collect();
+            let wanted = Wanted::parse(&arguments).expect("known words");
+            judge(&wanted, &[], &bulkhead(nanos))
+        };
+        let failure = run(&[], 31).expect_err("a bar is missed").to_string();
+        assert_eq!(failure, "failed: bars were missed: `bulkhead/ours/1`");
+        run(&[], 29).expect("every bar that was measured is reached");
+        run(&["--quick"], 31).expect("too short to prove anything");
+        run(&["bulkhead"], 31).expect("not all that there is");
+    }
+
+    #[test]
+    fn a_run_tells_both_what_was_not_measured_and_what_was_missed() {
+        let wanted = Wanted::parse(&[]).expect("nothing to misread");
+        let failure = judge(&wanted, &["load".to_owned()], &bulkhead(31));
+        assert_eq!(
+            failure.expect_err("a group failed").to_string(),
+            "failed: not everything was measured: load; bars were missed: `bulkhead/ours/1`"
+        );
+    }
+
+    /// A run that measured a bulkhead alone, whose bar is 30 ns.
+    fn bulkhead(nanos: u64) -> Report {
+        let row = format!("{{\"id\":\"bulkhead/ours/1\",\"ns\":{nanos},\"allocs\":0}}\n");
+        Report {
+            machine: machine::Machine::here(arguments::Length::Full),
+            figures: figures(&row),
+        }
+    }
 
     #[test]
     fn the_list_of_commands_names_every_group() {

@@ -62,24 +62,29 @@ pub(crate) fn verdict((quantity, limit): Bar, figures: &Figures) -> Verdict {
 
 /// How many bars were reached, and which were not.
 pub(crate) fn summary(figures: &Figures) -> String {
-    let of = |wanted: Verdict| {
-        let bars = BARS.iter().copied();
-        bars.filter(move |bar| verdict(*bar, figures) == wanted)
-    };
-    let missed = of(Verdict::Missed).map(|(quantity, _)| format!("\nmissed: {quantity}"));
+    let missed = missed(figures).map(|quantity| format!("\nmissed: {quantity}"));
     format!(
         "{} bars reached, {} missed, {} not measured{}\n",
-        of(Verdict::Reached).count(),
-        of(Verdict::Missed).count(),
-        of(Verdict::NotMeasured).count(),
+        with(Verdict::Reached, figures).count(),
+        with(Verdict::Missed, figures).count(),
+        with(Verdict::NotMeasured, figures).count(),
         missed.collect::<String>()
     )
 }
 
+/// The bars that this run did not reach.
+pub(crate) fn missed(figures: &Figures) -> impl Iterator<Item = String> {
+    with(Verdict::Missed, figures)
+}
+
 /// The bars that this run says nothing about.
 pub(crate) fn not_measured(figures: &Figures) -> impl Iterator<Item = String> {
+    with(Verdict::NotMeasured, figures)
+}
+
+fn with(wanted: Verdict, figures: &Figures) -> impl Iterator<Item = String> {
     let bars = BARS.iter().copied();
-    bars.filter(|bar| verdict(*bar, figures) == Verdict::NotMeasured)
+    bars.filter(move |bar| verdict(*bar, figures) == wanted)
         .map(|(quantity, _)| quantity.to_string())
 }
 
