@@ -65,21 +65,11 @@ pub(crate) const BARS: &[Bar] = &[
     (Allocations("stack5/ours/1"), AtMost(0.0)),
     (Given("bytes_per_limiter_key", "bytes"), AtMost(48.0)),
     (Given("dish_page", "×"), AtLeast(0.95)),
-    throughput("redis_uniform", "redis_limiter_uniform/ours/1", INCR, 1.25),
+    throughput("redis_uniform", UNIFORM, INCR, 1.25),
     throughput("redis_zipf", "redis_limiter_zipf/ours/1", INCR, 1.5),
     throughput("redis_hot", "redis_limiter_hot/ours/1", INCR, 3.0),
-    throughput(
-        "redis_zset",
-        "redis_limiter_hot/ours/1",
-        "redis_zset_log/redis/1",
-        6.0,
-    ),
-    throughput(
-        "redis_gcra",
-        "redis_limiter_hot/ours/1",
-        "redis_gcra_float/redis/1",
-        6.0,
-    ),
+    throughput("redis_zset", UNIFORM, "redis_zset_log/redis/1", 6.0),
+    throughput("redis_gcra", UNIFORM, "redis_gcra_float/redis/1", 6.0),
     throughput("redis_lease", "redis_limiter_lease/ours/1", INCR, 10.0),
     throughput("redis_denied", "redis_limiter_denied/ours/1", INCR, 10.0),
     (
@@ -111,6 +101,9 @@ const FLAT: f64 = 1.15;
 const DIRECT: &str = "limiter_gcra/governor/1";
 const KEYED: &str = "limiter_keyed/governor/1";
 const KEYED_2: &str = "limiter_keyed/governor/2";
+
+/// A limit, asked about the keys that those are asked about whom it stands beside.
+const UNIFORM: &str = "redis_limiter_uniform/ours/1";
 
 /// One command for each call, on a connection that all share.
 const INCR: &str = "redis_incr/redis/1";
