@@ -46,7 +46,7 @@
 //!
 //! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
 //! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +incrby +decrby +mget
-//!   +pexpire +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush +zadd +zcard
+//!   +pexpire +pexpireat +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush +zadd +zcard
 //!   +zrem +zremrangebyscore`, and for [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
 //! - For [`bloom_guard`] `+eval +evalsha +info +time +hmget +hget +hset +hdel +hincrby +pexpire +xadd
 //!   +xrange +exists +get +set +setbit +setrange +strlen +bitop +unlink`.

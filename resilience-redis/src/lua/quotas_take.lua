@@ -6,7 +6,7 @@
 -- ARGV[1]    how many steps of a window may be the present one, beside the last that is named
 -- ARGV[2]    number of quotas, then for each its kind, limit, and
 --   window   length of a step in microseconds; the last step that may be the present one: the time
---            in steps since 1970; milliseconds that a count lives
+--            in steps since 1970; 0
 --   log      length in microseconds; 1 where all times are to be told if not all are granted, else 0;
 --            milliseconds that the list lives
 --   cells    length in microseconds; most units at once; 0
@@ -15,8 +15,8 @@
 --            run, who come in this order and stand or fall one by one
 -- Limits and costs are 0 to 2^52, and so is the product of length and most units of cells.
 --
--- Reply      packed as MessagePack: { now } where the present step of a window may not be so: nothing was taken. Else { now, then for each
---            call and quota what stood before it:
+-- Reply      packed as MessagePack: { now } where the present step of a window may not be so: nothing
+--            was taken. Else { now, then for each call and quota what stood before it:
 --   window   count of the present step, and the past asked for
 --   log      units; time of the oldest, 0 where there is none; number of runs of which not all were
 --            granted, and for each the time of the unit that must go for the next, 0 for none; where
@@ -33,9 +33,10 @@ local kinds = { window = window, log = log, cells = cells }
 local quotas, spare, at = {}, tonumber(argv[1]), 3
 for i = 1, tonumber(argv[2]) do
   local length, third = tonumber(argv[at + 2]), tonumber(argv[at + 3])
-  local quota = { kind = kinds[argv[at]], limit = tonumber(argv[at + 1]), length = length, ttl = argv[at + 4] }
+  local quota = { kind = kinds[argv[at]], limit = tonumber(argv[at + 1]), length = length, lives = argv[at + 4] }
   if quota.kind == window then
-    quota.ahead = third - math.floor(now / length)
+    quota.step = math.floor(now / length)
+    quota.ahead = third - quota.step
     if quota.ahead < 0 or quota.ahead > spare then
       return cmsgpack.pack(reply)
     end
@@ -69,9 +70,15 @@ function window.look(quota, state)
   return true
 end
 
+-- When the count of a step goes, in milliseconds since 1970: see take_window.lua, which counts there too.
+local function gone_at(step, length)
+  local after = (step + 11) * length
+  return integer((after - after % 1000) / 1000 + 2)
+end
+
 function window.take(quota, state, units)
   if call('INCRBY', state.key, integer(units)) == units then
-    call('PEXPIRE', state.key, quota.ttl)
+    call('PEXPIREAT', state.key, gone_at(quota.step, quota.length))
   end
 end
 
@@ -100,7 +107,7 @@ function log.look(quota, state)
     end
     call('DEL', key)
     call('RPUSH', key, unpack(times))
-    call('PEXPIRE', key, quota.ttl)
+    call('PEXPIRE', key, quota.lives)
   end
   local gone, oldest = over(key, used, now - quota.length)
   if not newest or not gone then
@@ -120,7 +127,7 @@ function log.take(quota, state, units)
     times[i] = text
   end
   call('RPUSH', state.key, unpack(times))
-  call('PEXPIRE', state.key, quota.ttl)
+  call('PEXPIRE', state.key, quota.lives)
 end
 
 function log.tell(quota, state, short)

@@ -8,9 +8,8 @@
 -- One whole call that comes alone, of a caller who knows the past, takes all its units or none. It is
 -- told in one word and answered with one number, since nearly every question of a quiet limit is one
 --   KEYS[1]       count of the present step
---   ARGV[1]       five whole numbers of 8 bytes, the lowest first: length of a step in microseconds; the
---                 step that may be the present one; most that it may hold; milliseconds that a count
---                 lives; units, more than 0
+--   ARGV[1]       four whole numbers of 8 bytes, the lowest first: length of a step in microseconds; the
+--                 step that may be the present one; most that it may hold; units, more than 0
 -- Reply           the count before it, times the length of a step, and the microseconds that the
 --                 present step is old: a list of the time in microseconds since 1970 and that count,
 --                 where the number would not be exact. Where nothing was taken, since another step is
@@ -19,7 +18,7 @@
 --
 -- Whole calls, of callers who know the past, take all their units or none
 --   KEYS          count of the present step
--- They come in groups, so that calls that are alike are told of once, in these ARGV from the 6th on
+-- They come in groups, so that calls that are alike are told of once, in these ARGV from the 5th on
 --                 units of each call, more than 0; most that the present step may hold; number of calls
 -- Other calls, one after the other
 --   KEYS          count of the last step that is named, and so on backwards: as many as may be the
@@ -30,8 +29,9 @@
 -- ARGV[1]         length of a step in microseconds, 1 to 2^52 / 10
 -- ARGV[2]         the last step that may be the present one, which is the time in steps since 1970
 -- ARGV[3]         how many before it may be so too; there are no whole calls then
--- ARGV[4]         milliseconds that a count lives
--- ARGV[5]         number of groups
+-- ARGV[4]         number of groups
+-- A count goes a millisecond or two after the last instant at which it counts, which PTTL therefore
+-- tells the distance of.
 -- Limits and costs are 0 to 2^52, what the present step may hold may be less than 0. All KEYS of a
 -- call have one hash tag.
 --
@@ -54,9 +54,15 @@ local function is_foreign(text)
     or string.find(text, 'would overflow', 1, true)
 end
 
+-- When the count of a step goes, in milliseconds since 1970.
+local function gone_at(step, length)
+  local after = (step + 11) * length
+  return string.format('%.0f', (after - after % 1000) / 1000 + 2)
+end
+
 if keys[1] and not argv[2] then
   local key = keys[1]
-  local length, step, most, lives, units = struct.unpack('<I8I8I8I8I8', argv[1])
+  local length, step, most, units = struct.unpack('<I8I8I8I8', argv[1])
   local age = now - step * length
   if age < 0 or age >= length then
     return -now
@@ -68,8 +74,9 @@ if keys[1] and not argv[2] then
   end
   local before = count - units
   if before == 0 then
-    call('PEXPIRE', key, string.format('%.0f', lives))
+    call('PEXPIREAT', key, gone_at(step, length))
   elseif before < 0 then
+    call('DECRBY', key, text or 1)
     return redis.error_reply(FOREIGN)
   end
   if count > most then
@@ -82,12 +89,14 @@ end
 
 local reply = { now }
 local spare = tonumber(argv[3])
-local ahead = argv[2] - math.floor(now / argv[1])
+local length = tonumber(argv[1])
+local step = math.floor(now / length)
+local ahead = argv[2] - step
 if ahead < 0 or ahead > spare then
   return cmsgpack.pack(reply)
 end
 
-local ttl, whole, at = argv[4], 0, 6
+local gone, whole, at = gone_at(step, length), 0, 5
 
 local function take_whole(last, text, units, most)
   while whole < last do
@@ -95,16 +104,16 @@ local function take_whole(last, text, units, most)
     local key = keys[whole]
     local count = units == 1 and call('INCR', key) or call('INCRBY', key, text)
     if count == units then
-      call('PEXPIRE', key, ttl)
+      call('PEXPIREAT', key, gone)
     end
-    if count > most then
+    if count > most or count < units then
       call('DECRBY', key, text)
     end
     reply[whole + 1] = count
   end
 end
 
-for _ = 1, argv[5] do
+for _ = 1, argv[4] do
   local text, most, last = argv[at], tonumber(argv[at + 1]), whole + argv[at + 2]
   local units = tonumber(text)
   -- One protected call for all, since one for each costs more than what it protects.
@@ -147,7 +156,7 @@ while key <= #keys do
   if taken > 0 and not foreign then
     local count = redis.pcall('INCRBY', present, string.format('%.0f', taken))
     if count == taken then
-      call('PEXPIRE', present, ttl)
+      call('PEXPIREAT', present, gone)
     elseif type(count) == 'table' then
       if not is_foreign(count.err) then
         return count

@@ -32,7 +32,7 @@ impl Batch {
                     ..
                 },
             ] => match self.one(rules) {
-                Some(one) => self.write_one(rule, one, command),
+                Some(one) => write_one(one, command),
                 None => self.write_window(rule, *step, command),
             },
             _ => self.write_quotas(rules, command),
@@ -57,20 +57,13 @@ impl Batch {
         keys.sum()
     }
 
-    /// The arguments of `take_window` for a call that comes alone.
-    fn write_one(&self, rule: &Rule, One { whole, step }: One, command: &mut Cmd) {
-        let Whole { units, most } = whole;
-        let numbers = [step, self.steps[0], most, rule.lives(), units].map(u64::to_le_bytes);
-        write_arg(command, &[numbers.as_flattened()]);
-    }
-
     /// The arguments of `take_window`.
     fn write_window(&self, rule: &Rule, step: u64, command: &mut Cmd) {
         let limit = signed(rule.limit());
         command.arg(step).arg(self.steps[0]).arg(self.spare);
         let (wholes, others) = self.calls.split_at(self.wholes);
         let groups = || wholes.chunk_by(|one, other| one.whole == other.whole);
-        command.arg(rule.lives()).arg(groups().count());
+        command.arg(groups().count());
         for group in groups() {
             if let Some(Whole { units, most }) = group[0].whole {
                 command.arg(units).arg(most).arg(group.len());
@@ -122,8 +115,15 @@ impl Batch {
     }
 }
 
+/// The arguments of `take_window` for a call that comes alone.
+fn write_one(one: One, command: &mut Cmd) {
+    let Whole { units, most } = one.whole;
+    let numbers = [one.length, one.number, most, units].map(u64::to_le_bytes);
+    write_arg(command, &[numbers.as_flattened()]);
+}
+
 /// Writes one argument that has these parts.
-fn write_arg(command: &mut Cmd, parts: &[impl AsRef<[u8]>]) {
+pub(super) fn write_arg(command: &mut Cmd, parts: &[impl AsRef<[u8]>]) {
     let mut argument = command.writer_for_next_arg();
     for part in parts {
         // Writing to memory cannot fail.

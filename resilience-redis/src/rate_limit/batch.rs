@@ -7,6 +7,7 @@ use resilience_core::Timestamp;
 use super::{
     grant::Run,
     line::Asked,
+    plain::Plain,
     question::{Aftermath, Leasing, Past, Question},
     reply::{Reply, Word},
     rules::{Kind, Rule},
@@ -31,6 +32,8 @@ pub(super) struct Batch {
     pub(super) times: bool,
     /// Keys of which somebody must ring at this time for those who wait.
     pub(super) alarms: Vec<(Arc<Entry>, Timestamp)>,
+    /// The time on the server, as far as that was known.
+    micros: u64,
 }
 
 /// The callers of one key, by their places in the batch.
@@ -72,11 +75,13 @@ impl Whole {
     }
 }
 
-/// A whole call that comes alone, of a window in such steps.
+/// A whole call that comes alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct One {
     pub(super) whole: Whole,
-    pub(super) step: u64,
+    /// The step that is thought to be the present one, and how long a step is in microseconds.
+    pub(super) number: u64,
+    pub(super) length: u64,
 }
 
 impl Batch {
@@ -85,7 +90,7 @@ impl Batch {
         self.calls.clear();
         self.runs.clear();
         self.past.clear();
-        self.spare = spare;
+        (self.spare, self.micros) = (spare, micros);
         self.times = false;
         let step = |rule: &Rule| rule.step(micros).saturating_add(spare);
         if !rules.iter().map(step).eq(self.steps.iter().copied()) {
@@ -160,10 +165,30 @@ impl Batch {
         let ([call], [rule]) = (&self.calls[..], rules) else {
             return None;
         };
-        let (Some(whole), Kind::Window { step }) = (call.whole, rule.kind) else {
+        let (Some(whole), Kind::Window { step: length }) = (call.whole, rule.kind) else {
             return None;
         };
-        Some(One { whole, step })
+        Some(One {
+            whole,
+            number: self.steps[0],
+            length,
+        })
+    }
+
+    /// The only call, where it need not be a script that decides: its count is there, as far as is
+    /// known, and with it no more than half of what it may be.
+    pub(super) fn plain<'a>(&'a self, rules: &'a [Rule]) -> Option<Plain<'a>> {
+        let one = self.one(rules)?;
+        let call = &self.calls[0];
+        let used = self.past[call.past.start].present;
+        let is_roomy = used > 0 && used + one.whole.units <= one.whole.most / 2;
+        is_roomy.then(|| Plain {
+            entry: &call.entry,
+            rules,
+            one,
+            suffix: &self.suffixes[0],
+            guess: self.micros,
+        })
     }
 
     pub(super) fn len(&self) -> usize {

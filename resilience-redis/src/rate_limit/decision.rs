@@ -14,8 +14,8 @@ pub struct Decision {
     pub outcome: Result<QuotaStatus, Rejected>,
     /// Who decided.
     pub source: Source,
-    /// When, by the server's clock: since 1970, in whole microseconds; out of a lease, the latest that
-    /// it can have been. `None` where nothing is known of that.
+    /// When, by the server's clock: since 1970, in whole microseconds, right to the millisecond; out of
+    /// a lease, the latest that it can have been. `None` where nothing is known of that.
     pub time: Option<Duration>,
     /// Why the server gave no decision, where it was asked for one.
     pub error: Option<StoreError>,

@@ -168,7 +168,13 @@ impl Flight {
         let first = batch.first();
         let name = first.as_ref().map_or("", |entry| entry.name());
         let size = batch.size(rules);
+        let plain = batch.plain(rules).filter(|_| lane.asks_plainly);
         let request = async |wire| -> RedisResult<Reply> {
+            if let Some(plain) = plain
+                && let Some(reply) = plain.take(lane, &wire).await?
+            {
+                return Ok(reply);
+            }
             let write = |command: &mut _| batch.write(rules, command);
             let reply = lane.take.run_with(&wire, size, write).await?;
             // A reply of another shape may be meant for somebody else: it ends the connection.

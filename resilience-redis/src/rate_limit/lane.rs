@@ -45,7 +45,10 @@ pub(super) struct Lane {
     pub(super) flights: usize,
     pub(super) keys: usize,
     pub(super) take: Script,
-    refund: Script,
+    pub(super) refund: Script,
+    /// Whether a call that comes alone may be decided without a script: not in a cluster, since a
+    /// count that moves comes late and goes late, nor where the time must be known to the microsecond.
+    pub(super) asks_plainly: bool,
     pub(super) rules: Arc<[Rule]>,
     /// What a question is asked by says what its answer means: this stays as it is, and another
     /// takes its place where the rules change.
@@ -87,6 +90,7 @@ impl Lane {
             flights,
             keys,
             patience: connection.settings().time_to_decide(),
+            asks_plainly: !connection.is_cluster() && options.lease_percent == 0,
             connection,
             runtime: store.runtime().clone(),
             environment: options.environment.clone(),

@@ -58,6 +58,12 @@
 //! elsewhere may come back sooner, one call asks after each tenth of the window: after 100 ms at
 //! least, and after a second at most.
 //!
+//! A call of one window that comes alone, to a key that has used less than half of what it may, takes
+//! its units by two plain commands instead of a script, which is what the server needs longest for
+//! then; in a cluster, and where units may be taken ahead, it is a script as well. Where the answer is
+//! not what was hoped for the units go back, and the script decides: other callers may find less room
+//! for as long as that takes, and never more.
+//!
 //! On the server, a key of a sliding window has a counter of 72 bytes for each step in which it took
 //! something, where its name has up to 30 bytes, else some more; each is gone by itself after 1.1
 //! windows. In this process [`Policy::capacity`] keys are remembered, at about 400 bytes each; one
@@ -114,6 +120,7 @@ mod own;
 mod packed;
 mod part;
 mod places;
+mod plain;
 mod question;
 mod refund;
 mod refunds;

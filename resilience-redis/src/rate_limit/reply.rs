@@ -25,6 +25,11 @@ pub(super) enum Word {
 }
 
 impl Reply {
+    /// What is told of a whole call that comes alone: the server's time, and the count before it.
+    pub(super) fn of_one(micros: u64, before: u64) -> Self {
+        Self(vec![micros, before])
+    }
+
     /// The server's time, microseconds since 1970.
     pub(super) fn micros(&self) -> u64 {
         self.0[0]
@@ -45,7 +50,7 @@ impl Batch {
     /// Makes sense of a reply; `None` where it is the answer to something else.
     pub(super) fn read(&self, rules: &[Rule], reply: &Value) -> Option<Reply> {
         if let Some(one) = self.one(rules) {
-            return self.read_one(one, reply);
+            return read_one(one, reply);
         }
         let Value::BulkString(packed) = reply else {
             return None;
@@ -75,31 +80,6 @@ impl Batch {
             self.tell(rules, call, &mut rest, &mut told)?;
         }
         rest.is_empty().then_some(reply)
-    }
-
-    /// Makes sense of what is said of a call that comes alone.
-    fn read_one(&self, One { whole, step }: One, reply: &Value) -> Option<Reply> {
-        let (now, before) = match reply {
-            Value::Int(number) if *number < 0 => {
-                let now = number.unsigned_abs();
-                let told = (now / step == self.steps[0]).then_some(UNDONE);
-                return Some(Reply([now].into_iter().chain(told).collect()));
-            }
-            Value::Int(number) => {
-                let number = number.unsigned_abs();
-                let begin = self.steps[0].checked_mul(step)?;
-                (begin.checked_add(number % step)?, number / step)
-            }
-            Value::Array(list) => match list[..] {
-                [Value::Int(now), Value::Int(before)] => {
-                    (now.try_into().ok()?, before.try_into().ok()?)
-                }
-                _ => return None,
-            },
-            _ => return None,
-        };
-        let fits = before <= whole.most.checked_sub(whole.units)?;
-        fits.then(|| Reply(vec![now, before]))
     }
 
     /// Finds in `rest` what it says of each quota of `call`; `None` where it makes no sense.
@@ -151,6 +131,36 @@ impl Batch {
         }
         Some(word)
     }
+}
+
+/// Makes sense of what is said of a call that comes alone.
+fn read_one(one: One, reply: &Value) -> Option<Reply> {
+    let One {
+        whole,
+        number,
+        length,
+    } = one;
+    let (now, before) = match reply {
+        Value::Int(told) if *told < 0 => {
+            let now = told.unsigned_abs();
+            let undone = (now / length == number).then_some(UNDONE);
+            return Some(Reply([now].into_iter().chain(undone).collect()));
+        }
+        Value::Int(told) => {
+            let told = told.unsigned_abs();
+            let begin = number.checked_mul(length)?;
+            (begin.checked_add(told % length)?, told / length)
+        }
+        Value::Array(list) => match list[..] {
+            [Value::Int(now), Value::Int(before)] => {
+                (now.try_into().ok()?, before.try_into().ok()?)
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let fits = before <= whole.most.checked_sub(whole.units)?;
+    fits.then(|| Reply::of_one(now, before))
 }
 
 /// What stands for a key that holds something else. Numbers of a script are below 2^53.

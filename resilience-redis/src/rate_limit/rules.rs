@@ -183,14 +183,11 @@ impl Rule {
     }
 
     /// Milliseconds that a key lives after it was written, where that is always the same.
-    pub(super) fn lives(&self) -> u64 {
-        let micros = match self.kind {
-            // Made at the start of its step, it counts to the end of the tenth after it.
-            Kind::Window { step } => (PAST as u64 + 1) * step,
-            Kind::Log { length } => length,
-            Kind::Cells { .. } => return 0,
-        };
-        micros.div_ceil(1000) + 1
+    pub(super) const fn lives(&self) -> u64 {
+        match self.kind {
+            Kind::Log { length } => length.div_ceil(1000) + 1,
+            Kind::Window { .. } | Kind::Cells { .. } => 0,
+        }
     }
 
     fn check_level(&self) -> Result<(), InvalidPolicy> {
@@ -240,6 +237,12 @@ fn check_units(term: &Term) -> Result<(), InvalidPolicy> {
         return Err(InvalidPolicy::new("limit", problem));
     }
     Ok(())
+}
+
+/// When the count of step `number` of a window goes, in milliseconds since 1970; `length` is that of a
+/// step in microseconds. The scripts see to it.
+pub(super) const fn gone_at(number: u64, length: u64) -> u64 {
+    (number + PAST as u64 + 1) * length / 1000 + 2
 }
 
 /// Writes `number` in as few characters as it takes.

@@ -45,6 +45,7 @@ impl Machine {
         // Keys expire by the server's clock, which no hand moves: here they stay.
         let script = script
             .replace("call('TIME')", "{ SECONDS, MICROS }")
+            .replace("'PEXPIREAT'", "'EXISTS'")
             .replace("'PEXPIRE'", "'EXISTS'")
             .replace("'PX', integer(lives)", "'KEEPTTL'")
             .replace("'PX', lives", "'KEEPTTL'")
@@ -78,7 +79,7 @@ impl Machine {
         let (last, spare) = (now / step + self.named.0, self.named.1);
         let keys = (0..=10 + spare).map(|age| name("w", last.saturating_sub(age)));
         let keys: Vec<_> = keys.collect();
-        let mut words = vec![step, last, spare, 1000, 0, 10, limit, runs.len() as u64];
+        let mut words = vec![step, last, spare, 0, 10, limit, runs.len() as u64];
         words.extend(runs.iter().flat_map(|(cost, callers)| [cost, callers]));
         self.run(WINDOW, now, &keys, &texts(&words)).await
     }
@@ -99,7 +100,7 @@ impl Machine {
                     let named = (0..=10 + self.named.1).map(|age| last.saturating_sub(age));
                     keys.extend(named.map(|step| name(&index.to_string(), step)));
                     asked.extend([10, 0]);
-                    [last, 1000]
+                    [last, 0]
                 }
                 _ => {
                     keys.push(name(&index.to_string(), 0));

@@ -106,7 +106,7 @@ async fn the_script_for_one_window_decides_as_the_one_for_all() {
             let past: u64 = expected[2..].iter().sum();
             let bound = window.limit as i64 - past as i64;
             let units = random.u64(1..4);
-            let words = [window.length, now / window.length, 0, 1000, 1, units];
+            let words = [window.length, now / window.length, 0, 1, units];
             let words = [&texts(&words)[..], &[bound.to_string(), "1".to_owned()]].concat();
             let keys = [name("w", now / window.length)];
             let reply = ints(machine.run(WINDOW, now, &keys, &words).await);
@@ -168,11 +168,11 @@ async fn a_question_about_another_step_is_answered_with_the_time_alone() {
             .map(|age| name("w", last.saturating_sub(age)))
             .collect();
         let runs = [0, 5, 1, 1, 1];
-        let words = [&[100, last, spare, 1000, 0][..], &runs].concat();
+        let words = [&[100, last, spare, 0][..], &runs].concat();
         let reply = machine.run(WINDOW, TODAY, &keys, &texts(&words)).await;
         assert_eq!(ints(reply), [TODAY]);
         if spare == 0 {
-            let words = texts(&[100, last, spare, 1000, 1, 1, 5, 1]);
+            let words = texts(&[100, last, spare, 1, 1, 5, 1]);
             let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
             assert_eq!(ints(reply), [TODAY]);
         }
@@ -280,14 +280,13 @@ async fn bounds_costs_and_keys_at_every_edge_take_what_they_say() {
             machine.command(&["FLUSHALL"]).await;
             let keys = [key.to_owned()];
             let bound_text = bound.to_string();
-            let words = ["100", &step, "0", "1000", "1", "1", &bound_text, "1"].map(str::to_owned);
+            let words = ["100", &step, "0", "1", "1", &bound_text, "1"].map(str::to_owned);
             let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
             assert_eq!(ints(reply), [TODAY, 1]);
             let words = [
                 "100",
                 &step,
                 "0",
-                "1000",
                 "0",
                 "0",
                 &bound.to_string(),
@@ -304,14 +303,14 @@ async fn bounds_costs_and_keys_at_every_edge_take_what_they_say() {
     }
     // No callers, no runs, no calls.
     for words in [
-        &["100", &step, "0", "1000", "0", "0", "5", "1", "1", "0"][..],
-        &["100", &step, "0", "1000", "0", "0", "5", "0"],
-        &["100", &step, "0", "1000", "0"],
+        &["100", &step, "0", "0", "0", "5", "1", "1", "0"][..],
+        &["100", &step, "0", "0", "0", "5", "0"],
+        &["100", &step, "0", "0"],
     ] {
         machine.command(&["FLUSHALL"]).await;
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
         let keys = [name("w", 0)];
-        let keys = &keys[..usize::from(words.len() > 5)];
+        let keys = &keys[..usize::from(words.len() > 4)];
         machine.run(WINDOW, TODAY, keys, &words).await;
         assert_eq!(machine.command(&["DBSIZE"]).await, Value::Int(0));
     }
@@ -333,8 +332,8 @@ async fn a_key_that_holds_something_else_spoils_its_own_call_alone() {
         machine.command(spoil).await;
         let keys = ["{a}", "{b}", "{c}", "{d}", "{b}", "{e}"].map(str::to_owned);
         let words = [
-            "100", &step, "0", "1000", "1", "1", "5", "3", "0", "5", "1", "2", "1", "0", "5", "1",
-            "1", "2", "0", "5", "1", "1", "1",
+            "100", &step, "0", "1", "1", "5", "3", "0", "5", "1", "2", "1", "0", "5", "1", "1",
+            "2", "0", "5", "1", "1", "1",
         ];
         let words = words.map(str::to_owned);
         let reply = machine.run(WINDOW, TODAY, &keys, &words).await;

@@ -21,7 +21,7 @@ async fn a_call_that_comes_alone_is_decided_as_one_of_many() {
             1 => now / STEP + 1,
             _ => now / STEP,
         };
-        let words = texts(&[STEP, named, 0, 1000, 1, units, most, 1]);
+        let words = texts(&[STEP, named, 0, 1, units, most, 1]);
         let keys = [name("many", named)];
         let many = ints(machine.run(WINDOW, now, &keys, &words).await);
         let expected = match many[..] {
@@ -38,7 +38,7 @@ async fn a_call_that_comes_alone_is_decided_as_one_of_many() {
                 Value::Int(-many[0].cast_signed())
             }
         };
-        let words = packed([STEP, named, most, 1000, units]);
+        let words = packed([STEP, named, most, units]);
         let one = machine
             .run(WINDOW, now, &[name("one", named)], &words)
             .await;
@@ -69,7 +69,7 @@ async fn what_one_call_takes_is_exact_at_the_largest_numbers() {
         ] {
             machine.command(&["FLUSHALL"]).await;
             let keys = [key.to_owned()];
-            let words = packed([length, TODAY / length, most, 1000, units]);
+            let words = packed([length, TODAY / length, most, units]);
             let age = (TODAY % length).cast_signed();
             let reply = machine.run(WINDOW, TODAY, &keys, &words).await;
             let held = machine.command(&["GET", key]).await;
@@ -120,7 +120,7 @@ async fn one_call_says_of_a_key_that_holds_something_else_what_it_is() {
             machine.command(&["FLUSHALL"]).await;
             machine.command(spoil).await;
             let keys = ["{a}".to_owned()];
-            let words = packed([STEP, TODAY / STEP, 5, 1000, units]);
+            let words = packed([STEP, TODAY / STEP, 5, units]);
             let reply = machine.try_run(WINDOW, TODAY, &keys, &words).await;
             let error = reply.expect_err("no count");
             assert_eq!(error.code(), Some("WRONGTYPE"), "{spoil:?}: {error}");
@@ -129,6 +129,6 @@ async fn one_call_says_of_a_key_that_holds_something_else_what_it_is() {
 }
 
 /// What a call that comes alone is told in.
-fn packed(numbers: [u64; 5]) -> [Vec<u8>; 1] {
+fn packed(numbers: [u64; 4]) -> [Vec<u8>; 1] {
     [numbers.map(u64::to_le_bytes).as_flattened().to_vec()]
 }
