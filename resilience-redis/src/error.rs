@@ -24,7 +24,8 @@ pub enum StoreError {
     Unavailable,
     /// The connection broke before the answer. The server may have done what it was asked.
     Disconnected,
-    /// The server is up and serves nobody now: loading, a replica, out of memory, too busy.
+    /// The server is up and serves nobody now: loading, a replica, out of memory, too busy. Or not
+    /// these keys, while their slot of a cluster is being moved (`TRYAGAIN`).
     NotServing(Code),
     /// Over TLS the server could not prove who it is, or did not believe who we are.
     Untrusted,

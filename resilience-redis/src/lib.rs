@@ -32,8 +32,12 @@
 //!   stands in front of it, and one call at a time finds out whether it is well again.
 //! - Behind sentinels and in a cluster, a failover is followed by itself: decisions are back within 4
 //!   and 6 seconds of a crash (one second of silence for the sentinels, a node timeout of two), and a
-//!   graceful one costs no error where the deadline is a second. A slot that moves costs nothing but
-//!   a second round trip.
+//!   graceful one costs no error where the deadline is a second. A slot that moves costs keys
+//!   that stay together a second round trip. A call of several keys of which some are new, or on the
+//!   other side, cannot be served while its slot moves: it ends with
+//!   [`NotServing`](StoreError::NotServing) (`TRYAGAIN`) and did not run. Such are the first
+//!   question of a process about a key of a limit, every one of a policy of several quotas, and new
+//!   locks, messages and reservations; other slots of the server are served as ever.
 //! - Nothing is asked twice that may have run once.
 //! - Every key expires. Clients' names are encoded, and hashed where they are long, so that none
 //!   can collide with another or leave its hash tag.

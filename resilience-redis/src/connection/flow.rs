@@ -73,6 +73,8 @@ pub(super) fn outcome<T>(answer: &Result<T, StoreError>) -> Outcome {
         Ok(_) | Err(StoreError::ForeignValue | StoreError::Server(_)) => Outcome::Success,
         Err(StoreError::NotServing(code)) => match code.as_str() {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" => Outcome::Failure,
+            // Of one slot that is being moved; all others are served.
+            "TRYAGAIN" => Outcome::Success,
             // Full or busy: it says so at once, and whoever only reads is served.
             _ => Outcome::Overload { retry_after: None },
         },

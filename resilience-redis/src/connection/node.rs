@@ -100,7 +100,7 @@ impl Node {
     {
         let flow = self.flow()?;
         let permit = flow.admit()?;
-        let wire = Wire::new(self.clone(), Arc::clone(&flow));
+        let wire = Wire::new(self.clone(), Arc::clone(&flow), deadline);
         let answer = match timeout(deadline, request(wire)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {

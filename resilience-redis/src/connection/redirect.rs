@@ -1,6 +1,6 @@
 //! Following a server that says that a command belongs elsewhere, and so did not run it.
 
-use std::time::Duration;
+use std::{iter::successors, time::Duration};
 
 use redis::{Cmd, Pipeline, RedisResult, ServerError, ServerErrorKind, Value};
 use tokio::time::sleep;
@@ -36,14 +36,17 @@ impl Wire {
     /// Sends each of `commands` that was not run to where it belongs, and puts the reply in place
     /// of the refusal.
     ///
-    /// It ends with the deadline of the request. What goes round in circles keeps its refusal.
+    /// It ends with the deadline of the request. What goes round in circles keeps its refusal, and so
+    /// does what waits for keys that do not come together soon: while a slot is being moved, a call of
+    /// several keys of which one does not exist is refused until all have arrived, which may take
+    /// minutes. It did not run, and that is worth more to know than that time is up.
     pub(super) async fn follow(&self, commands: &[&Cmd], replies: &mut [Value]) -> RedisResult<()> {
         let Some(guide) = self.node.guide() else {
             return Ok(());
         };
         let misplaced = |(index, reply)| Some((index, Redirection::of(reply, &self.flow.address)?));
         let mut misplaced: Vec<_> = replies.iter().enumerate().filter_map(misplaced).collect();
-        let (mut hops, mut pause) = (0, SHORTEST_PAUSE);
+        let (mut hops, mut pauses) = (0, pauses(self.patience / 4));
         while let Some((_, redirection)) = misplaced.first().cloned()
             && hops < MOST_HOPS
         {
@@ -53,8 +56,10 @@ impl Wire {
                     guide.node_at(address)
                 }
                 Redirection::TryAgain => {
+                    let Some(pause) = pauses.next() else {
+                        break;
+                    };
                     sleep(pause).await;
-                    pause = LONGEST_PAUSE.min(2 * pause);
                     Some(self.node.clone())
                 }
             };
@@ -113,12 +118,23 @@ fn target(error: &ServerError, asked: &Address) -> Option<Address> {
     named(host, port.parse().ok()?, asked)
 }
 
+/// How long to wait before each further attempt, while keys are on their way: they arrive one by one.
+/// All pauses together end within `patience`.
+fn pauses(patience: Duration) -> impl Iterator<Item = Duration> {
+    let longest = LONGEST_PAUSES.min(patience);
+    let pauses = successors(Some(SHORTEST_PAUSE), |pause| Some(*pause * 2));
+    pauses.scan(Duration::ZERO, move |paused, pause| {
+        *paused += pause;
+        (*paused <= longest).then_some(pause)
+    })
+}
+
 /// A batch can be scattered over a few servers, and each redirected once more; where it takes more
 /// they do not agree yet.
 const MOST_HOPS: u32 = 16;
-/// Between attempts, while keys are on their way: they arrive one by one.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// Pauses of 1 to 32 ms together: as long as it takes to move the few keys of one name.
+const LONGEST_PAUSES: Duration = Duration::from_millis(63);
 
 #[cfg(test)]
 mod tests {
@@ -163,5 +179,17 @@ mod tests {
             Redirection::of(&Value::Nil, &Address::tcp("asked", 1)),
             None
         );
+    }
+
+    #[test]
+    fn keys_that_are_apart_are_waited_for_a_few_times_and_for_a_part_of_the_time() {
+        let pauses = |patience| {
+            let pauses = pauses(Duration::from_millis(patience));
+            pauses.map(|it| it.as_millis()).collect::<Vec<_>>()
+        };
+        assert!(pauses(0).is_empty());
+        assert_eq!(pauses(2), [1]);
+        assert_eq!(pauses(62), [1, 2, 4, 8, 16]);
+        assert_eq!(pauses(5000), [1, 2, 4, 8, 16, 32]);
     }
 }

@@ -1,6 +1,6 @@
 //! What a request speaks over.
 
-use std::{slice, sync::Arc};
+use std::{slice, sync::Arc, time::Duration};
 
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value, aio::ConnectionLike};
 
@@ -17,11 +17,17 @@ use super::{Node, flow::Flow};
 pub(crate) struct Wire {
     pub(super) node: Node,
     pub(super) flow: Arc<Flow>,
+    /// How long the request may take in all.
+    pub(super) patience: Duration,
 }
 
 impl Wire {
-    pub(super) const fn new(node: Node, flow: Arc<Flow>) -> Self {
-        Self { node, flow }
+    pub(super) const fn new(node: Node, flow: Arc<Flow>, patience: Duration) -> Self {
+        Self {
+            node,
+            flow,
+            patience,
+        }
     }
 
     /// The reply to `command`, be it an error.

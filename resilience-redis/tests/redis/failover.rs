@@ -68,6 +68,10 @@ async fn takes_without_error(limiter: &RateLimiter, mut done: impl AsyncFnMut() 
     }
 }
 
+fn is_try_again(error: Option<&StoreError>) -> bool {
+    matches!(error, Some(StoreError::NotServing(code)) if code.as_str() == "TRYAGAIN")
+}
+
 async fn role(server: &RedisServer) -> String {
     let role: Vec<redis::Value> = server.ask("ROLE").await;
     redis::from_redis_value(role[0].clone()).expect("a word")
@@ -193,12 +197,10 @@ async fn a_slot_that_moves_costs_no_error_and_no_count() {
     cluster.begin_to_move(one, from, to).await;
     takes().await;
     cluster.move_key(one, from, to).await;
-    // Neither has both by now: the call waits until one has.
-    let move_other = async {
-        sleep(Duration::from_millis(20)).await;
-        cluster.move_key(other, from, to).await;
-    };
-    tokio::join!(takes(), move_other);
+    // Neither has both by now, and nothing is taken.
+    let apart = limiter.decide("key", 1).await.error;
+    assert!(is_try_again(apart.as_ref()), "{apart:?}");
+    cluster.move_key(other, from, to).await;
     takes().await;
     cluster.end_move(one, from, to).await;
     takes().await;
@@ -217,6 +219,35 @@ async fn a_slot_that_moves_costs_no_error_and_no_count() {
         (refusals().await == before).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_slot_that_is_on_its_way_is_refused_at_once_and_harms_no_other() {
+    let cluster = RedisCluster::start().await;
+    let settings = patient().decision_timeout(within(HANDOVER));
+    let store = RedisStore::connect(&cluster.url(), settings).await;
+    let policy = Policy::new("test", Quota::new(1000, MINUTE)).and(Quota::new(2000, 2 * MINUTE));
+    let limiter = store
+        .expect("a store")
+        .rate_limiter(&policy)
+        .expect("a valid policy");
+    let slot = |key: u64| format!("resilience:rl:{{test:{key}}}");
+    let from = cluster.owner_of(&slot(0)).await;
+    let mut other = 1;
+    while cluster.owner_of(&slot(other)).await != from {
+        other += 1;
+    }
+    take(&limiter, other).await.expect("no error");
+
+    cluster
+        .begin_to_move(&slot(0), from, (from + 1) % cluster.owners().len())
+        .await;
+    for _ in 0..10 {
+        let error = take(&limiter, 0).await.expect_err("its keys are new");
+        assert!(is_try_again(Some(&error)), "{error:?}");
+        assert!(!error.may_have_run());
+        take(&limiter, other).await.expect("no error");
+    }
 }
 
 #[tokio::test]
