@@ -43,11 +43,21 @@ local function first_needed(group)
   return string.format('%.0f-%.0f', time, sequence + 1)
 end
 
+-- What is known of each group; nothing where the queue is not there. Any other error is raised as ever.
+local function infos_of_groups()
+  local infos = redis.pcall('XINFO', 'GROUPS', STREAM)
+  if not infos.err then
+    return infos
+  elseif not string.find(infos.err, 'no such key', 1, true) then
+    return redis.call('XINFO', 'GROUPS', STREAM)
+  end
+end
+
 -- Deletes what all groups are done with. `groups` have to be there: one that was never opened needs
 -- every message. Returns how many messages some group still needs at most, where that is known.
 local function trim(groups)
-  local infos = redis.pcall('XINFO', 'GROUPS', STREAM)
-  if infos.err then
+  local infos = infos_of_groups()
+  if not infos then
     return
   end
   local missing, first, pending, lag = {}, nil, 0, 0

@@ -4,8 +4,7 @@
 --   groups   { name, consumers, pending, lag } of each; lag is -1 where the server does not know
 
 local groups = {}
-local infos = redis.pcall('XINFO', 'GROUPS', STREAM)
-for _, info in ipairs(infos.err and {} or infos) do
+for _, info in ipairs(infos_of_groups() or {}) do
   local group = table_of(info)
   groups[#groups + 1] = { group.name, group.consumers, group.pending, group.lag or -1 }
 end

@@ -283,6 +283,22 @@ async fn a_permission_that_several_quotas_lack_is_no_foreign_value() {
 }
 
 #[tokio::test]
+async fn a_permission_that_a_queue_lacks_is_not_that_it_is_full_or_has_no_groups() {
+    let server = RedisServer::start().await;
+    let policy = queue::Policy::new("test").capacity(1);
+    let queue = server.store().await.queue(&policy).unwrap();
+    eventually(async || queue.depth().await.ok()).await;
+    queue.push(b"soup").await.unwrap();
+    server.tell("ACL SETUSER library -xinfo").await;
+    assert_eq!(word(&said(queue.push(b"stew").await)), "NOPERM");
+    assert_eq!(word(&queue.depth().await.unwrap_err()), "NOPERM");
+    server.tell("ACL SETUSER library +xinfo").await;
+    let full = queue.push(b"stew").await;
+    assert!(matches!(full, Err(Error::Rejected(_))), "{full:?}");
+    assert_eq!(queue.depth().await.unwrap().messages, 1);
+}
+
+#[tokio::test]
 async fn whoever_has_a_wrong_password_hears_so_until_it_is_the_right_one() {
     let served = Served::start().await;
     let server = &served.server;
