@@ -71,7 +71,8 @@ pub(super) enum Decide<'a, K: ?Sized> {
         shared: &'a Arc<Shared>,
         key: &'a K,
         cost: u64,
-        max_wait: Duration,
+        /// In nanoseconds.
+        max_wait: u64,
     },
     Waits(Place),
     Over,

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc};
 
 use resilience_core::{InvalidPolicy, QuotaStatus, Rejected, rate_limit::Policy};
 
@@ -99,7 +99,7 @@ impl<T> RateLimiter<T> {
         T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
-        self.decide_within(key, cost, Duration::ZERO)
+        self.decide_within(key, cost, 0)
     }
 
     /// Takes one unit of `key` as [`try_take`](Self::try_take) does, and waits for it up to the policy's
@@ -150,7 +150,8 @@ impl<T> RateLimiter<T> {
         self.decide_within(key, cost, self.shared.max_wait())
     }
 
-    fn decide_within<'a, K>(&'a self, key: &'a K, cost: u64, max_wait: Duration) -> Decide<'a, K>
+    /// The decision about one who waits for room up to `max_wait` nanoseconds.
+    fn decide_within<'a, K>(&'a self, key: &'a K, cost: u64, max_wait: u64) -> Decide<'a, K>
     where
         T: Tiers<K>,
         K: StoreKey + ?Sized,

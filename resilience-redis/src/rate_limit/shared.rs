@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use resilience_core::rate_limit::{Charge, MissingKey, Mode, Terms};
+use resilience_core::{
+    Timestamp,
+    rate_limit::{Charge, MissingKey, Mode, Terms},
+};
 
 use super::{
     ask::{Ask, Place, Receipt},
@@ -98,22 +101,22 @@ impl Shared {
         self.shadow.load(Ordering::Relaxed)
     }
 
-    /// How long a caller may wait for room who wants to.
-    pub(super) fn max_wait(&self) -> Duration {
+    /// How many nanoseconds a caller may wait for room who wants to.
+    pub(super) fn max_wait(&self) -> u64 {
         if self.is_shadow() {
-            return Duration::ZERO;
+            return 0;
         }
-        Duration::from_nanos(self.max_wait.load(Ordering::Relaxed))
+        self.max_wait.load(Ordering::Relaxed)
     }
 
-    /// A caller comes for `key` who wants `cost`, and waits for room up to `max_wait`; of its entry he
-    /// keeps what `keep` takes, where nobody needs to be asked. Else `waker` is woken when there is an
+    /// A caller comes for `key` who wants `cost`, and waits for room up to `max_wait` nanoseconds; of its
+    /// entry he keeps what `keep` takes, where nobody needs to be asked. Else `waker` is woken when there is an
     /// answer.
     #[inline]
     pub(super) fn ask<K: StoreKey + ?Sized, E>(
         self: &Arc<Self>,
         key: &K,
-        (cost, max_wait): (u64, Duration),
+        (cost, max_wait): (u64, u64),
         waker: Option<&Waker>,
         keep: impl FnOnce(&Arc<Entry>) -> E,
     ) -> Ask<E> {
@@ -130,7 +133,7 @@ impl Shared {
             let name = self.name_of(key).into();
             (name, Line::new(self.lane.rules(), self.leases))
         };
-        let until = now.saturating_add(max_wait);
+        let until = Timestamp::from_nanos(now.as_nanos().saturating_add(max_wait));
         let (mut first, mut alarm) = (None, None);
         let waits = |entry: &Arc<Entry>, place| Ask::Waits(Place::new(self, entry, cost, place));
         let found = |entry: &Arc<Entry>, entered| match entered {
