@@ -22,6 +22,8 @@ pub(super) struct Outlook {
     sent: Timestamp,
     now: u64,
     quotas: Box<[Quota]>,
+    /// Units that may have been taken since.
+    assumed: u64,
 }
 
 #[derive(Debug)]
@@ -60,13 +62,14 @@ impl Outlook {
             sent,
             now,
             quotas: quotas.map(quota).collect(),
+            assumed: 0,
         }
     }
 
     /// What one hears at `now` who wants `cost` after others who wait for `ahead` units: how long
     /// until there is room, which is zero where there is by now, and the quota that asks for it.
     pub(super) fn verdict(&self, ahead: u64, cost: u64, now: Timestamp) -> Verdict {
-        let units = ahead.saturating_add(cost);
+        let units = ahead.saturating_add(self.assumed).saturating_add(cost);
         let (mut longest, mut slowest) = (0, 0);
         for (index, quota) in self.quotas.iter().enumerate() {
             let wait = quota.wait(units, self.now);
@@ -84,6 +87,11 @@ impl Outlook {
             remaining: self.quotas.get(slowest).map_or(0, Quota::remaining),
             next_back: wait,
         }
+    }
+
+    /// Somebody may have taken so many `units` of whom the server knows nothing.
+    pub(super) const fn assume(&mut self, units: u64) {
+        self.assumed = self.assumed.saturating_add(units);
     }
 
     /// Units that a call can have at most.

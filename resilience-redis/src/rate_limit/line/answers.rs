@@ -43,14 +43,17 @@ impl Line {
             let ahead = lease.fail();
             aftermath.ahead.lost += if error.may_have_run() { ahead } else { 0 };
         }
-        let (is_early, mut early) = (self.is_early(now), Vec::new());
+        let mut early = Vec::new();
         for index in self.callers.drain(..std::mem::take(&mut self.asked)) {
-            if is_early && self.places.waiting(index, Turn::Called).is_some() {
+            let waited = self.places.waiting(index, Turn::Called);
+            if let (Some(cost), Some(waiters)) = (waited, &mut self.waiters)
+                && !waiters.give_up(cost, now)
+            {
                 early.push(index);
-            } else {
-                let answer = Answer::Failed(error.clone());
-                self.places.answer(index, answer, aftermath);
+                continue;
             }
+            let answer = Answer::Failed(error.clone());
+            self.places.answer(index, answer, aftermath);
         }
         self.unsettle(&early, now, aftermath);
         self.goes_on()

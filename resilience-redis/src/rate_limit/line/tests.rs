@@ -162,6 +162,28 @@ fn a_servers_clock_that_jumps_keeps_nobody_waiting_for_longer() {
 }
 
 #[test]
+fn while_the_server_is_away_those_who_wait_are_decided_when_there_was_to_be_room() {
+    for algorithm in ALL {
+        let wait = |fails: bool| {
+            let mut fleet = Fleet::new(1, 1, algorithm, 10);
+            for _ in 0..35 {
+                fleet.come(0, 1, 4 * SECOND);
+            }
+            fleet.run(10_000);
+            fleet.fails = fails;
+            fleet.run(5 * SECOND);
+            let failed = |it: &&Call| matches!(it.end, Some((_, End::Failed)));
+            let failed = fleet.callers.iter().filter(failed).count();
+            assert_eq!(failed, if fails { 25 } else { 0 });
+            fleet.callers.iter().map(Call::took).collect::<Vec<_>>()
+        };
+        for (took, other) in wait(true).into_iter().zip(wait(false)) {
+            assert!(took.abs_diff(other) <= LATE, "{algorithm:?} {took} {other}");
+        }
+    }
+}
+
+#[test]
 fn no_more_wait_than_get_their_units_in_time() {
     for algorithm in ALL {
         let mut fleet = Fleet::new(1, 1, algorithm, 10);

@@ -78,6 +78,16 @@ impl Waiters {
         Entered::Queued(index, rings.then_some(until))
     }
 
+    /// The server gives no decision about one who waited and wants `cost`. Says whether he need not
+    /// wait any longer, since there was to be room by now; what he wants is then his, as far as is known.
+    pub(super) fn give_up(&mut self, cost: u64, now: Timestamp) -> bool {
+        let gives_up = self.outlook.verdict(0, cost, now).is_grant();
+        if gives_up {
+            self.outlook.assume(cost);
+        }
+        gives_up
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -356,15 +366,9 @@ impl Line {
         self.schedule()
     }
 
-    /// Whether those who wait were asked for at `now` before there was to be room for the first.
-    pub(super) fn is_early(&self, now: Timestamp) -> bool {
-        let waiters = self.waiters.as_ref();
-        waiters.is_some_and(|it| now < it.due)
-    }
-
-    /// The question failed. Those of the `asked` who wait go on waiting, and with them those who came
-    /// into line behind them.
-    pub(super) fn unsettle(&mut self, asked: &[usize], now: Timestamp, aftermath: &mut Aftermath) {
+    /// The question failed. Those who were asked for too `early` go on waiting, and with them those who
+    /// came into line behind.
+    pub(super) fn unsettle(&mut self, early: &[usize], now: Timestamp, aftermath: &mut Aftermath) {
         let Some(waiters) = &mut self.waiters else {
             return;
         };
@@ -377,7 +381,7 @@ impl Line {
             !waits
         });
         self.put_first(&behind);
-        self.put_first(asked);
+        self.put_first(early);
         self.arrange(now, true, aftermath);
     }
 

@@ -407,3 +407,41 @@ async fn units_that_were_taken_ahead_are_for_who_waits_first() {
     assert_eq!(snapshot.admitted.redis + snapshot.admitted.lease, 150);
     limiter.return_leases().await.expect("redis is up");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_come_and_go_on_all_threads_lose_no_unit() {
+    const LIMIT: u64 = 40;
+    let server = RedisServer::start().await;
+    let quota = policy(Algorithm::SlidingWindow, LIMIT, SHORT);
+    let options = Options::new().lease_up_to(20);
+    let leases = server.store().await.rate_limiter_with(&quota, &options);
+    let limiters = [
+        limiter(&server, &quota).await,
+        leases.expect("a valid policy"),
+    ];
+    let mut calls = JoinSet::new();
+    for index in 0..600 {
+        let limiter = limiters[index % 2].clone();
+        let patience = Duration::from_millis(fastrand::u64(0..600));
+        calls.spawn(async move {
+            let decision = limiter.decide_or_wait("key", fastrand::u64(1..4));
+            timeout(patience, decision).await.ok()
+        });
+        if index % 50 == 49 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let mut granted = 0;
+    while let Some(call) = calls.join_next().await {
+        if let Some(decision) = call.expect("no panics") {
+            decision.outcome.expect("there is time");
+            granted += 1;
+        }
+    }
+    assert!(granted > LIMIT / 3, "{granted}");
+    // Whoever went away left nobody waiting, and took nothing for good.
+    for limiter in &limiters {
+        limiter.return_leases().await.expect("redis is up");
+        time(&decision(waiter(limiter, LIMIT).await).await);
+    }
+}
