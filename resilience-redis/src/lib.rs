@@ -28,8 +28,9 @@
 //!   Time is kept by the runtime on which the store was connected, also for calls of other runtimes:
 //!   let that one run as long as the store is in use.
 //! - A connection that breaks, or that falls silent without breaking, is replaced.
-//! - A server that fails or hangs costs a few callers their deadline, then nobody: a circuit breaker
-//!   stands in front of it, and one call at a time finds out whether it is well again.
+//! - A server that fails or hangs costs callers their deadline for about five deadlines, then nobody:
+//!   a circuit breaker stands in front of it, and one call at a time finds out whether it is well
+//!   again. A stall of a moment does not open it, nor does a crowd that has no time left.
 //! - Behind sentinels and in a cluster, a failover is followed by itself: decisions are back within 4
 //!   and 6 seconds of a crash (one second of silence for the sentinels, a node timeout of two), and a
 //!   graceful one costs no error where the deadline is a second. A slot that moves costs keys

@@ -7,11 +7,11 @@ use std::{
 
 use redis::aio::MultiplexedConnection;
 use resilience_core::{
-    InvalidPolicy, Outcome,
+    Clock, InvalidPolicy, Outcome,
     circuit_breaker::{CircuitBreaker, OpenWait, Permit, Phase, Policy},
 };
 
-use super::Address;
+use super::{Address, silence::Silence};
 use crate::StoreError;
 
 /// One connection while it lasts, with the opinion that calls over it have formed.
@@ -24,6 +24,8 @@ pub(super) struct Flow {
     pub(super) address: Address,
     pub(super) connection: MultiplexedConnection,
     circuit: CircuitBreaker,
+    silence: Silence,
+    clock: Clock,
     /// A call went unanswered, and a `PING` is out to see whether anything is.
     suspected: AtomicBool,
 }
@@ -41,6 +43,8 @@ impl Flow {
             address,
             connection,
             circuit: CircuitBreaker::new(policy)?,
+            silence: Silence::default(),
+            clock: Clock::system(),
             suspected: AtomicBool::new(false),
         })
     }
@@ -50,6 +54,24 @@ impl Flow {
         self.circuit
             .try_acquire()
             .map_err(|_| StoreError::Unavailable)
+    }
+
+    /// What a call that ended with `answer` says of the server, where a decision may take as long as
+    /// `patience`.
+    pub(super) fn judge<T>(&self, answer: &Result<T, StoreError>, patience: Duration) -> Outcome {
+        match answer {
+            Err(StoreError::Timeout(waited)) => {
+                if self.silence.counts(self.clock.now(), *waited, patience) {
+                    Outcome::Failure
+                } else {
+                    Outcome::Ignored
+                }
+            }
+            answer => {
+                self.silence.end();
+                outcome(answer)
+            }
+        }
     }
 
     /// Whether this is the first to suspect the connection, and so the one to look.
@@ -68,7 +90,7 @@ impl Flow {
 }
 
 /// What the circuit makes of an answer.
-pub(super) fn outcome<T>(answer: &Result<T, StoreError>) -> Outcome {
+fn outcome<T>(answer: &Result<T, StoreError>) -> Outcome {
     match answer {
         Ok(_) | Err(StoreError::ForeignValue | StoreError::Server(_)) => Outcome::Success,
         Err(StoreError::NotServing(code)) => match code.as_str() {
@@ -92,7 +114,8 @@ pub(super) fn outcome<T>(answer: &Result<T, StoreError>) -> Outcome {
     }
 }
 
-/// A hanging server costs this many callers their deadline, each time that it is tried anew one.
+/// A server that hangs costs callers their deadline for about so many deadlines, and one caller each
+/// time that it is tried anew.
 const FAILURES_IN_A_ROW: u32 = 5;
 const SHORTEST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_millis(500);

@@ -9,6 +9,7 @@ mod maker;
 mod node;
 mod redirect;
 mod sentinel;
+mod silence;
 mod slots;
 mod wire;
 

@@ -15,7 +15,7 @@ use super::{
     Address, Start, Wire,
     blocking::NodePool,
     cluster::Guide,
-    flow::{self, Flow},
+    flow::Flow,
     link::{Link, Watchers},
     maker::Maker,
 };
@@ -70,8 +70,8 @@ impl Node {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (permit, answer) = self.try_run(deadline, request).await?;
-        permit.settle(flow::outcome(&answer));
+        let (flow, permit, answer) = self.try_run(deadline, request).await?;
+        permit.settle(flow.judge(&answer, self.settings().time_to_decide()));
         answer
     }
 
@@ -85,7 +85,7 @@ impl Node {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (permit, answer) = self.try_run(deadline, request).await?;
+        let (_, permit, answer) = self.try_run(deadline, request).await?;
         permit.settle(Outcome::Ignored);
         answer
     }
@@ -94,7 +94,7 @@ impl Node {
         &self,
         deadline: Duration,
         request: impl FnOnce(Wire) -> F,
-    ) -> Result<(Permit, Result<T, StoreError>), StoreError>
+    ) -> Result<(Arc<Flow>, Permit, Result<T, StoreError>), StoreError>
     where
         F: Future<Output = RedisResult<T>>,
     {
@@ -115,7 +115,7 @@ impl Node {
                 Err(StoreError::Timeout(deadline))
             }
         };
-        Ok((permit, answer))
+        Ok((flow, permit, answer))
     }
 
     /// Looks at what the server says of itself with a reply over `flow`.

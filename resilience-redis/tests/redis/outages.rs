@@ -6,9 +6,10 @@ use resilience_core::Clock;
 use resilience_redis::{
     RedisStore, Settings, StoreError,
     rate_limit::{Policy, Quota, RateLimiter},
+    stock::{self, Stock},
 };
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use crate::support::{
     Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, in_time, patient, within,
@@ -16,6 +17,33 @@ use crate::support::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_millis(50);
+
+/// Calls that are made together.
+const CROWD: usize = 20;
+/// What it takes to begin and to wake thousands of callers, without optimization.
+const MORE_FOR_A_CROWD: Duration = Duration::from_millis(50);
+
+async fn dishes(server: &RedisServer) -> Stock {
+    let settings = patient().decision_timeout(DEADLINE);
+    let store = RedisStore::connect(&server.url(), settings).await;
+    let stocks = store
+        .expect("a store")
+        .stocks(&stock::Policy::new("dishes"))
+        .expect("a valid policy");
+    let dishes = stocks.stock("kitchen");
+    eventually(async || dishes.left("soup").await.ok()).await;
+    dishes
+}
+
+/// What many hear who ask at once.
+async fn crowd(dishes: &Stock) -> Vec<stock::Error> {
+    let mut calls = JoinSet::new();
+    for _ in 0..CROWD {
+        let dishes = dishes.clone();
+        calls.spawn(async move { dishes.left("soup").await.expect_err("it hangs") });
+    }
+    calls.join_all().await
+}
 
 async fn hasty_limiter(url: &str) -> RateLimiter {
     limiter(url, hasty()).await
@@ -203,6 +231,67 @@ async fn a_server_that_hangs_costs_a_few_callers_their_deadline_and_then_nobody(
     assert!((5..=8).contains(&waited), "{waited}");
     server.thaw();
     heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn calls_that_time_out_together_are_one_failure() {
+    let server = RedisServer::start().await;
+    let dishes = dishes(&server).await;
+    server.freeze();
+    let stalled = crowd(&dishes).await;
+    assert_eq!(stalled, vec![StoreError::Timeout(DEADLINE).into(); CROWD]);
+    server.thaw();
+    eventually(async || match dishes.left("soup").await {
+        Ok(_) => Some(()),
+        Err(stock::Error::Store(StoreError::Timeout(_))) => None,
+        Err(other) => panic!("one moment shut the server out: {other}"),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_a_crowd_a_few_deadlines_and_then_nothing() {
+    let server = RedisServer::start().await;
+    let dishes = dishes(&server).await;
+    server.freeze();
+    for _ in 0..5 {
+        let stalled = crowd(&dishes).await;
+        assert_eq!(stalled, vec![StoreError::Timeout(DEADLINE).into(); CROWD]);
+    }
+    let shut_out = crowd(&dishes).await;
+    let unavailable = |error: &&stock::Error| **error == StoreError::Unavailable.into();
+    let shut_out = shut_out.iter().filter(unavailable).count();
+    // One may be sent to look.
+    assert!(shut_out >= CROWD - 1, "{shut_out} of {CROWD}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_new_keys_hears_in_time_and_shuts_no_healthy_server_out() {
+    let server = RedisServer::start().await;
+    let settings = Settings::new();
+    let deadline = Duration::from_millis(10);
+    let limiter = limiter(&server.url(), settings).await;
+    let clock = Clock::system();
+    for round in 0..5_u64 {
+        let mut crowd = JoinSet::new();
+        for key in 0..2000 {
+            let (limiter, clock) = (limiter.clone(), clock.clone());
+            crowd.spawn(async move {
+                let start = clock.now();
+                limiter.decide(&(round * 2000 + key), 1).await;
+                clock.now().saturating_since(start)
+            });
+        }
+        let slowest = crowd.join_all().await.into_iter().max();
+        let slowest = slowest.expect("there is a crowd");
+        assert!(slowest < deadline + within(MORE_FOR_A_CROWD), "{slowest:?}");
+        eventually(async || match limiter.decide("key", 1).await.error {
+            None => Some(()),
+            Some(StoreError::Timeout(_)) => None,
+            Some(other) => panic!("a crowd shut the server out: {other}"),
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
