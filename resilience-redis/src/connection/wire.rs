@@ -45,7 +45,8 @@ impl Wire {
         Ok(reply)
     }
 
-    /// The replies to the commands of `pipeline`, be they errors: `count` of them from `offset` on.
+    /// The replies to the commands of `pipeline`, `count` of them from `offset` on. What errors among
+    /// them say of the server nobody has heard.
     pub(crate) async fn ask_all(
         &self,
         pipeline: &Pipeline,
@@ -53,25 +54,9 @@ impl Wire {
         count: usize,
     ) -> RedisResult<Vec<Value>> {
         let mut connection = self.flow.connection.clone();
-        let replies = connection
-            .send_packed_commands(pipeline, offset, count)
-            .await;
-        let mut replies = replies.inspect_err(|error| self.node.doubt(&self.flow, error))?;
-        let refusals = replies
-            .iter()
-            .filter(|reply| matches!(reply, Value::ServerError(_)));
-        let mut refused = false;
-        for refusal in refusals {
-            self.node.hear(&self.flow, refusal);
-            refused = true;
-        }
-        // Of a transaction there is one reply, to no single command.
-        if refused && !pipeline.is_transaction() {
-            let commands: Vec<_> = pipeline.cmd_iter().collect();
-            // Boxed, since it is rare and large.
-            Box::pin(self.follow(&commands, &mut replies)).await?;
-        }
-        Ok(replies)
+        let replies = connection.send_packed_commands(pipeline, offset, count);
+        let replies = replies.await;
+        replies.inspect_err(|error| self.node.doubt(&self.flow, error))
     }
 }
 
@@ -86,7 +71,23 @@ impl ConnectionLike for Wire {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(self.ask_all(pipeline, offset, count))
+        Box::pin(async move {
+            let mut replies = self.ask_all(pipeline, offset, count).await?;
+            let refusals = replies
+                .iter()
+                .filter(|reply| matches!(reply, Value::ServerError(_)));
+            let mut refused = false;
+            for refusal in refusals {
+                self.node.hear(&self.flow, refusal);
+                refused = true;
+            }
+            // Of a transaction there is one reply, to no single command.
+            if refused && !pipeline.is_transaction() {
+                let commands: Vec<_> = pipeline.cmd_iter().collect();
+                self.follow(&commands, &mut replies).await?;
+            }
+            Ok(replies)
+        })
     }
 
     fn get_db(&self) -> i64 {

@@ -40,6 +40,7 @@ impl Plain<'_> {
         increase.arg(self.one.whole.units);
         take.add_command(increase);
         take.add_command(self.command("PTTL", 0));
+        // Where the server refuses, the script is told why.
         let replies = wire.ask_all(&take, 0, 2).await?;
         let taken = read(self.one, self.guess, &replies);
         if taken.is_none()

@@ -50,7 +50,7 @@ impl Served {
     /// The server decides, from the very first call on.
     async fn is_well(&self) {
         for (_, limiter) in &self.limiters {
-            let decision = limiter.decide("key", 1).await;
+            let decision = limiter.decide(&0_u64, 1).await;
             assert_eq!((decision.error, decision.source), (None, Source::Redis));
         }
     }
@@ -58,16 +58,26 @@ impl Served {
     /// The server decides, some time.
     async fn heals(&self) {
         let (_, limiter) = &self.limiters[0];
-        eventually(async || limiter.try_take("key").await.ok()).await;
+        eventually(async || limiter.try_take(&0_u64).await.ok()).await;
         self.is_well().await;
     }
 
-    /// Makes `CALLS` calls, and gives what was heard of each; every limiter did as it is told to
-    /// do without the server.
+    /// Makes `CALLS` calls, each other one of a key of which something is known, and gives what was
+    /// heard of each; every limiter did as it is told to do without the server.
     async fn hears(&self) -> Vec<StoreError> {
+        self.hears_about(|call| call % 2 * call).await
+    }
+
+    /// The same, where nothing is known of any key.
+    async fn hears_of_the_unknown(&self) -> Vec<StoreError> {
+        self.hears_about(|call| call + 1).await
+    }
+
+    async fn hears_about(&self, key_of: impl Fn(u64) -> u64) -> Vec<StoreError> {
         let mut heard = Vec::new();
-        for (fallback, limiter) in self.limiters.iter().cycle().take(CALLS) {
-            let decision = limiter.decide("key", 1).await;
+        let limiters = self.limiters.iter().cycle().take(CALLS);
+        for (call, (fallback, limiter)) in (0..).zip(limiters) {
+            let decision = limiter.decide(&key_of(call), 1).await;
             assert_eq!(decision.source, Source::Degraded);
             match (fallback, decision.outcome) {
                 (Fallback::Deny, Err(rejected)) => {
@@ -84,10 +94,7 @@ impl Served {
     /// Every call hears `code` from the server, which is asked once for each and goes on being
     /// asked.
     async fn says_each_time(&self, code: &str) {
-        for error in self.hears().await {
-            assert_eq!(word(&error), code);
-            assert!(!error.may_have_run(), "{error}");
-        }
+        all_say(code, &self.hears().await);
     }
 
     /// The first calls hear `code` from the server, which is then left alone for a while.
@@ -115,6 +122,13 @@ impl Served {
             .filter(|(name, _)| ["calls", "rejected_calls"].contains(name))
             .map(|(_, count)| count.parse::<usize>().unwrap())
             .sum()
+    }
+}
+
+fn all_say(code: &str, heard: &[StoreError]) {
+    for error in heard {
+        assert_eq!(word(error), code);
+        assert!(!error.may_have_run(), "{error}");
     }
 }
 
@@ -243,7 +257,7 @@ async fn whoever_lacks_a_permission_hears_so_each_time_and_is_served_when_it_is_
     // What a script is refused has another name, and none in what the server says.
     for lacks in ["-evalsha", "-time", "-incr -incrby"] {
         server.tell(&format!("ACL SETUSER library {lacks}")).await;
-        served.says_each_time("NOPERM").await;
+        all_say("NOPERM", &served.hears_of_the_unknown().await);
         server
             .tell(&format!("ACL SETUSER library {}", lacks.replace('-', "+")))
             .await;
