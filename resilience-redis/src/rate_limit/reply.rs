@@ -144,7 +144,8 @@ fn read_one(one: One, reply: &Value) -> Option<Reply> {
         Value::Int(told) if *told < 0 => {
             let now = told.unsigned_abs();
             let undone = (now / length == number).then_some(UNDONE);
-            return Some(Reply([now].into_iter().chain(undone).collect()));
+            let reply = Reply([now].into_iter().chain(undone).collect());
+            return (now < END).then_some(reply);
         }
         Value::Int(told) => {
             let told = told.unsigned_abs();
@@ -159,11 +160,103 @@ fn read_one(one: One, reply: &Value) -> Option<Reply> {
         },
         _ => return None,
     };
-    let fits = before <= whole.most.checked_sub(whole.units)?;
+    // Two numbers may as well be the answer to another command.
+    let fits = before <= whole.most.checked_sub(whole.units)? && now / length == number;
     fits.then(|| Reply::of_one(now, before))
 }
 
-/// What stands for a key that holds something else. Numbers of a script are below 2^53.
+/// Numbers of a script are below this.
+const END: u64 = 1 << 53;
+/// What stands for a key that holds something else.
 const FOREIGN: u64 = u64::MAX;
 /// What stands for the count of a whole call that took nothing.
 const UNDONE: u64 = FOREIGN - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::{super::batch::Whole, *};
+
+    const ONE: One = One {
+        whole: Whole { units: 2, most: 9 },
+        number: 1_000,
+        length: 6_000,
+    };
+    /// When its step begins, in microseconds.
+    const BEGIN: i64 = 6_000_000;
+
+    /// The time and the count that are told of the only call; `None` where it makes no sense.
+    fn told(reply: &Value) -> Option<(u64, Option<u64>)> {
+        let reply = read_one(ONE, reply)?;
+        assert!(reply.rest().len() <= 1);
+        Some((reply.micros(), reply.rest().first().copied()))
+    }
+
+    fn list(numbers: &[i64]) -> Value {
+        Value::Array(numbers.iter().copied().map(Value::Int).collect())
+    }
+
+    #[test]
+    fn a_number_tells_the_count_and_how_old_the_step_is() {
+        let time = |age| BEGIN.unsigned_abs() + age;
+        for (reply, expected) in [
+            (Value::Int(0), (time(0), Some(0))),
+            (Value::Int(5_999), (time(5_999), Some(0))),
+            (Value::Int(7 * 6_000 + 1), (time(1), Some(7))),
+            (list(&[BEGIN + 5, 7]), (time(5), Some(7))),
+            (Value::Int(-BEGIN - 5), (time(5), Some(UNDONE))),
+            (Value::Int(1 - BEGIN), (time(0) - 1, None)),
+            (Value::Int(-BEGIN - 6_000), (time(6_000), None)),
+        ] {
+            assert_eq!(told(&reply), Some(expected), "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_of_a_call_is_none() {
+        for reply in [
+            // More than the call was to leave room for.
+            Value::Int(8 * 6_000),
+            Value::Int(i64::MAX),
+            list(&[BEGIN, 8]),
+            list(&[BEGIN, i64::MAX]),
+            // Times that no script tells, or of another step.
+            Value::Int(i64::MIN),
+            Value::Int(-(1 << 53)),
+            list(&[BEGIN - 1, 0]),
+            list(&[BEGIN + 6_000, 0]),
+            list(&[0, 0]),
+            list(&[-BEGIN, 0]),
+            list(&[BEGIN, -1]),
+            // What other commands answer.
+            list(&[]),
+            list(&[BEGIN]),
+            list(&[BEGIN, 0, 0]),
+            Value::Array(vec![Value::Int(BEGIN), Value::Nil]),
+            Value::Array(vec![list(&[BEGIN, 0])]),
+            Value::Nil,
+            Value::Okay,
+            Value::Boolean(true),
+            Value::Double(1.0),
+            Value::BulkString(b"0".to_vec()),
+            Value::SimpleString("0".to_owned()),
+        ] {
+            assert_eq!(told(&reply), None, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn no_reply_is_a_grant_of_more_than_there_is_or_in_another_step() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut number = || random.i64(..) >> random.u32(..64);
+        for _ in 0..100_000 {
+            for reply in [Value::Int(number()), list(&[number(), number()])] {
+                if let Some((now, Some(before))) = told(&reply)
+                    && before != UNDONE
+                {
+                    assert!(before + ONE.whole.units <= ONE.whole.most, "{reply:?}");
+                    assert_eq!(now / ONE.length, ONE.number, "{reply:?}");
+                }
+            }
+        }
+    }
+}
