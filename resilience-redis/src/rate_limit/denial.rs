@@ -2,7 +2,8 @@
 //!
 //! What the server refused has room when it named, but may have it sooner: other processes give
 //! units back, or forget the key, and say so to the server alone. So one caller after the other is
-//! sent to ask all the same, with a pause in between, while all others are refused here.
+//! sent to ask all the same, with a pause in between, while all others are refused here who want as
+//! much or more. Who wants less asks: there may be room for that.
 
 use std::time::Duration;
 
@@ -52,7 +53,9 @@ impl Denial {
 
     /// The server refused `cost` when it was asked at `sent`; after each `pause` one asks again.
     pub(super) fn note(&mut self, cost: u64, verdict: Verdict, sent: Timestamp, pause: Duration) {
-        if cost > 0 && self.0.is_none_or(|denied| cost <= denied.cost) {
+        // A larger call that was sent to ask may hear that a smaller one has room by now.
+        let is_news = |denied: Denied| cost <= denied.cost || denied.cost <= verdict.remaining;
+        if cost > 0 && self.0.is_none_or(is_news) {
             // The server read its clock after `sent`: its time comes no later than this.
             let until = sent.saturating_add(verdict.wait);
             self.0 = Some(Denied {
@@ -111,8 +114,9 @@ impl Denied {
 
     #[inline]
     fn verdict(&self, cost: u64, now: Timestamp) -> Option<Verdict> {
-        // What a larger call would have to wait is for the server to say.
-        (cost == self.cost).then(|| Verdict {
+        // Where there is no room for this one there is none for a larger one, which may have to wait
+        // for longer; how long is not worth a question each time.
+        (cost >= self.cost).then(|| Verdict {
             wait: self.until.saturating_since(now),
             ..self.verdict
         })
@@ -185,9 +189,40 @@ mod tests {
         assert_eq!(denial.verdict(1, at(1200)), None);
         denial.granted(1);
         assert_eq!(denial.known(1, at(1201)), None);
-        // There is room for less.
+        // There was room for less.
         let mut denial = refused(3);
         denial.granted(2);
         assert!(denial.known(3, at(1001)).is_some());
+    }
+
+    #[test]
+    fn who_wants_more_than_was_refused_is_refused_and_who_wants_less_asks() {
+        let mut denial = refused(2);
+        for cost in [2, 3, u64::MAX] {
+            let verdict = denial.verdict(cost, at(1050)).expect("no room");
+            assert_eq!(verdict.wait, Duration::from_millis(950), "{cost}");
+        }
+        assert_eq!(denial.verdict(1, at(1050)), None);
+        // All of them take turns to ask all the same.
+        assert_eq!(denial.verdict(3, at(1100)), None);
+        assert!(denial.verdict(2, at(1100)).is_some());
+    }
+
+    #[test]
+    fn who_asks_for_more_in_vain_hears_whether_there_is_room_for_less() {
+        let left = |remaining| Verdict {
+            wait: Duration::from_secs(5),
+            remaining,
+            ..refusal()
+        };
+        let mut denial = refused(2);
+        assert_eq!(denial.verdict(3, at(1100)), None);
+        denial.note(3, left(1), at(1100), PAUSE);
+        assert!(denial.verdict(2, at(1150)).is_some());
+        assert_eq!(denial.verdict(2, at(2000)), None);
+        let mut denial = refused(2);
+        denial.note(3, left(2), at(1100), PAUSE);
+        assert_eq!(denial.known(2, at(1150)), None);
+        assert!(denial.known(3, at(5000)).is_some());
     }
 }

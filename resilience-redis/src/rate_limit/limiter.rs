@@ -68,10 +68,11 @@ impl<T> RateLimiter<T> {
     ///
     /// [`Reason::RateLimited`] where a quota is used up; its `retry_after` is the shortest wait
     /// after which the same call succeeds if nobody else takes from the key, and it names the quota
-    /// that asks for this wait. [`Reason::CostExceedsQuota`] where no wait would help.
-    /// [`Reason::StoreUnavailable`] where Redis gave no decision within
-    /// [`Settings::decision_timeout`](crate::Settings::decision_timeout), and the
-    /// [`Fallback`](super::Fallback) refuses. None of these in [`Mode::Shadow`].
+    /// that asks for this wait. Where this is known without a question from a call of a lower cost,
+    /// both are that call's, and this one may have to wait for longer.
+    /// [`Reason::CostExceedsQuota`] where no wait would help. [`Reason::StoreUnavailable`] where Redis
+    /// gave no decision within [`Settings::decision_timeout`](crate::Settings::decision_timeout), and
+    /// the [`Fallback`](super::Fallback) refuses. None of these in [`Mode::Shadow`].
     ///
     /// [`Mode::Shadow`]: super::Mode::Shadow
     /// [`Reason::RateLimited`]: resilience_core::Reason::RateLimited

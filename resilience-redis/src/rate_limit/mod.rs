@@ -54,9 +54,9 @@
 //!
 //! Calls that are under way together share a round trip, and those of one key one increment; they
 //! are served in the order in which they came. A key that is known to be used up is refused here,
-//! without a question, until the time that the server named; but since units that were taken
-//! elsewhere may come back sooner, one call asks after each tenth of the window: after 100 ms at
-//! least, and after a second at most.
+//! without a question, until the time that the server named, and so is whoever wants more than it had
+//! no room for; but since units that were taken elsewhere may come back sooner, one call asks after
+//! each tenth of the window: after 100 ms at least, and after a second at most.
 //!
 //! A call of one window that comes alone, to a key that has used less than half of what it may, takes
 //! its units by two plain commands instead of a script, which is what the server needs longest for

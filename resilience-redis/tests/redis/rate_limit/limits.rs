@@ -126,19 +126,18 @@ async fn several_quotas_are_taken_from_together_or_not_at_all() {
         .expect("a valid policy");
     let quota = limiter.try_take_n("key", 5).await.expect("within both");
     assert_eq!((quota.limit, quota.remaining), (5, 0));
-    assert_eq!(
-        refusal(&limiter, "key", 2)
-            .await
-            .quota()
-            .expect("quota")
-            .window,
-        MINUTE
-    );
     // Neither quota has room for three: the one with the longer wait answers.
     let rejected = refusal(&limiter, "key", 3).await;
     assert_eq!(rejected.policy(), "hour");
     assert_eq!(rejected.quota().expect("quota").window, 60 * MINUTE);
     assert_eq!(rejected.quota().expect("quota").remaining, 2);
+    let refused = refusal(&limiter, "key", 2).await;
+    assert_eq!(refused.policy(), "both");
+    assert_eq!(refused.quota().expect("quota").window, MINUTE);
+    // What is known of two is told to whoever wants more, and is no longer than he has to wait.
+    let told = refusal(&limiter, "key", 3).await;
+    assert_eq!(told.policy(), "both");
+    assert!(told.retry_after() <= refused.retry_after() && told.retry_after() > Some(MINUTE / 2));
 }
 
 #[tokio::test]

@@ -204,6 +204,30 @@ async fn a_key_that_is_used_up_is_refused_without_a_question_until_its_time() {
 }
 
 #[tokio::test]
+async fn who_wants_more_of_a_key_that_is_used_up_is_refused_without_a_question_as_well() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(10, 10 * MINUTE).await;
+    limiter.try_take_n("key", 10).await.expect("room");
+    let refused = limiter.try_take("key").await.expect_err("used up");
+    let named = refused.retry_after().expect("a wait");
+    let mut raw = server.raw().await;
+    let (before, clock) = (calls(&mut raw).await["evalsha"], Clock::system());
+    let start = clock.now();
+    for call in 0..500 {
+        let refused = limiter.try_take_n("key", 2 + call % 8).await;
+        let wait = refused.expect_err("used up").retry_after();
+        assert!(wait > Some(named - MINUTE), "{wait:?} of {named:?}");
+    }
+    let seconds = clock.now().saturating_since(start).as_secs();
+    let questions = calls(&mut raw).await["evalsha"] - before;
+    // One a second, and each twice where the past is remembered.
+    assert!(
+        questions <= 2 * (seconds + 1),
+        "{questions} questions in {seconds} s"
+    );
+}
+
+#[tokio::test]
 async fn units_that_come_back_are_seen_by_all_who_ask() {
     let server = RedisServer::start().await;
     let (one, other) = (
