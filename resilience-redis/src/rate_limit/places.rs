@@ -84,6 +84,10 @@ impl Places {
                 index
             }
             None => {
+                if self.places.is_empty() {
+                    // Most keys have one caller at a time, and there are many keys.
+                    self.places.reserve_exact(IDLE_PLACES);
+                }
                 self.places.push(place);
                 self.places.len() - 1
             }
@@ -196,10 +200,15 @@ impl Places {
         }
     }
 
+    /// The place is free; where all are, no more are kept than one caller needs.
     fn release(&mut self, index: usize) {
+        self.taken -= 1;
+        if self.are_free() && self.places.capacity() > IDLE_PLACES {
+            *self = Self::default();
+            return;
+        }
         self.places[index].state = State::Free(self.free);
         self.free = Some(index);
-        self.taken -= 1;
     }
 
     pub(super) const fn are_free(&self) -> bool {
@@ -210,13 +219,7 @@ impl Places {
     pub(super) const fn len(&self) -> usize {
         self.places.len()
     }
-
-    /// Forgets free places, where none is taken and there are more than `kept`. Says whether it did.
-    pub(super) fn shrink(&mut self, kept: usize) -> bool {
-        let shrinks = self.places.len() > kept && self.are_free();
-        if shrinks {
-            *self = Self::default();
-        }
-        shrinks
-    }
 }
+
+/// Places that are kept where nobody waits: who comes next needs no memory.
+const IDLE_PLACES: usize = 1;

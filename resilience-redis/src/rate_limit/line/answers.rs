@@ -163,12 +163,17 @@ impl Line {
     /// Whether somebody waits who must be asked for; where nobody does, nobody is to ask.
     fn goes_on(&mut self) -> bool {
         self.scheduled = !self.callers.is_empty() || self.is_called();
-        if self.places.shrink(IDLE_PLACES) {
-            self.callers.shrink_to(IDLE_PLACES);
-        }
+        self.rest();
         self.scheduled
+    }
+
+    /// Gives memory back that many callers needed, where there is none.
+    pub(super) fn rest(&mut self) {
+        if self.places.are_free() {
+            self.callers.shrink_to(IDLE_CALLERS);
+        }
     }
 }
 
-/// Places that are kept where nobody waits.
-const IDLE_PLACES: usize = 16;
+/// Callers for whom there is memory where nobody waits: as many as the first one takes it for.
+const IDLE_CALLERS: usize = 4;

@@ -158,7 +158,11 @@ impl Line {
 
     /// The caller at `index` asks for the answer; `waker` is woken when it is there.
     pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
-        self.places.poll(index, waker)
+        let answer = self.places.poll(index, waker);
+        if answer.is_some() {
+            self.rest();
+        }
+        answer
     }
 
     /// The caller at `index` goes away. What was granted to him meanwhile must be given back. Says

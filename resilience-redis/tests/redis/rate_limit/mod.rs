@@ -6,6 +6,7 @@ mod fleet;
 mod layer;
 mod leases;
 mod limits;
+mod memory;
 mod plain;
 mod refunds;
 mod script;
