@@ -47,8 +47,8 @@ pub(crate) fn fleet_bars() -> Result<Verdict, Failure> {
 /// In a folder of its own, since other flags would have the workspace built anew each time.
 pub(crate) fn loom() -> Result<Verdict, Failure> {
     let folder = target_folder().join("loom");
-    cargo("test --profile loom --package resilience-core --lib --target-dir")
-        .arguments([folder.to_string_lossy()])
+    cargo("test --profile loom --package resilience-core --package resilience-redis --lib")
+        .arguments(["--target-dir", &folder.to_string_lossy()])
         .arguments(["loom"])
         .environment("RUSTFLAGS", "--cfg resilience_loom")
         .run()?;

@@ -7,12 +7,17 @@
 //! and to be refused none. Whoever locks the line takes back before anything else what was lent, and
 //! finds it as if it had been asked each time.
 
-#[cfg(test)]
+mod left;
+#[cfg(all(test, resilience_loom))]
+mod loom;
+#[cfg(all(test, not(resilience_loom)))]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use resilience_core::Timestamp;
+
+pub(super) use self::left::Left;
+
+use self::left::REFUSAL;
 
 use super::{
     denial::Denied,
@@ -33,11 +38,6 @@ pub(super) enum Loan {
     /// What the server refused.
     Refusal(Denied),
 }
-
-/// How much of a loan is left. Set by those who have the lock of the table and the line's; units are
-/// taken by those who have the one, and all is taken back by those who have the other.
-#[derive(Debug, Default)]
-pub(super) struct Left(AtomicU64);
 
 impl Front {
     /// A caller comes for `entry`.
@@ -74,7 +74,7 @@ impl Front {
         if let Entered::Denied(_) | Entered::Leased(_) = entered
             && let Some(loan) = line.lend()
         {
-            entry.left().lend(&loan);
+            entry.left().lend(loan.left());
             match &mut self.0 {
                 Some(before) => **before = loan,
                 None => self.0 = Some(Box::new(loan)),
@@ -91,44 +91,12 @@ fn spend(held: &Held, left: &Left, cost: u64, now: Timestamp) -> Option<Spent> {
     Some(held.spent(left, time))
 }
 
-impl Left {
-    fn lend(&self, loan: &Loan) {
-        let left = match loan {
-            Loan::Units(held) => held.left(),
-            Loan::Refusal(_) => REFUSAL,
-        };
-        self.0.store(left, Ordering::Relaxed);
-    }
-
-    /// Takes `units` where there are as many, and says how many are left.
-    #[inline]
-    fn take(&self, units: u64) -> Option<u64> {
-        // No other caller is here: if it changes meanwhile, all was taken back.
-        let before = self.0.load(Ordering::Relaxed);
-        let left = before.checked_sub(units).filter(|_| units > 0)?;
-        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
-        let taken = self.0.compare_exchange(before, left, success, failure);
-        taken.is_ok().then_some(left)
-    }
-
-    #[inline]
-    fn is_refusal(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == REFUSAL
-    }
-
-    /// Ends the loan, and says how many units are left of it.
-    #[inline]
-    pub(super) fn take_back(&self) -> u64 {
-        // Nobody lends but who has the lock of the line, as the caller of this.
-        if self.0.load(Ordering::Relaxed) == 0 {
-            return 0;
-        }
-        match self.0.swap(0, Ordering::Relaxed) {
-            REFUSAL => 0,
-            units => units,
+impl Loan {
+    /// How much there is to take of it, as it stands in [`Left`].
+    const fn left(&self) -> u64 {
+        match self {
+            Self::Units(held) => held.left(),
+            Self::Refusal(_) => REFUSAL,
         }
     }
 }
-
-/// Stands for a refusal, which is never used up. No lease has so many units.
-const REFUSAL: u64 = u64::MAX;
