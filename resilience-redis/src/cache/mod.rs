@@ -45,6 +45,11 @@
 //! them. Those of the last minute are told again to a server that takes over from another, since it
 //! need not have heard of them.
 //!
+//! # Panics
+//!
+//! Loads keep their deadlines by the runtime of their caller, and panic where that is none of
+//! Tokio's or has no time driver (`enable_time`).
+//!
 //! # What it costs
 //!
 //! A connection of its own for each cache, process and server, two questions a second over it, two

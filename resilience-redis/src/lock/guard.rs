@@ -56,6 +56,9 @@ impl Guard {
 
     /// The instant before which nobody else can have the lock, moved on by each renewal, by
     /// [`Clock::system`]; where the lock is lost, an instant that has passed.
+    ///
+    /// A server that [forgets the lock](super#what-it-does-not-promise) gives it to another before,
+    /// of which this hears with the next renewal: hand the [`fence`](Self::fence) to the resource.
     #[must_use]
     pub fn valid_until(&self) -> Timestamp {
         match *self.standing.borrow() {

@@ -26,10 +26,15 @@
 //!
 //! # What it does not promise
 //!
-//! It saves work; it does not exclude. A process that is stopped for longer than the lock lives, a
-//! server that fails over before a replica knew of the lock, or a server whose clock is set ahead:
-//! after each of these two believe for a moment that they hold it. No lock that ends by itself can
-//! do better, and a lock that does not end stays when its holder dies.
+//! It saves work; it does not exclude. After each of these two can believe that they hold it:
+//!
+//! - A process is stopped for longer than the lock lives: until it runs again and looks.
+//! - A server fails over before a replica knew of the lock, starts again without persistence, evicts
+//!   the lock, or is told `FLUSHALL` or `DEL`: another has the lock at once, and its holder hears of
+//!   that with the next renewal, a third of the time to live later at the most.
+//! - A server's clock is set ahead: the same.
+//!
+//! No lock that ends by itself can do better, and a lock that does not end stays when its holder dies.
 //!
 //! Where two at once would do harm, let the resource decide: hand it [`Guard::fence`] with every
 //! write, and let it refuse a number that is smaller than one it has seen.
@@ -53,7 +58,13 @@
 //! own. [`Guard::lost`] says when that failed: at once where another has the lock, and at the end
 //! of the time that was surely ours where the server gives no answer. That end is counted from
 //! before the last renewal was sent, by this process' monotonic clock, less one hundredth for the
-//! difference of clocks, so nobody else can have the lock before it.
+//! difference of clocks: nobody else can have the lock before it, unless the server forgot the lock
+//! as said above.
+//!
+//! # Panics
+//!
+//! Locks and guards keep time by the runtime of their caller, and panic where that is none of Tokio's
+//! or has no time driver (`enable_time`).
 //!
 //! # Cancellation
 //!

@@ -59,6 +59,17 @@
 //! killed, and one that fails over what was not replicated. What must not be lost is written to the
 //! database first, as something to be done, and the queue only says so quickly.
 //!
+//! # Keys
+//!
+//! What was accepted must not be forgotten before it is done, so the stream with a queue's messages
+//! and groups does not expire: where a queue is used no more, it is for you to delete. Dead letters do,
+//! and the ids that [`push_once`](Queue::push_once) remembers.
+//!
+//! # Panics
+//!
+//! Queues and consumers keep their deadlines by the runtime of their caller, and panic where that is
+//! none of Tokio's or has no time driver (`enable_time`).
+//!
 //! # Cancellation
 //!
 //! A push whose caller goes away may be accepted. A batch whose caller goes away while it is under

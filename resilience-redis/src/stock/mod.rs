@@ -53,6 +53,11 @@
 //! All items of one stock live on one server, so that they can be taken together. A fleet that sells
 //! more than one server counts (about 100 000 orders a second) has a stock for each kitchen.
 //!
+//! # Panics
+//!
+//! Calls keep their deadlines by the runtime of their caller, and panic where that is none of
+//! Tokio's or has no time driver (`enable_time`).
+//!
 //! # Cancellation
 //!
 //! A reservation whose caller went away or whose answer was lost expires. Each call looks after two

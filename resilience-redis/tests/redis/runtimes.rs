@@ -1,10 +1,14 @@
 //! Stores that are used on several runtimes, some of which nobody drives, or have ended.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use resilience_redis::{
-    RedisStore, StoreError, bloom_guard, queue,
+    RedisStore, StoreError, bloom_guard, lock, queue,
     rate_limit::{Algorithm, Policy, Quota},
+    stock,
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -110,6 +114,29 @@ fn a_server_that_was_found_from_a_runtime_that_ended_is_asked_by_the_others() {
     assert_eq!(elsewhere.block_on(limiter.clear("key")), Ok(()));
     drop(elsewhere);
     assert_eq!(home.block_on(limiter.clear("key")), Ok(()));
+}
+
+#[test]
+fn limiters_decide_for_runtimes_without_time_and_all_else_panics_there() {
+    let (home, elsewhere) = (home(), Builder::new_current_thread().build());
+    let elsewhere = elsewhere.expect("a runtime");
+    let server = home.block_on(RedisServer::start());
+    let store = home.block_on(RedisStore::connect(&server.url(), patient()));
+    let store = store.expect("up");
+    let limiter = store.rate_limiter(&Policy::new("test", Quota::new(10, DAY)));
+    let limiter = limiter.expect("a valid policy");
+    let taken = elsewhere.block_on(limiter.try_take("key"));
+    assert_eq!(taken.expect("room").remaining, 9);
+    let locks = store.locks(&lock::Policy::new("test")).expect("valid");
+    let stocks = store.stocks(&stock::Policy::new("test")).expect("valid");
+    let queue = store.queue(&queue::Policy::new("test")).expect("valid");
+    let panics = |call: &dyn Fn()| catch_unwind(AssertUnwindSafe(call)).is_err();
+    assert!(panics(&|| drop(elsewhere.block_on(limiter.clear("key")))));
+    assert!(panics(&|| drop(elsewhere.block_on(locks.try_lock("key")))));
+    assert!(panics(&|| drop(
+        elsewhere.block_on(stocks.stock("key").left("item"))
+    )));
+    assert!(panics(&|| drop(elsewhere.block_on(queue.push(b"order")))));
 }
 
 /// The owner of the only count that there is, and its key.

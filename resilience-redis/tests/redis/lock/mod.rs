@@ -111,6 +111,22 @@ async fn whoever_lost_it_to_another_hears_so_and_leaves_it_alone() {
 }
 
 #[tokio::test]
+async fn a_server_that_forgot_a_lock_gives_it_away_and_its_holder_hears_with_the_next_renewal() {
+    let server = RedisServer::start().await;
+    let locks = server.locks(RENEWED).await;
+    let held = take(&locks).await;
+    let () = redis::cmd("FLUSHALL")
+        .query_async(&mut server.raw().await)
+        .await
+        .expect("flushed");
+    let other = take(&locks).await;
+    assert!(other.fence() > held.fence());
+    // Not `Expired`, as at the end of its time.
+    assert_eq!(held.lost().await, Loss::Taken);
+    assert_eq!(other.loss(), None);
+}
+
+#[tokio::test]
 async fn a_server_without_answers_ends_the_work_before_another_can_begin() {
     let server = RedisServer::start().await;
     let settings = patient().decision_timeout(Duration::from_millis(20));
