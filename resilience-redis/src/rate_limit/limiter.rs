@@ -243,6 +243,9 @@ impl<T> RateLimiter<T> {
     /// divides by. New ones are heard of within a second, those that went away count half a minute
     /// longer.
     ///
+    /// Clones are one. A process that makes the limiter anew beside the one that it has counts twice,
+    /// since each of the two then allows a part of its own.
+    ///
     /// [`Fallback::LocalShare`]: super::Fallback::LocalShare
     #[must_use]
     pub fn nodes(&self) -> u64 {

@@ -143,6 +143,27 @@ async fn what_is_cleared_is_forgotten_by_the_part_of_this_process_as_well() {
 }
 
 #[tokio::test]
+async fn a_limiter_that_a_process_makes_twice_counts_twice_and_allows_no_more() {
+    let mut server = RedisServer::start().await;
+    let store = server.store().await;
+    let policy = Policy::new("test", Quota::new(LIMIT, WINDOW));
+    let make = || store.rate_limiter(&policy).expect("a valid policy");
+    let (one, other) = (make(), make());
+    let clone = one.clone();
+    eventually(async || (one.nodes() == 2 && other.nodes() == 2).then_some(())).await;
+    server.kill();
+    let mut granted = 0;
+    for limiter in [&one, &other, &clone] {
+        for _ in 0..LIMIT {
+            let decision = limiter.decide("key", 1).await;
+            assert!(decision.error.is_some());
+            granted += u64::from(decision.outcome.is_ok());
+        }
+    }
+    assert_eq!((granted, one.nodes()), (LIMIT, 2));
+}
+
+#[tokio::test]
 async fn one_late_answer_is_no_outage_of_all_keys() {
     let server = RedisServer::start().await;
     let one = limiter(&server.url(), Fallback::LocalShare).await;
