@@ -297,4 +297,49 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn whatever_a_server_says_each_slot_has_one_owner_or_none() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut maps, mut refused) = (0, 0);
+        for _ in 0..20_000 {
+            let entries: Vec<_> = (0..random.usize(..5)).map(|_| entry(&mut random)).collect();
+            let Some(map) = read(entries) else {
+                refused += 1;
+                continue;
+            };
+            maps += 1;
+            for slot in (0..=u16::MAX).step_by(97) {
+                let owner = map.owner(slot);
+                assert!(
+                    owner.is_none_or(|owner| owner < map.owners().len()),
+                    "{map:?}"
+                );
+                assert!(slot < SLOTS || owner.is_none(), "{map:?}");
+            }
+            let both = [map.clone(), map];
+            assert!(SlotMap::agreed(&both) == Some(&both[0]));
+        }
+        assert!(maps > 1000 && refused > 1000, "{maps} and {refused}");
+    }
+
+    /// One of a list, most of which make sense.
+    fn entry(random: &mut fastrand::Rng) -> Value {
+        let number = |random: &mut fastrand::Rng| match random.u8(..20) {
+            0 => i64::MIN,
+            1 => random.i64(..),
+            _ => random.i64(0..=i64::from(SLOTS)),
+        };
+        match random.u8(..20) {
+            0 => Value::Nil,
+            1 => Value::Array(vec![Value::Int(number(random))]),
+            2 => Value::Array(vec![Value::Int(0), Value::Int(1), Value::Nil]),
+            _ => {
+                let (one, other) = (number(random), number(random));
+                let servers = [("a", number(random)), ("", 7000), ("\u{e9}", 1)];
+                let servers = &servers[..random.usize(1..=servers.len())];
+                range(one.min(other), one.max(other), servers)
+            }
+        }
+    }
 }

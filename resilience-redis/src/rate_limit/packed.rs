@@ -109,4 +109,38 @@ mod tests {
             assert_eq!(numbers(packed, OTHER), None, "{packed:x?}");
         }
     }
+
+    #[test]
+    fn random_bytes_are_a_list_or_none_and_no_prefix_of_a_list_is_one() {
+        let heads = [
+            0x00, 0x7F, 0x90, 0x93, 0xC0, 0xC2, 0xCA, 0xCB, 0xCC, 0xCD, 0xCE, 0xCF, 0xD0, 0xD1,
+            0xD2, 0xD3, 0xDC, 0xDD, 0xFF,
+        ];
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut lists = 0;
+        for _ in 0..200_000 {
+            let length = random.usize(..12);
+            let byte = |random: &mut fastrand::Rng| match random.bool() {
+                true => heads[random.usize(..heads.len())],
+                false => random.u8(..),
+            };
+            let mut packed: Vec<u8> = (0..length).map(|_| byte(&mut random)).collect();
+            // Few would begin as a list does.
+            if let Some(head) = packed.first_mut() {
+                *head = *random
+                    .choice(&[0x90, 0x91, 0x92, 0x93, *head])
+                    .expect("five");
+            }
+            let Some(numbers) = numbers(&packed, OTHER) else {
+                continue;
+            };
+            lists += 1;
+            // Each number takes a byte at least: nobody is made to ask for memory.
+            assert!(numbers.len() < packed.len(), "{packed:x?}");
+            for end in 0..packed.len() {
+                assert_eq!(super::numbers(&packed[..end], OTHER), None, "{packed:x?}");
+            }
+        }
+        assert!(lists > 1000, "{lists}");
+    }
 }

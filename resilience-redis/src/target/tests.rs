@@ -133,3 +133,52 @@ fn whatever_stands_in_a_url_it_is_understood_or_refused() {
     }
     assert!(understood > 50, "{understood}");
 }
+
+#[test]
+fn whatever_a_url_is_made_of_it_is_a_target_or_an_error_that_does_not_repeat_it() {
+    const PARTS: [&str; 30] = [
+        "redis",
+        "rediss",
+        "unix",
+        "redis-cluster",
+        "redis-sentinel",
+        "://",
+        ":",
+        "/",
+        "//",
+        "@",
+        "?",
+        "&",
+        "=",
+        ",",
+        "#",
+        "%",
+        "%40",
+        "%zz",
+        "[",
+        "]",
+        "[::1]",
+        "host",
+        "0",
+        "65536",
+        "service",
+        "protocol=resp2",
+        "sentinel_password",
+        "pass",
+        "db",
+        "\u{e9}",
+    ];
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut valid = 0;
+    for _ in 0..100_000 {
+        let scheme = PARTS[random.usize(..5)];
+        let mut url = format!("{scheme}://:PLANTED@");
+        for _ in 0..random.usize(..8) {
+            url += PARTS[random.usize(..PARTS.len())];
+        }
+        let target = Target::parse(&url);
+        valid += u32::from(target.is_ok());
+        assert!(!format!("{target:?}").contains("PLANTED"), "{url}");
+    }
+    assert!(valid > 1000, "{valid}");
+}
