@@ -7,7 +7,7 @@ use resilience_redis::{
     rate_limit::{Algorithm, Policy, Quota},
 };
 
-use crate::support::{RedisServer, patient};
+use crate::support::{Log, RedisServer, eventually, patient};
 
 const PLANTED: &str = "planted-PASSWORD-0451";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -59,6 +59,41 @@ async fn a_failed_login_does_not_show_the_password() {
                 .expect_err("no way in"),
         );
     }
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_shows_the_password_when_connections_fail() {
+    let log = Log::of(|_| true);
+    let _listening = tracing::subscriber::set_default(log.clone());
+    let mut server = RedisServer::start_with(&["--requirepass", PLANTED]).await;
+    let url = format!("redis://:{PLANTED}@127.0.0.1:{}", server.port());
+    let store = RedisStore::connect(&url, patient()).await;
+    let _store = store.expect("the right password");
+    let client = redis::Client::open(url.as_str()).expect("a valid URL");
+    let mut raw = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("the right password");
+    for command in [
+        "CONFIG SET requirepass another",
+        "CLIENT KILL TYPE normal SKIPME yes",
+    ] {
+        let mut words = command.split(' ');
+        let mut command = redis::cmd(words.next().expect("a command"));
+        command.arg(words.collect::<Vec<_>>());
+        let done = command.query_async::<redis::Value>(&mut raw).await;
+        drop(done.expect("allowed"));
+    }
+    let says = async |what: &str| {
+        let lines = log.lines();
+        lines.iter().any(|line| line.contains(what)).then_some(())
+    };
+    eventually(async || says("cannot connect to a redis server").await).await;
+    server.kill();
+    let store = RedisStore::connect_or_keep_trying(&url, patient()).await;
+    let _store = store.expect("it goes on without");
+    eventually(async || says("starting without redis").await).await;
+    log.lines().iter().for_each(|line| assert_hidden(line));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod certificates;
 mod cluster;
 mod history;
+mod log;
 mod member;
 mod process;
 mod proxy;
@@ -23,6 +24,7 @@ pub(crate) use self::{
     certificates::Certificates,
     cluster::RedisCluster,
     history::{History, Sequential},
+    log::Log,
     member::{Member, obey, role},
     process::Process,
     proxy::Proxy,
