@@ -220,6 +220,39 @@ fn those_who_go_away_leave_no_trace() {
 }
 
 #[test]
+fn who_goes_away_holds_up_nobody_behind_him() {
+    for algorithm in ALL {
+        let mut fleet = Fleet::new(0, 1, algorithm, 10);
+        for cost in [6, 10, 1] {
+            fleet.come(0, cost, 3 * SECOND);
+        }
+        fleet.run(10_000);
+        assert_eq!(fleet.waiting(), 2, "{algorithm:?}");
+        fleet.leave(1);
+        fleet.run(10_000);
+        assert_eq!(fleet.granted(), 2, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn nothing_is_taken_ahead_of_one_who_would_wait() {
+    let mut fleet = Fleet::new(0, 2, Algorithm::SlidingWindow, 40);
+    fleet.leases();
+    for _ in 0..6 {
+        fleet.come(0, 1, SECOND);
+        fleet.run(1000);
+    }
+    let ahead = fleet.ahead;
+    assert!(ahead > 0 && fleet.granted() == 6);
+    // Of this the first process knows nothing.
+    fleet.come(1, 32, 0);
+    fleet.run(1000);
+    fleet.come(0, 3, 3 * SECOND);
+    fleet.run(10_000);
+    assert_eq!((fleet.waiting(), fleet.ahead), (1, ahead));
+}
+
+#[test]
 fn units_that_were_taken_ahead_are_for_those_who_wait_first() {
     let mut ahead = 0;
     for seed in 0..50 {
