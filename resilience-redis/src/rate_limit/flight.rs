@@ -137,7 +137,9 @@ impl Flight {
             ..
         } = self;
         let (now, mut aftermath) = (lane.now(), Aftermath::default());
-        let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos(lane.patience)));
+        // Who has next to no time left would hear nothing in time, and what is taken is taken in vain.
+        let longest = nanos(lane.patience * 7 / 8);
+        let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(longest));
         let late = StoreError::Timeout(lane.patience);
         let clock = lane.clocks().of(owner.as_ref());
         let micros = if spare == 0 {
