@@ -5,6 +5,7 @@ mod cache;
 mod engines;
 mod errors;
 mod failover;
+mod handover;
 mod lock;
 mod outages;
 mod permissions;
