@@ -174,7 +174,14 @@ const UNDONE: u64 = FOREIGN - 1;
 
 #[cfg(test)]
 mod tests {
-    use super::{super::batch::Whole, *};
+    use std::{sync::Arc, time::Duration};
+
+    use resilience_core::rate_limit::{Algorithm, Policy, Quota};
+
+    use super::{
+        super::{batch::Whole, line::Line, question::Past, rules::rules, table::Entry},
+        *,
+    };
 
     const ONE: One = One {
         whole: Whole { units: 2, most: 9 },
@@ -258,5 +265,78 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn whatever_a_packed_reply_holds_it_tells_of_every_quota_or_nothing() {
+        let quota = Quota::new(10, Duration::from_secs(1));
+        let policy = Policy::new("window", quota)
+            .and(quota.algorithm(Algorithm::SlidingLog).named("log"))
+            .and(quota.algorithm(Algorithm::Gcra).named("cells"));
+        let rules = rules(&policy.terms().expect("quotas").quotas).expect("a valid policy");
+        let mut random = fastrand::Rng::with_seed(7);
+        let (mut read, mut foreign, mut refused) = (0, 0, 0);
+        for _ in 0..100_000 {
+            let batch = batch(&rules, &mut random);
+            let Some(reply) = batch.read(&rules, &packed(&mut random)) else {
+                refused += 1;
+                continue;
+            };
+            assert_ne!(reply.micros(), FOREIGN);
+            let (mut rest, mut told) = (reply.rest(), Vec::new());
+            for call in batch.calls.iter().filter(|_| reply.is_decided()) {
+                match batch.tell(&rules, call, &mut rest, &mut told) {
+                    Some(Word::Foreign) => foreign += 1,
+                    word => {
+                        assert_eq!((word, told.len()), (Some(Word::Told), rules.len()));
+                        read += 1;
+                    }
+                }
+            }
+            assert!(rest.is_empty());
+        }
+        assert!(
+            read > 100 && foreign > 100 && refused > 100,
+            "{read} {foreign} {refused}"
+        );
+    }
+
+    /// One or two calls.
+    fn batch(rules: &[Rule], random: &mut fastrand::Rng) -> Batch {
+        let mut batch = Batch::default();
+        for _ in 0..random.usize(1..3) {
+            let first = batch.past.len();
+            batch.past.extend(rules.iter().map(|_| Past {
+                asked: random.usize(..3),
+                ..Past::default()
+            }));
+            batch.calls.push(Call {
+                entry: Arc::new(Entry::new("test".into(), Line::new(rules, false))),
+                runs: 0..0,
+                past: first..batch.past.len(),
+                whole: None,
+            });
+        }
+        batch.times = random.bool();
+        batch
+    }
+
+    /// A list as scripts pack them, of numbers that make little sense.
+    fn packed(random: &mut fastrand::Rng) -> Value {
+        let length = random.u16(..16);
+        let mut packed = vec![0xDC];
+        packed.extend(length.to_be_bytes());
+        for _ in 0..length {
+            match random.u8(..8) {
+                // False.
+                0 => packed.push(0xC2),
+                1 => {
+                    packed.push(0xCF);
+                    packed.extend(random.u64(..).to_be_bytes());
+                }
+                _ => packed.push(random.u8(..3)),
+            }
+        }
+        Value::BulkString(packed)
     }
 }
