@@ -57,6 +57,11 @@
 //! # }
 //! ```
 //!
+//! # Panics
+//!
+//! What is put in and a rebuild keep their deadlines by the runtime of their caller, and panic where
+//! that is none of Tokio's or has no time driver (`enable_time`). A check needs no runtime.
+//!
 //! # What it costs
 //!
 //! In each process the memory of its copy, and for a while that of the next one; twenty questions a
