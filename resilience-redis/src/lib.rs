@@ -24,7 +24,8 @@
 //! # What it promises
 //!
 //! - One round trip a decision, made by one script on the server, by the server's clock.
-//! - Every call ends by its deadline: 10 ms unless you say otherwise. No call waits for a reconnect.
+//! - Every decision ends by its deadline: 10 ms unless you say otherwise. What asks more than once,
+//!   as a refund does, has a deadline for each question. No call waits for a reconnect.
 //!   The time of a limiter's decisions is kept by the runtime on which the store was connected, also
 //!   for calls of other runtimes: let that one run as long as the store is in use. The time of all
 //!   else is kept by the runtime of the caller: see [Runtimes](#runtimes).

@@ -56,7 +56,8 @@ impl Consumer {
     ///
     /// Where Redis gave no answer; called again, it goes on. It is told after a pause within
     /// `patience` that grows with each failure in a row, up to a second, so that a loop may just call
-    /// again.
+    /// again. Of a server that hangs it is told later than `patience` says: 2 s after it was asked,
+    /// and before that it may wait 5 s for a connection.
     ///
     /// # Cancel safety
     ///

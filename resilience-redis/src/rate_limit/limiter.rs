@@ -181,7 +181,7 @@ impl<T> RateLimiter<T> {
     /// Gives `cost` units back that `key` took earlier, from every quota they were taken from.
     ///
     /// Nobody can know which units are meant: the oldest go back, which would be free again the
-    /// soonest.
+    /// soonest. It asks for the server's time first, so it may take two deadlines.
     ///
     /// # Errors
     ///
@@ -204,7 +204,8 @@ impl<T> RateLimiter<T> {
 
     /// Forgets what `key` has taken, whatever tier it was in.
     ///
-    /// Other processes may go on refusing for up to a second.
+    /// Other processes may go on refusing for up to a second. It asks twice, with tiers twice for each
+    /// of them and for all other keys, and each question has a deadline of its own.
     ///
     /// # Errors
     ///
