@@ -95,48 +95,63 @@
 //! holds nobody up. Where the server
 //! cannot be heard, units may stay taken that nobody was granted; they come back with the window.
 
-mod alarm;
-mod arguments;
-mod ask;
-mod batch;
+// What users hold and read.
 mod decision;
-mod denial;
-mod departures;
-mod engines;
-mod fallback;
-mod flight;
-mod front;
-mod grant;
-mod lane;
-mod last_word;
 mod layer;
-mod lease;
-mod leases;
 mod limiter;
-mod line;
 mod options;
+mod snapshot;
+mod tiers;
+
+// What the clones of a limiter share, and what its callers are told.
+mod ask;
+mod engines;
+mod shared;
+mod tally;
+mod told;
+
+// The keys that are remembered, and what is decided about them without a lock of their own.
+mod front;
+mod table;
+
+// The line of one key, and the machines that it is made of.
+mod denial;
+mod grant;
+mod last_word;
+mod lease;
+mod line;
 mod outlook;
 mod own;
-mod packed;
-mod part;
 mod places;
-mod plain;
 mod question;
+mod rules;
+mod window;
+
+// Who asks the server for those in line, and when.
+mod alarm;
+mod departures;
+mod flight;
+mod lane;
+mod leases;
+mod server_clock;
+mod stand;
+
+// What is asked and answered, in the words of commands and scripts.
+mod arguments;
+mod batch;
+mod packed;
+mod plain;
+mod reply;
+
+// Units that go back.
 mod refund;
 mod refunds;
+
+// What this process may do without the server.
+mod fallback;
+mod part;
 mod register;
-mod reply;
-mod rules;
-mod server_clock;
-mod shared;
-mod snapshot;
 mod stake;
-mod stand;
-mod table;
-mod tally;
-mod tiers;
-mod told;
-mod window;
 
 pub use resilience_core::rate_limit::{Algorithm, Mode, Policy, Quota};
 
