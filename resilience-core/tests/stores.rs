@@ -51,14 +51,17 @@ fn a_store_is_told_what_keys_of_each_tier_have_in_place_of_the_first_quota() {
 }
 
 #[test]
-fn what_no_store_can_do_is_an_invalid_policy() {
-    let policies = [
-        ("limit", Policy::new("a", Quota::per_second(0))),
-        ("global", paced().global(Quota::per_second(20))),
-    ];
-    for (field, policy) in policies {
-        assert_eq!(policy.terms().unwrap_err().field(), field);
-    }
+fn a_store_is_told_of_the_quota_that_all_keys_share() {
+    assert_eq!(paced().terms().unwrap().global, None);
+    let all = paced().global(Quota::per_second(20).named("all"));
+    let global = all.terms().unwrap().global.unwrap();
+    assert_eq!((global.name, global.limit), ("all", 20));
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_no_store_is_told() {
+    let nothing = Policy::new("a", Quota::per_second(0));
+    assert_eq!(nothing.terms().unwrap_err().field(), "limit");
 }
 
 #[test]

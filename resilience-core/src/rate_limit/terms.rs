@@ -15,6 +15,8 @@ pub struct Terms {
     /// The tiers by their names, which differ, and the quota that keys of each have in place of the
     /// first.
     pub tiers: Vec<(&'static str, Term)>,
+    /// The quota that all keys share: a call takes from it and from its key's, or from none.
+    pub global: Option<Term>,
     /// How long a call may wait for its units.
     pub max_wait: Duration,
     /// How many keys to remember in this process; never zero.
@@ -48,18 +50,14 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// What is wrong with the policy, or which setting asks for what no store can do: a quota of
-    /// all keys.
+    /// What is wrong with the policy.
     pub fn terms(&self) -> Result<Terms, InvalidPolicy> {
         let checked = self.clone().check()?;
-        let unsupported = |field| InvalidPolicy::new(field, "is not supported by this store");
-        if checked.rules.global.is_some() {
-            return Err(unsupported("global"));
-        }
         let tiers = checked.rules.tiers.into_iter();
         Ok(Terms {
             quotas: checked.rules.quotas.into_iter().map(Term::of).collect(),
             tiers: tiers.map(|(name, rule)| (name, Term::of(rule))).collect(),
+            global: checked.rules.global.map(Term::of),
             max_wait: checked.max_wait,
             capacity: checked.capacity,
             mode: checked.mode,

@@ -4,16 +4,18 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use resilience_core::{QuotaStatus, Rejected};
 
 use super::{
+    both::{self, Begun, Both},
     decision::{Decision, Source},
     lease::Spent,
     shared::Shared,
+    stake::Parts,
     table::Entry,
 };
 use crate::StoreKey;
@@ -23,6 +25,8 @@ pub(super) struct Told {
     pub(super) decision: Decision,
     pub(super) standing: Option<Standing>,
     pub(super) receipt: Option<Receipt>,
+    /// What was taken of this process' part, in place of the server's counts or beside them.
+    pub(super) parts: Parts,
 }
 
 /// What an answer to an admitted call tells beside where its quota stands.
@@ -48,6 +52,7 @@ impl From<Decision> for Told {
             decision,
             standing: None,
             receipt: None,
+            parts: Parts::default(),
         }
     }
 }
@@ -75,6 +80,8 @@ pub(super) enum Decide<'a, K: ?Sized> {
         max_wait: u64,
     },
     Waits(Place),
+    /// For his key and for all keys.
+    WaitsForBoth(Box<Both>),
     Over,
 }
 
@@ -85,12 +92,19 @@ impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
         match &mut *self {
             Self::Waits(place) => Pin::new(place).poll(context).map(|told| told.decision),
+            Self::WaitsForBoth(both) => Pin::new(&mut **both)
+                .poll(context)
+                .map(|it| it.told.decision),
             &mut Self::Comes {
                 shared,
                 key,
                 cost,
                 max_wait,
             } => {
+                if let Some(global) = &shared.global {
+                    let engines = (shared, global);
+                    return self.come_for_both(engines, key, (cost, max_wait), context);
+                }
                 // What is decided at once is heard at once: of the entry nothing need be kept.
                 let ask = shared.ask(key, (cost, max_wait), Some(context.waker()), |_| ());
                 let decision = match ask {
@@ -106,6 +120,28 @@ impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
                 Poll::Ready(decision)
             }
             Self::Over => panic!("polled after it was ready"),
+        }
+    }
+}
+
+impl<'a, K: StoreKey + ?Sized> Decide<'a, K> {
+    #[inline(never)]
+    fn come_for_both(
+        &mut self,
+        (shared, global): (&'a Arc<Shared>, &'a Arc<Shared>),
+        key: &K,
+        wanted: (u64, u64),
+        context: &mut Context<'_>,
+    ) -> Poll<Decision> {
+        match both::ask(shared, global, key, wanted) {
+            Begun::Waits(both) => {
+                *self = Self::WaitsForBoth(both);
+                Pin::new(self).poll(context)
+            }
+            Begun::Over(answered) => {
+                *self = Self::Over;
+                Poll::Ready(answered.told.decision)
+            }
         }
     }
 }
@@ -137,22 +173,25 @@ impl Place {
     pub(super) const fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
+
+    /// What the caller is told, before that is counted.
+    pub(super) fn poll_told(&mut self, context: &Context<'_>) -> Poll<Told> {
+        let place = self.place.expect("polled after it was ready");
+        let answer = self.entry.line().poll(place, context.waker());
+        let Some(answer) = answer else {
+            return Poll::Pending;
+        };
+        self.place = None;
+        Poll::Ready(self.shared.answered(&self.entry, self.cost, answer))
+    }
 }
 
 impl Future for Place {
     type Output = Told;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
-        let place = self.place.expect("polled after it was ready");
-        let answer = self.entry.line().poll(place, context.waker());
-        match answer {
-            None => Poll::Pending,
-            Some(answer) => {
-                self.place = None;
-                let told = self.shared.answered(&self.entry, self.cost, answer);
-                Poll::Ready(self.shared.counted(self.cost, told))
-            }
-        }
+        let told = ready!(self.poll_told(context));
+        Poll::Ready(self.shared.counted(self.cost, told))
     }
 }
 

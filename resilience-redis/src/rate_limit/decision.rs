@@ -15,7 +15,8 @@ pub struct Decision {
     /// Who decided.
     pub source: Source,
     /// When, by the server's clock: since 1970, in whole microseconds, right to the millisecond; out of
-    /// a lease, the latest that it can have been. `None` where nothing is known of that.
+    /// a lease, the latest that it can have been; where two decided, the later of both times. `None` where
+    /// nothing is known of that.
     pub time: Option<Duration>,
     /// Why the server gave no decision, where it was asked for one.
     pub error: Option<StoreError>,
@@ -35,6 +36,10 @@ impl Decision {
 }
 
 /// Who decided about a call.
+///
+/// Where there is a [quota of all keys](super::Policy::global) beside the key's, about a call that was
+/// refused: who refused it; about one that was admitted: [`Degraded`](Self::Degraded) where that is so
+/// of either, else [`Redis`](Self::Redis), else [`Lease`](Self::Lease).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {

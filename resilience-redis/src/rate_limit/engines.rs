@@ -1,7 +1,8 @@
-//! The engines of one limiter: one asks for keys that are in no tier, and one for those of each.
+//! The engines of one limiter: one asks for keys that are in no tier, one for those of each, and where
+//! there is a quota of all keys one for that.
 //!
 //! What they count on the server goes by window and algorithm alone: whatever tier a key is in, its
-//! counts of one quota are the same.
+//! counts of one quota are the same. What all keys take is counted apart, under a name that no key has.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::{
     register,
     rules::{Kind, Rule, rules},
     shared::{Shared, Site},
-    stake::Stake,
+    stake::{Stake, Whose},
     tiers::Tier,
 };
 use crate::{RedisStore, key};
@@ -32,24 +33,35 @@ pub(super) fn build(
     rules.each().try_for_each(|it| check_leases(options, it))?;
     let prefix = store.connection().settings().key_prefix();
     let nodes = key::start(prefix, NODES, policy.name())? + "}";
-    let site = Site {
-        name: policy.name(),
-        key_start: key::start(prefix, KIND, policy.name())?,
-        store,
-        options,
-        terms: &terms,
-    };
     let share = Arc::new(Share::new(&terms, &options.environment)?);
-    register::keep(store, nodes, &share, &options.environment);
-    let stake = |tier| Stake::new(Arc::clone(&share), tier);
+    let engine = |kind, rules, whose| {
+        let site = Site {
+            name: policy.name(),
+            key_start: key::start(prefix, kind, policy.name())?,
+            store,
+            options,
+            terms: &terms,
+        };
+        let stake = Stake::new(Arc::clone(&share), whose);
+        Ok(Shared::new(site, rules, stake))
+    };
+    let of_all = |rules| engine(KIND_OF_ALL, rules, Whose::All).map(Arc::new);
+    let global = rules.global.map(of_all).transpose()?;
+    let of_keys = |rules, tier| {
+        let mut engine = engine(KIND, rules, Whose::Keys(tier))?;
+        engine.global.clone_from(&global);
+        Ok(engine)
+    };
     let names = terms.tiers.iter().map(|(name, _)| *name);
     let tier = |(index, (name, rules))| {
-        let stake = stake(Tier::Index(index));
-        let engine = Shared::new(&site, rules, stake, Box::default());
-        (name, Arc::new(engine))
+        let engine = of_keys(rules, Tier::Index(index))?;
+        Ok((name, Arc::new(engine)))
     };
-    let tiers = names.zip(rules.tiers).enumerate().map(tier).collect();
-    let own = Shared::new(&site, rules.own, stake(Tier::None), tiers);
+    let tiers = names.zip(rules.tiers).enumerate().map(tier);
+    let tiers = tiers.collect::<Result<_, _>>()?;
+    let mut own = of_keys(rules.own, Tier::None)?;
+    own.tiers = tiers;
+    register::keep(store, nodes, &share, &options.environment);
     Ok(Arc::new(own))
 }
 
@@ -57,6 +69,7 @@ pub(super) fn build(
 struct Rules {
     own: Box<[Rule]>,
     tiers: Vec<Box<[Rule]>>,
+    global: Option<Box<[Rule]>>,
 }
 
 impl Rules {
@@ -68,21 +81,32 @@ impl Rules {
         Ok(Self {
             own: rules(&terms.quotas)?,
             tiers: terms.tiers.iter().map(tier).collect::<Result<_, _>>()?,
+            global: terms
+                .global
+                .iter()
+                .map(|it| rules([it]))
+                .next()
+                .transpose()?,
         })
     }
 
-    /// Those of keys that are in no tier, and then of each tier.
+    /// Those of keys that are in no tier, of each tier, and of all keys.
     fn each(&self) -> impl Iterator<Item = &[Rule]> {
-        let tiers = self.tiers.iter().map(|rules| &**rules);
-        std::iter::once(&*self.own).chain(tiers)
+        let others = self.tiers.iter().chain(&self.global);
+        std::iter::once(&*self.own).chain(others.map(|rules| &**rules))
     }
 }
 
 impl Shared {
-    /// This engine, and those that it has.
-    pub(super) fn engines(&self) -> impl Iterator<Item = &Self> {
+    /// This engine of keys that are in no tier, and those of each tier.
+    pub(super) fn of_keys(&self) -> impl Iterator<Item = &Self> {
         let tiers = self.tiers.iter().map(|(_, engine)| &**engine);
         std::iter::once(self).chain(tiers)
+    }
+
+    /// These, and where there is one that of all keys.
+    pub(super) fn engines(&self) -> impl Iterator<Item = &Self> {
+        self.of_keys().chain(self.global.as_deref())
     }
 
     /// The engine for keys of the tier `name`: this one, where there is no such tier.
@@ -132,5 +156,7 @@ fn check_leases(options: &Options, rules: &[Rule]) -> Result<(), InvalidPolicy> 
 
 /// What stands in a key after the prefix, for a rate limit.
 const KIND: &str = "rl";
+/// What stands there for what all keys of it take.
+const KIND_OF_ALL: &str = "rl-all";
 /// What stands there for the processes that have the limiter.
 const NODES: &str = "nodes";

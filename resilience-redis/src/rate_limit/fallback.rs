@@ -49,8 +49,10 @@ pub enum Fallback {
 /// This process' part of the quotas, and whether it holds.
 #[derive(Debug)]
 pub(super) struct Share {
-    /// One of each quota.
+    /// One of each quota of a key, and then one of the quota that all keys share, where there is one.
     parts: Box<[Part]>,
+    /// How many of them are of a key's.
+    of_keys: usize,
     /// What they are parts of.
     terms: Mutex<Terms>,
     count: Mutex<Count>,
@@ -68,6 +70,7 @@ impl Share {
         let part = |whole| Part::new(whole, terms.capacity, &environment);
         Ok(Self {
             parts: wholes(terms).map(part).collect::<Result<_, _>>()?,
+            of_keys: terms.quotas.len(),
             terms: Mutex::new(terms.clone()),
             count: Mutex::new(Count::new()),
             nodes: AtomicU64::new(1),
@@ -126,7 +129,12 @@ impl Share {
 
     /// Those of the quotas of keys, in their order.
     pub(super) fn of_keys(&self) -> &[Part] {
-        &self.parts
+        &self.parts[..self.of_keys]
+    }
+
+    /// That of the quota of all keys, where there is one.
+    pub(super) fn of_all(&self) -> &[Part] {
+        &self.parts[self.of_keys..]
     }
 
     /// The parts, while `terms` are held still.
@@ -140,13 +148,14 @@ impl Share {
     }
 }
 
-/// Each quota, the first with those that tiers have in its place.
+/// Each quota, the first with those that tiers have in its place, and that of all keys the last.
 fn wholes(terms: &Terms) -> impl Iterator<Item = Whole<'_>> {
     let whole = |(index, term)| {
         let tiers = if index == 0 { &terms.tiers[..] } else { &[] };
         Whole { term, tiers }
     };
-    terms.quotas.iter().enumerate().map(whole)
+    let quotas = terms.quotas.iter().chain(&terms.global);
+    quotas.enumerate().map(whole)
 }
 
 /// How many processes there are, as far as can be believed.

@@ -15,6 +15,7 @@ use resilience_core::{
 
 use super::{
     ask::{Ask, Place, Receipt, Standing, Told},
+    both::{self, Answered, Begun, Both, Taken},
     limiter::RateLimiter,
     shared::Shared,
     table,
@@ -103,36 +104,61 @@ where
     type Wait = Wait;
 
     fn enter(&self, request: &Req) -> Entry<Permit, Wait> {
-        let mut shared = &self.limiter.shared;
-        let cost = (self.cost.cost(request), shared.max_wait());
-        let ask = match self.extractor.key(request) {
-            Some(key) => {
-                shared = self.limiter.engine(&key);
-                shared.ask(&key, cost, None, Arc::clone)
-            }
-            None => match shared.missing_key {
-                MissingKey::Shared => shared.ask(&(), cost, None, Arc::clone),
-                MissingKey::Refuse => {
-                    return match shared.refuse_missing_key() {
-                        Ok(()) => Entry::Admitted(Permit::of_nothing(shared)),
-                        Err(rejected) => Entry::Refused(rejected),
-                    };
-                }
-                MissingKey::Admit => return Entry::Admitted(Permit::of_nothing(shared)),
+        let shared = &self.limiter.shared;
+        let wanted = (self.cost.cost(request), shared.max_wait());
+        if let Some(key) = self.extractor.key(request) {
+            return enter(self.limiter.engine(&key), &key, wanted);
+        }
+        match shared.missing_key {
+            MissingKey::Shared => enter(shared, &(), wanted),
+            MissingKey::Refuse => match shared.refuse_missing_key() {
+                Ok(()) => Entry::Admitted(Permit::of_nothing(shared)),
+                Err(rejected) => Entry::Refused(rejected),
             },
-        };
-        match ask {
-            Ask::Refused(rejected) => Entry::Refused(rejected),
-            Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(shared)),
-            Ask::Leased(spent, entry) => {
-                match admit(shared, entry, shared.leased(cost.0, &spent)) {
-                    Ok(permit) => Entry::Admitted(permit),
-                    Err(rejected) => Entry::Refused(rejected),
-                }
-            }
-            Ask::Waits(place) => Entry::Wait(Wait(place)),
+            MissingKey::Admit => match &shared.global {
+                Some(global) => enter_all(global, wanted),
+                None => Entry::Admitted(Permit::of_nothing(shared)),
+            },
         }
     }
+}
+
+/// A call for `key`, for which `shared` asks.
+#[inline]
+fn enter<K: StoreKey + ?Sized>(
+    shared: &Arc<Shared>,
+    key: &K,
+    wanted: (u64, u64),
+) -> Entry<Permit, Wait> {
+    if let Some(global) = &shared.global {
+        return match both::ask(shared, global, key, wanted) {
+            Begun::Over(answered) => decided(admit_both(shared, answered)),
+            Begun::Waits(both) => Entry::Wait(Wait(Stage::Both(both))),
+        };
+    }
+    match shared.ask(key, wanted, None, Arc::clone) {
+        Ask::Refused(rejected) => Entry::Refused(rejected),
+        Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(shared)),
+        Ask::Leased(spent, entry) => decided(admit(shared, entry, shared.leased(wanted.0, &spent))),
+        Ask::Waits(place) => Entry::Wait(Wait(Stage::One(place))),
+    }
+}
+
+/// A call that has no key, and meets the quota of all keys alone.
+fn enter_all(global: &Arc<Shared>, wanted: (u64, u64)) -> Entry<Permit, Wait> {
+    match global.ask(&(), wanted, None, Arc::clone) {
+        Ask::Refused(rejected) => Entry::Refused(rejected),
+        Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(global)),
+        Ask::Leased(spent, entry) => {
+            let told = global.counted(wanted.0, global.leased(wanted.0, &spent));
+            decided(admit(global, entry, told))
+        }
+        Ask::Waits(place) => Entry::Wait(Wait(Stage::One(place))),
+    }
+}
+
+fn decided(outcome: Result<Permit, Rejected>) -> Entry<Permit, Wait> {
+    outcome.map_or_else(Entry::Refused, Entry::Admitted)
 }
 
 /// An admitted call: knows what it took and where its quota stands.
@@ -143,6 +169,8 @@ pub struct Permit {
     shared: Arc<Shared>,
     standing: Option<(Standing, QuotaStatus)>,
     receipt: Option<(Arc<table::Entry>, Receipt)>,
+    /// Where there is a quota of all keys, what was taken of it and of the key.
+    both: Option<Box<[Taken; 2]>>,
 }
 
 impl Permit {
@@ -152,6 +180,7 @@ impl Permit {
             shared: Arc::clone(shared),
             standing: None,
             receipt: None,
+            both: None,
         }
     }
 }
@@ -164,10 +193,14 @@ impl Settle for Permit {
             // Failed, canceled, or whatever else there may be one day.
             _ => true,
         };
-        if let Some((entry, receipt)) = self.receipt
-            && !charged
-        {
+        if charged {
+            return;
+        }
+        if let Some((entry, receipt)) = self.receipt {
             self.shared.give_back(&entry, receipt);
+        }
+        if let Some(both) = self.both {
+            both.into_iter().for_each(Taken::give_back);
         }
     }
 
@@ -192,15 +225,27 @@ impl fmt::Debug for Permit {
 
 /// A call that waits for a decision. Dropped, it takes nothing.
 #[must_use = "futures do nothing unless polled"]
-pub struct Wait(Place);
+pub struct Wait(Stage);
+
+enum Stage {
+    One(Place),
+    Both(Box<Both>),
+}
 
 impl Future for Wait {
     type Output = Result<Permit, Rejected>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let told = ready!(Pin::new(&mut self.0).poll(context));
-        let entry = Arc::clone(self.0.entry());
-        Poll::Ready(admit(self.0.shared(), entry, told))
+        Poll::Ready(match &mut self.0 {
+            Stage::One(place) => {
+                let told = ready!(Pin::new(&mut *place).poll(context));
+                admit(place.shared(), Arc::clone(place.entry()), told)
+            }
+            Stage::Both(both) => {
+                let answered = ready!(Pin::new(&mut **both).poll(context));
+                admit_both(both.shared(), answered)
+            }
+        })
     }
 }
 
@@ -211,15 +256,30 @@ impl fmt::Debug for Wait {
     }
 }
 
+#[inline]
 fn admit(shared: &Arc<Shared>, entry: Arc<table::Entry>, told: Told) -> Result<Permit, Rejected> {
-    let Told {
-        decision,
-        standing,
-        receipt,
-    } = told;
-    decision.outcome.map(|status| Permit {
-        shared: Arc::clone(shared),
-        standing: standing.map(|standing| (standing, status)),
+    let receipt = told.receipt;
+    let permit = permit(shared, told)?;
+    Ok(Permit {
         receipt: receipt.map(|receipt| (entry, receipt)),
+        ..permit
+    })
+}
+
+fn admit_both(shared: &Arc<Shared>, answered: Answered) -> Result<Permit, Rejected> {
+    let Answered { told, taken } = answered;
+    let permit = permit(shared, told)?;
+    Ok(Permit {
+        both: taken,
+        ..permit
+    })
+}
+
+#[inline]
+fn permit(shared: &Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
+    let standing = told.standing;
+    told.decision.outcome.map(|status| Permit {
+        standing: standing.map(|standing| (standing, status)),
+        ..Permit::of_nothing(shared)
     })
 }

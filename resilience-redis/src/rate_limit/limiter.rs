@@ -68,7 +68,8 @@ impl<T> RateLimiter<T> {
     ///
     /// [`Reason::RateLimited`] where a quota is used up; its `retry_after` is the shortest wait
     /// after which the same call succeeds if nobody else takes from the key, and it names the quota
-    /// that asks for this wait. Where this is known without a question from a call of a lower cost,
+    /// that asks for this wait; of the key's quotas and the one of all keys it tells of the first
+    /// that has no room. Where this is known without a question from a call of a lower cost,
     /// both are that call's, and this one may have to wait for longer.
     /// [`Reason::CostExceedsQuota`] where no wait would help. [`Reason::StoreUnavailable`] where Redis
     /// gave no decision within [`Settings::decision_timeout`](crate::Settings::decision_timeout), and
@@ -196,13 +197,15 @@ impl<T> RateLimiter<T> {
             return Ok(());
         }
         let engine = self.engine(key);
-        let name = engine.name_of(key);
-        let outcome = engine.lane.refund_oldest(&name, units).await;
-        engine.doubt(key);
-        outcome
+        let Some(global) = &engine.global else {
+            return engine.refund(key, units).await;
+        };
+        let (own, of_all) = tokio::join!(engine.refund(key, units), global.refund(&(), units));
+        own.and(of_all)
     }
 
-    /// Forgets what `key` has taken, whatever tier it was in.
+    /// Forgets what `key` has taken, whatever tier it was in; what it took of a quota of all keys stays
+    /// taken.
     ///
     /// Other processes may go on refusing for up to a second. It asks twice, with tiers twice for each
     /// of them and for all other keys, and each question has a deadline of its own.
@@ -215,7 +218,7 @@ impl<T> RateLimiter<T> {
         K: StoreKey + ?Sized,
     {
         let mut outcome = Ok(());
-        for engine in self.shared.engines() {
+        for engine in self.shared.of_keys() {
             let cleared = engine.lane.clear(&engine.name_of(key)).await;
             engine.forget(key);
             outcome = outcome.and(cleared);
@@ -234,8 +237,13 @@ impl<T> RateLimiter<T> {
     /// Where Redis stopped answering; part of the counts may be deleted by then.
     pub async fn clear_all(&self) -> Result<u64, StoreError> {
         // After the name comes a key's first part, or for the key `()` the end of the hash tag.
-        let pattern = format!("{}[:}}]*", self.shared.key_start);
-        let deleted = self.shared.store.blocking().delete_all(&pattern).await;
+        let pattern = |engine: &Shared| format!("{}[:}}]*", engine.key_start);
+        let store = self.shared.store.blocking();
+        let mut deleted = store.delete_all(&pattern(&self.shared)).await;
+        if let Some(global) = &self.shared.global {
+            let of_all = store.delete_all(&pattern(global)).await;
+            deleted = deleted.and_then(|keys| of_all.map(|it| keys + it));
+        }
         self.shared.engines().for_each(Shared::forget_all);
         deleted
     }

@@ -9,13 +9,28 @@
 //! One line makes the limiter: `store.rate_limiter(&policy)?` in place of `RateLimiter::new(policy)?`.
 //! `layer`, `layer_by` and `layer_with` are the same, and so is what they answer. Whoever asks without
 //! a layer awaits the answer; a [`refund`](RateLimiter::refund) is awaited as well, since units are
-//! back when the server has heard of it, and it says where that failed. A global quota beside the keys'
-//! is not to be had: a policy with one is refused.
+//! back when the server has heard of it, and it says where that failed.
 //!
 //! For keys in [tiers](Policy::tier) it is `store.rate_limiter_with_tiers(&policy, &options, tier_of)?`
 //! in place of `RateLimiter::with_tiers(policy, &environment, tier_of)`. A quota is known by its window
 //! and algorithm: a key that moves to a tier of the same window and algorithm has used there what it
 //! used before, as in memory; where they differ, each has counts of its own, which stay as they are.
+//!
+//! # A quota of all keys
+//!
+//! The counts of a key and those of [all keys](Policy::global) may stand on different servers of a
+//! cluster. So the key's quotas are asked first and, where they have room, that of all keys: two round
+//! trips under one deadline, where no [lease](Options::lease_up_to) makes them less. Where all keys
+//! have no room what the key gave goes back, so that neither limit is ever exceeded; until it is back,
+//! for a round trip, another call of the same key may be refused for want of it, and in another process
+//! for up to a second. A call that is refused for its own key takes nothing of all keys, and where it is
+//! known that all is used up no key is asked.
+//!
+//! What is told of a call that was admitted is where the tightest quota stands, the key's where both
+//! have as few left; [`Decision::source`] is [`Source::Degraded`] where this process decided for either,
+//! else [`Source::Redis`] where either was asked, else [`Source::Lease`]. A refusal tells of the first
+//! that has no room: the other may ask for a longer wait. Nobody waits for room among all keys but
+//! calls that have no key: others wait for their key's, and are refused where all have none.
 //!
 //! # Waiting
 //!
@@ -105,6 +120,7 @@ mod tiers;
 
 // What the clones of a limiter share, and what its callers are told.
 mod ask;
+mod both;
 mod engines;
 mod shared;
 mod tally;

@@ -83,9 +83,9 @@ impl Part {
         let _ = self.limiter.try_take_n(key, missing);
     }
 
-    /// Gives back all units of `key`.
-    pub(super) fn forget(&self, key: &Key) {
-        self.limiter.refund(key, u64::MAX);
+    /// Gives back so many units of `key`, the oldest.
+    pub(super) fn refund(&self, key: &Key, units: u64) {
+        self.limiter.refund(key, units);
     }
 
     pub(super) fn take(&self, key: &Key, cost: u64) -> Result<Reservation<Key>, Rejected> {

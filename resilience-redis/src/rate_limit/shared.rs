@@ -1,4 +1,4 @@
-//! What asks for the keys of one tier, or of none, as all clones of a limiter share it.
+//! What asks for the keys of one tier, of none, or for all keys, as the clones of a limiter share it.
 
 use std::{
     sync::{
@@ -50,10 +50,11 @@ pub(super) struct Shared {
     pub(super) changing: Mutex<()>,
     /// Those of keys that are in a tier, by its name.
     pub(super) tiers: Box<[(&'static str, Arc<Self>)]>,
+    /// That of the quota which all keys share.
+    pub(super) global: Option<Arc<Self>>,
 }
 
-/// Where the engines of a limiter are, and what holds for all of them.
-#[derive(Clone, Debug)]
+/// Where an engine of a limiter is, and what holds for all of them.
 pub(super) struct Site<'a> {
     pub(super) name: &'static str,
     pub(super) key_start: String,
@@ -63,15 +64,10 @@ pub(super) struct Site<'a> {
 }
 
 impl Shared {
-    pub(super) fn new(
-        site: &Site<'_>,
-        rules: Box<[Rule]>,
-        stake: Stake,
-        tiers: Box<[(&'static str, Arc<Self>)]>,
-    ) -> Self {
-        let &Site {
+    pub(super) fn new(site: Site<'_>, rules: Box<[Rule]>, stake: Stake) -> Self {
+        let Site {
             name,
-            ref key_start,
+            key_start,
             store,
             options,
             terms,
@@ -79,7 +75,7 @@ impl Shared {
         Self {
             name,
             store: store.clone(),
-            key_start: key_start.clone(),
+            key_start,
             table: Table::new(terms.capacity),
             charge: terms.charge,
             missing_key: terms.missing_key,
@@ -91,7 +87,8 @@ impl Shared {
             stake,
             tally: Tally::default(),
             changing: Mutex::new(()),
-            tiers,
+            tiers: Box::default(),
+            global: None,
         }
     }
 
@@ -200,9 +197,16 @@ impl Shared {
         name
     }
 
-    /// What is known of `key` is so no more.
-    pub(super) fn doubt<K: StoreKey + ?Sized>(&self, key: &K) {
+    /// Gives `units` of `key` back, the oldest.
+    pub(super) async fn refund<K: StoreKey + ?Sized>(
+        &self,
+        key: &K,
+        units: u64,
+    ) -> Result<(), StoreError> {
+        let outcome = self.lane.refund_oldest(&self.name_of(key), units).await;
+        // What is known of it is so no more.
         self.lane.doubt(&self.table.get(key));
+        outcome
     }
 
     /// The counts of `key` are gone, and with them what was taken ahead.

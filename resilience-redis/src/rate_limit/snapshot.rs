@@ -71,7 +71,9 @@ impl<T> RateLimiter<T> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let nodes = self.nodes();
-        let engines = self.shared.engines().map(Shared::count);
+        // Where two decide, what a call got out of a lease of the one is not what it heard.
+        let alone = self.shared.global.is_none();
+        let engines = self.shared.engines().map(|engine| engine.count(alone));
         let sum = engines.reduce(Snapshot::and).unwrap_or_default();
         Snapshot { nodes, ..sum }
     }
@@ -79,7 +81,7 @@ impl<T> RateLimiter<T> {
 
 impl Shared {
     /// What became of the calls that came here.
-    fn count(&self) -> Snapshot {
+    fn count(&self, alone: bool) -> Snapshot {
         let [leased, returned, lost] = self.lane.leases.counts();
         let decided = self.table.decided();
         let admitted = BySource::read(|source| self.tally.admitted(source));
@@ -96,7 +98,7 @@ impl Shared {
         Snapshot {
             nodes: 0,
             admitted: BySource {
-                lease: admitted.lease + decided.leased,
+                lease: admitted.lease + if alone { decided.leased } else { 0 },
                 ..admitted
             },
             refused,

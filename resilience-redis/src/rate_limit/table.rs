@@ -17,6 +17,7 @@ use resilience_core::Timestamp;
 
 use super::{
     front::{Front, Left},
+    grant::Verdict,
     line::{Caller, Entered, Line},
     own::Own,
 };
@@ -127,6 +128,22 @@ impl Table {
         let found = found.index_from_hash(hash, |it| is_identity(it, key));
         let index = found.unwrap_or_else(|| shard.add(hash, key, caller.now, make));
         shard.enter(index, caller, keep)
+    }
+
+    /// What a caller for `key` hears who wants `cost`, where it is known that there is no room for it, and
+    /// nobody is to ask all the same.
+    pub(super) fn denied<K: StoreKey + ?Sized>(
+        &self,
+        key: &K,
+        cost: u64,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        let hash = key::hash(&self.hasher, key);
+        let mut shard = lock(self.shard(hash));
+        let found = shard.slots.raw_entry_v1();
+        let index = found.index_from_hash(hash, |it| is_identity(it, key))?;
+        let Slot { entry, front, .. } = &mut shard.slots[index];
+        front.denied(entry, cost, now)
     }
 
     /// The entry of `key`, where there is one.

@@ -15,6 +15,7 @@ use super::{
     rules::Rule,
     server_clock::since_1970,
     shared::Shared,
+    stake::Parts,
     table::Entry,
 };
 use crate::StoreError;
@@ -25,7 +26,7 @@ impl Shared {
             Answer::Decided(verdict, taken) => (verdict, taken),
             Answer::Denied(verdict) => return self.denied(cost, &verdict).into(),
             Answer::Leased(spent) => return self.leased(cost, &spent),
-            Answer::Failed(error) => return self.undecided(entry, cost, error).into(),
+            Answer::Failed(error) => return self.undecided(entry, cost, error),
         };
         let decision = Decision {
             time: Some(since_1970(taken)),
@@ -40,18 +41,22 @@ impl Shared {
             lease: None,
         };
         // What this process allowed on its own is not in the server's counts: no burst on return.
-        if cost > 0
-            && !self.stake.is_calm()
-            && let Err(rejected) = self.fit_beside_own(entry, cost)
-        {
-            self.give_back(entry, receipt);
-            self.tell(&rejected);
-            return Decision::by(Source::Degraded, Err(rejected)).into();
+        let mut parts = Parts::default();
+        if cost > 0 && !self.stake.is_calm() {
+            match self.fit_beside_own(entry, cost) {
+                Ok(taken) => parts = taken,
+                Err(rejected) => {
+                    self.give_back(entry, receipt);
+                    self.tell(&rejected);
+                    return Decision::by(Source::Degraded, Err(rejected)).into();
+                }
+            }
         }
         Told {
             decision,
             standing: Some(self.standing(&verdict)),
             receipt: (cost > 0).then_some(receipt),
+            parts,
         }
     }
 
@@ -115,6 +120,7 @@ impl Shared {
             decision: self.spent(spent),
             standing: Some(self.standing(&spent.verdict)),
             receipt: Some(receipt),
+            parts: Parts::default(),
         }
     }
 
@@ -144,57 +150,61 @@ impl Shared {
     }
 
     /// The decision of this process, where the server gives none.
-    fn undecided(&self, entry: &Entry, cost: u64, error: StoreError) -> Decision {
+    pub(super) fn undecided(&self, entry: &Entry, cost: u64, error: StoreError) -> Told {
         // What the server refused before holds, as if nobody had asked once more.
         let denied = entry.line().denied(cost, self.lane.now());
         if let Some(verdict) = denied {
             let rejected = Err(self.rejected(&verdict));
             let error = Some(error);
-            return Decision {
-                error,
-                ..Decision::by(Source::DeniedLocally, rejected)
-            };
+            let decision = Decision::by(Source::DeniedLocally, rejected);
+            return Decision { error, ..decision }.into();
         }
         let rule = &self.lane.rules()[0];
+        let mut parts = Parts::default();
         let outcome = match self.fallback {
             Fallback::Allow => Ok(rule.status(rule.limit())),
             Fallback::Deny => Err(Rejected::new(Reason::StoreUnavailable, self.name)),
-            Fallback::LocalShare => self.take_part(entry, cost),
+            Fallback::LocalShare => self.take_part(entry, cost).map(|(status, taken)| {
+                parts = taken;
+                status
+            }),
         };
         if let Err(rejected) = &outcome {
             self.tell(rejected);
         }
         let error = Some(error);
-        Decision {
-            error,
-            ..Decision::by(Source::Degraded, outcome)
+        let decision = Decision::by(Source::Degraded, outcome);
+        Told {
+            parts,
+            ..Told::from(Decision { error, ..decision })
         }
     }
 
     /// Takes from this process' part of the quotas.
-    fn take_part(&self, entry: &Entry, cost: u64) -> Result<QuotaStatus, Rejected> {
+    fn take_part(&self, entry: &Entry, cost: u64) -> Result<(QuotaStatus, Parts), Rejected> {
         let (rules, now) = (self.lane.rules(), self.lane.now());
         let known = entry.line().last_word(rules, now);
         self.stake.seed(entry.name(), known.into_iter().flatten());
-        let status = self.stake.take(entry.name(), cost, |_| true)?;
+        let (status, taken) = self.stake.take(entry.name(), cost, |_| true)?;
         if cost > 0 {
             let own = Own::new(rules, now);
             entry.line().allowed(own);
             self.stake.allowed(own.until());
         }
-        Ok(status.unwrap_or_else(|| rules[0].status(0)))
+        Ok((status.unwrap_or_else(|| rules[0].status(0)), taken))
     }
 
     /// Takes what the server granted from the part of each quota of which this process has allowed
     /// units on its own that count still.
-    fn fit_beside_own(&self, entry: &Entry, cost: u64) -> Result<(), Rejected> {
+    fn fit_beside_own(&self, entry: &Entry, cost: u64) -> Result<Parts, Rejected> {
         let (rules, now) = (self.lane.rules(), self.lane.now());
         let own = entry.line().own();
         if !own.counts(now) {
-            return Ok(());
+            return Ok(Parts::default());
         }
         let counts = |index: usize| own.counts_in(&rules[index], now);
-        self.stake.take(entry.name(), cost, counts).map(|_| ())
+        let taken = self.stake.take(entry.name(), cost, counts);
+        taken.map(|(_, parts)| parts)
     }
 
     /// The refusal of a call that costs more than there ever is.

@@ -34,6 +34,10 @@ impl Left {
         taken.is_ok().then_some(left)
     }
 
+    pub(super) fn is_lent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     #[inline]
     pub(super) fn is_refusal(&self) -> bool {
         self.0.load(Ordering::Relaxed) == REFUSAL

@@ -21,8 +21,9 @@ use self::left::REFUSAL;
 
 use super::{
     denial::Denied,
+    grant::Verdict,
     lease::{Held, Spent},
-    line::{Caller, Entered},
+    line::{Caller, Entered, Line},
     table::Entry,
 };
 
@@ -66,21 +67,40 @@ impl Front {
         }
     }
 
+    /// What a caller for `entry` would hear who is surely refused, and need not ask all the same. Of units
+    /// that were taken ahead it is not known before they are wanted.
+    pub(super) fn denied(&mut self, entry: &Entry, cost: u64, now: Timestamp) -> Option<Verdict> {
+        if !entry.left().is_lent() {
+            let mut line = entry.line();
+            let verdict = line.refusal(cost, now)?;
+            self.borrow(entry, &mut line);
+            return Some(verdict);
+        }
+        match self.0.as_deref()? {
+            Loan::Units(_) => None,
+            Loan::Refusal(denied) => denied.verdict_unasked(cost, now),
+        }
+    }
+
     /// The line decides, and lends what those who come next can do without it.
     #[inline(never)]
     fn join(&mut self, entry: &Entry, caller: Caller<'_>) -> Entered {
         let mut line = entry.line();
         let entered = line.enter(caller);
-        if let Entered::Denied(_) | Entered::Leased(_) = entered
-            && let Some(loan) = line.lend()
-        {
+        if let Entered::Denied(_) | Entered::Leased(_) = entered {
+            self.borrow(entry, &mut line);
+        }
+        entered
+    }
+
+    fn borrow(&mut self, entry: &Entry, line: &mut Line) {
+        if let Some(loan) = line.lend() {
             entry.left().lend(loan.left());
             match &mut self.0 {
                 Some(before) => **before = loan,
                 None => self.0 = Some(Box::new(loan)),
             }
         }
-        entered
     }
 }
 

@@ -156,6 +156,12 @@ impl Line {
         self.denial.known(cost, now)
     }
 
+    /// What a call would hear that wants `cost`, where it has no room and nobody is to ask all the same.
+    pub(super) fn refusal(&self, cost: u64, now: Timestamp) -> Option<Verdict> {
+        let denied = self.denial.lend()?;
+        denied.verdict_unasked(cost, now)
+    }
+
     /// The caller at `index` asks for the answer; `waker` is woken when it is there.
     pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
         let answer = self.places.poll(index, waker);

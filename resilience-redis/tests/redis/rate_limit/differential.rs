@@ -12,9 +12,11 @@ use resilience_core::{
     Environment, InvalidPolicy, ManualClock, QuotaStatus, Rejected, Timestamp,
     rate_limit::{Algorithm, RateLimiter as MemoryLimiter},
 };
-use resilience_redis::rate_limit::{Options, Policy, Quota, RateLimiter, Source, Tiers, Untiered};
+use resilience_redis::rate_limit::{
+    Decision, Options, Policy, Quota, RateLimiter, Source, Tiers, Untiered,
+};
 
-use crate::support::RedisServer;
+use crate::support::{RedisServer, eventually};
 
 const KEYS: u64 = 3;
 
@@ -23,15 +25,19 @@ struct Pair<T = Untiered> {
     redis: RateLimiter<T>,
     memory: MemoryLimiter<u64>,
     clock: ManualClock,
-    moves: Moves,
+    refusals: Refusals,
 }
 
-/// Whether keys move from tier to tier: then units may be taken in one of them of which a refusal in
-/// another knows nothing that came before.
+/// What refusals of the one in Redis tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Moves {
-    Never,
-    Often,
+enum Refusals {
+    /// What those of the other do.
+    All,
+    /// The same where the server was asked. Of a key that moves from tier to tier what is known in the
+    /// one may have been followed by more in another.
+    AllThatIsAsked,
+    /// Of the first quota that has no room: others may ask for a longer wait.
+    One,
 }
 
 impl<T: Tiers<u64>> Pair<T> {
@@ -47,13 +53,20 @@ impl<T: Tiers<u64>> Pair<T> {
             redis,
             memory,
             clock,
-            moves: Moves::Never,
+            refusals: Refusals::All,
         }
     }
 
     /// Asks both; returns the server's time where it was asked.
     async fn take(&self, key: u64, cost: u64) -> Option<Duration> {
         let decision = self.redis.decide(&key, cost).await;
+        let time = decision.time;
+        self.compare(&decision, (key, cost));
+        time
+    }
+
+    /// Asks the one in memory what the other has decided.
+    fn compare(&self, decision: &Decision, (key, cost): (u64, u64)) {
         assert_eq!(decision.error, None);
         if let Some(time) = decision.time {
             assert_eq!(decision.source, Source::Redis);
@@ -61,22 +74,30 @@ impl<T: Tiers<u64>> Pair<T> {
             self.clock.set(Timestamp::from_nanos(nanos));
         }
         let memory = self.memory.try_take_n(&key, cost);
-        // Who wants more than was refused hears of the quota that refused less, and of its wait.
-        let is_of_less = decision.time.is_none() && (cost > 1 || self.moves == Moves::Often);
         match (&decision.outcome, &memory) {
             (Ok(one), Ok(other)) => assert_eq!(one, other),
-            (Err(one), Err(other)) if is_of_less => {
-                assert_eq!(one.reason(), other.reason());
-                assert!(
-                    one.retry_after() <= other.retry_after(),
-                    "{one:?} {other:?}"
-                );
+            (Err(one), Err(other)) => {
+                let is_asked = decision.time.is_some();
+                // Who wants more than was refused hears of the quota that refused less, and of its wait.
+                let is_of_less = !is_asked && cost > 1;
+                match self.refusals {
+                    _ if is_of_less => assert_sooner(one, other, is_asked),
+                    Refusals::AllThatIsAsked if !is_asked => assert_sooner(one, other, is_asked),
+                    Refusals::One => assert_sooner(one, other, is_asked),
+                    _ => assert_alike(one, other, is_asked),
+                }
             }
-            (Err(one), Err(other)) => assert_alike(one, other, decision.time.is_some()),
             _ => panic!("{decision:?} in redis, {memory:?} in memory"),
         }
-        decision.time
     }
+}
+
+fn assert_sooner(redis: &Rejected, memory: &Rejected, same_time: bool) {
+    assert_eq!(redis.reason(), memory.reason());
+    let wait = |it: &Rejected| it.retry_after().unwrap_or_default();
+    // One counts in microseconds, the other in nanoseconds.
+    let micro = Duration::from_nanos(if same_time { 999 } else { 0 });
+    assert!(wait(redis) <= wait(memory) + micro, "{redis:?} {memory:?}");
 }
 
 fn assert_alike(redis: &Rejected, memory: &Rejected, same_time: bool) {
@@ -190,7 +211,7 @@ async fn play_in_tiers(name: &'static str, quota: impl Fn(u64) -> Quota, beside:
     let mut pair = Pair::new(limiter.expect("a valid policy"), |environment| {
         MemoryLimiter::with_tiers(policy(0), environment, tier_of())
     });
-    pair.moves = Moves::Often;
+    pair.refusals = Refusals::AllThatIsAsked;
     let mut random = fastrand::Rng::with_seed(11);
     let stands = || pair.memory.snapshot();
     // Where answers take long, few calls fall into one window.
@@ -210,8 +231,64 @@ async fn play_in_tiers(name: &'static str, quota: impl Fn(u64) -> Quota, beside:
     }
 }
 
+/// Both quotas are asked in turn, and where a step of a window ended in between nobody can tell what
+/// one question would have heard: then both limiters begin anew.
+#[tokio::test]
+async fn windows_beside_one_of_all_keys_decide_alike() {
+    let server = RedisServer::start().await;
+    let store = server.store().await;
+    let of_key = |more: u64| Policy::new("test", Quota::new(8 + more, LONG));
+    let policy = |more: u64| of_key(more).global(Quota::new(17 - more, LONGER).named("all"));
+    let redis = store.rate_limiter(&policy(0)).expect("a valid policy");
+    let keys = store.rate_limiter(&of_key(0)).expect("a valid policy");
+    let memory = |environment: &_| MemoryLimiter::new_in(policy(0), environment);
+    let mut pair = Pair::new(redis.clone(), memory);
+    pair.refusals = Refusals::One;
+    let step = |time: Duration| (time.as_micros() / 40_000, time.as_micros() / 60_000);
+    let mut random = fastrand::Rng::with_seed(13);
+    let (mut granted, mut of_all, mut of_keys, mut begun) = (0, 0, 0, 0);
+    while granted < 300 || of_all < 100 || of_keys < 100 {
+        if random.u8(..40) == 0 {
+            let policy = policy(random.u64(..3));
+            redis
+                .reconfigure(policy.clone())
+                .expect("only limits change");
+            pair.memory.reconfigure(policy).expect("only limits change");
+        }
+        let (key, cost) = (random.u64(..KEYS), random.u64(..4));
+        let before = redis.decide(&key, 0).await.time.expect("asked");
+        let free = keys.peek(&key).await.expect("redis is up").remaining;
+        let decision = redis.decide(&key, cost).await;
+        let after = keys.decide(&key, 0).await.time.expect("asked");
+        if step(before) != step(after) {
+            redis.clear_all().await.expect("redis is up");
+            redis.reconfigure(policy(0)).expect("only limits change");
+            pair = Pair::new(redis.clone(), memory);
+            pair.refusals = Refusals::One;
+            begun += 1;
+            continue;
+        }
+        match &decision.outcome {
+            Ok(_) => granted += 1,
+            Err(rejected) if rejected.policy() == "all" => {
+                of_all += 1;
+                // What the key gave is on its way back.
+                let is_back = async || {
+                    let standing = keys.peek(&key).await.expect("redis is up");
+                    (standing.remaining >= free).then_some(())
+                };
+                eventually(is_back).await;
+            }
+            Err(_) => of_keys += 1,
+        }
+        pair.compare(&decision, (key, cost));
+    }
+    assert!(begun > 0, "time goes on");
+}
+
 const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_millis(400);
+const LONGER: Duration = Duration::from_millis(600);
 
 #[tokio::test]
 async fn sliding_windows_decide_alike() {

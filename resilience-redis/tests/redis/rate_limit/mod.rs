@@ -3,6 +3,7 @@
 mod differential;
 mod fallback;
 mod fleet;
+mod global;
 mod late;
 mod layer;
 mod leases;

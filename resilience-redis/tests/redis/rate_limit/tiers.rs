@@ -174,6 +174,17 @@ alike! {
         assert_eq!(limiter.left("alice", 20).await, Ok(0));
     }
 
+    async fn keys_of_all_tiers_meet_the_quota_of_all_keys(
+        limiter: tiers().global(Quota::new(35, MINUTE).named("all")), plans
+    ) {
+        assert_eq!(limiter.left("gold-bob", 30).await, Ok(0));
+        assert_eq!(limiter.left("alice", 6).await, Err((Reason::RateLimited, "all")));
+        plans.put_alice_in("silver");
+        assert_eq!(limiter.left("alice", 5).await, Ok(0));
+        limiter.back("gold-bob", 30).await;
+        eventually(async || (limiter.left("alice", 0).await == Ok(15)).then_some(())).await;
+    }
+
     async fn limits_of_tiers_change_while_calls_go_on(limiter: tiers(), plans) {
         plans.put_alice_in("gold");
         assert_eq!(limiter.left("alice", 30).await, Ok(0));
