@@ -189,8 +189,8 @@ async fn a_key_that_is_used_up_is_refused_without_a_question_until_its_time() {
                 last = wait;
                 end = asked.saturating_add(wait);
             }
-            // The time is named to the microsecond, and a question may be faster than the one before.
-            (Source::Redis, Err(_)) => {}
+            // A question may be faster than the one before, and then names a later time.
+            (Source::Redis, Err(rejected)) => last = rejected.retry_after().expect("a wait"),
             (source, outcome) => break (source, outcome),
         }
         tokio::task::yield_now().await;
