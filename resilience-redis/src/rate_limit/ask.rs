@@ -175,6 +175,7 @@ impl Place {
     }
 
     /// What the caller is told, before that is counted.
+    #[inline(always)]
     pub(super) fn poll_told(&mut self, context: &Context<'_>) -> Poll<Told> {
         let place = self.place.expect("polled after it was ready");
         let answer = self.entry.line().poll(place, context.waker());

@@ -21,6 +21,7 @@ use super::{
 use crate::StoreError;
 
 impl Shared {
+    #[inline(always)]
     pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
         let (verdict, taken) = match answer {
             Answer::Decided(verdict, taken) => (verdict, taken),
@@ -61,33 +62,35 @@ impl Shared {
     }
 
     /// Counts what a caller is told, unless it only looked.
-    #[inline]
-    pub(super) fn counted(&self, cost: u64, told: Told) -> Told {
-        if let Some(error) = &told.decision.error {
+    #[inline(always)]
+    pub(super) fn counted(&self, cost: u64, mut told: Told) -> Told {
+        let decision = &mut told.decision;
+        if decision.outcome.is_ok() && decision.error.is_none() {
+            if cost > 0 {
+                self.tally.admit(decision.source);
+            }
+        } else {
+            self.count_trouble(cost, decision);
+        }
+        told
+    }
+
+    /// The same of a refusal, or where the server gave no decision.
+    #[inline(never)]
+    fn count_trouble(&self, cost: u64, decision: &mut Decision) {
+        if let Some(error) = &decision.error {
             self.warn(error);
         }
-        let Told { decision, .. } = told;
         let source = decision.source;
-        let outcome = match decision.outcome {
-            Ok(status) => {
-                if cost > 0 {
-                    self.tally.admit(source);
-                }
-                Ok(status)
-            }
+        match &decision.outcome {
+            Ok(_) if cost > 0 => self.tally.admit(source),
+            Ok(_) => {}
             Err(rejected) => {
                 if cost > 0 {
                     self.tally.refuse(source);
                 }
-                self.refuse((cost, source), rejected)
+                decision.outcome = self.refuse((cost, source), rejected.clone());
             }
-        };
-        Told {
-            decision: Decision {
-                outcome,
-                ..decision
-            },
-            ..told
         }
     }
 
