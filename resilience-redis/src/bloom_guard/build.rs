@@ -94,10 +94,11 @@ impl Build {
         self.state = State::Over;
         staged.finish();
         shared.progress.send_modify(|progress| {
+            progress.built += 1;
+            progress.wanted = false;
             // Else keys were missed here: all that Redis has are loaded from there.
             if progress.epoch == epoch {
                 progress.loaded = Some(self.generation.name.clone());
-                progress.wanted = false;
             }
         });
         if let Some(before) = Generation::read(&before) {

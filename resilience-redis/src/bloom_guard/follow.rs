@@ -102,6 +102,7 @@ impl Follower {
     async fn catch_up(&mut self, shared: &Shared) -> Result<Pace, StoreError> {
         // What others inserted before is in the answer.
         let asked = shared.environment.now();
+        let built = shared.progress.borrow().built;
         let heard = ask(shared).await?;
         let is_complete = self.hear(shared, &heard);
         if !is_complete {
@@ -116,7 +117,7 @@ impl Follower {
         }
         let known = shared.known();
         self.prolong(shared, known.current.as_ref(), asked).await?;
-        let is_loaded = self.load(shared, known.current).await?;
+        let is_loaded = self.load(shared, known.current, built).await?;
         if shared.progress.borrow().loaded.is_some() {
             shared.replica.trust_until(asked.saturating_add(TRUST));
         } else {
@@ -169,18 +170,29 @@ impl Follower {
     }
 
     /// Brings the generation that is asked here, a step at a time; whether it is, or there is none.
+    /// When the server was asked for it, so many had been built here.
     async fn load(
         &mut self,
         shared: &Shared,
         current: Option<Generation>,
+        built: u64,
     ) -> Result<bool, StoreError> {
         let is_overloaded = shared.replica.is_overloaded();
+        let mut is_old = false;
         shared.progress.send_modify(|progress| {
+            // One that took over meanwhile stands in no answer yet.
+            is_old = progress.built != built;
+            if is_old {
+                return;
+            }
             progress.wanted = current.is_none() || is_overloaded;
             if current.is_none() {
                 progress.loaded = None;
             }
         });
+        if is_old {
+            return Ok(false);
+        }
         let loaded = shared.progress.borrow().loaded.clone();
         let Some(current) = current.filter(|it| loaded.as_ref() != Some(&it.name)) else {
             self.loading = None;

@@ -50,6 +50,8 @@ pub(super) struct Progress {
     pub(super) loaded: Option<String>,
     /// Everything passes until somebody rebuilds the filter.
     pub(super) wanted: bool,
+    /// How many generations were built here: what was asked before one took over knows nothing of it.
+    pub(super) built: u64,
     /// Nobody follows the fleet any more.
     pub(super) is_over: bool,
 }
