@@ -1,6 +1,6 @@
 //! A quota that all keys share, in memory and in Redis.
 
-use std::{convert::Infallible, future::Future as _, pin::pin, task::Context, time::Duration};
+use std::{future::Future as _, pin::pin, task::Context, time::Duration};
 
 use http_body_util::BodyExt as _;
 use resilience_core::{
@@ -14,6 +14,7 @@ use resilience_redis::{
 use tokio::task::JoinSet;
 use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
 
+use super::kitchen::{kitchen, request, told, user};
 use crate::support::{Proxy, RedisCluster, RedisServer, eventually, in_time, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -89,33 +90,6 @@ fn sum(calls: BySource) -> u64 {
 fn soup() -> Policy {
     let all = Quota::new(8, MINUTE).named("all");
     Policy::new("soup", Quota::new(5, MINUTE)).global(all)
-}
-
-type Request = http::Request<String>;
-
-fn request(user: &str) -> Request {
-    http::Request::new(user.to_owned())
-}
-
-/// Whose a request is; nobody's where it is empty.
-fn user(request: &Request) -> Option<String> {
-    Some(request.body().clone()).filter(|user| !user.is_empty())
-}
-
-/// Knows nothing of `nobody`.
-async fn kitchen(request: Request) -> Result<http::Response<String>, Infallible> {
-    let mut answer = http::Response::new(request.into_body());
-    if answer.body() == "nobody" {
-        *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-    }
-    Ok(answer)
-}
-
-/// The status of an answer and what its fields say of quotas.
-fn told<B>(answer: &http::Response<B>) -> (u16, Option<&str>, Option<&str>) {
-    let field = |name| answer.headers().get(name)?.to_str().ok();
-    let status = answer.status().as_u16();
-    (status, field("ratelimit-policy"), field("ratelimit"))
 }
 
 /// Each test twice: where the limit is made is all that differs.

@@ -1,7 +1,6 @@
 //! Limits behind Tower, in memory and in Redis.
 
 use std::{
-    convert::Infallible,
     future::Future as _,
     pin::pin,
     sync::Mutex,
@@ -20,37 +19,11 @@ use tower::{
     BoxError, Layer as _, Service as _, ServiceExt as _, limit::ConcurrencyLimit, service_fn,
 };
 
+use super::kitchen::{Request, kitchen, request, told, user};
 use crate::support::{RedisServer, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(200);
-
-type Request = http::Request<String>;
-
-fn request(body: &str) -> Request {
-    http::Request::new(body.to_owned())
-}
-
-/// Whose a request is; nobody's where it is empty.
-fn user(request: &Request) -> Option<String> {
-    Some(request.body().clone()).filter(|user| !user.is_empty())
-}
-
-/// Answers with what the user ordered; knows nothing of a user without a soup.
-async fn kitchen(request: Request) -> Result<http::Response<String>, Infallible> {
-    let mut answer = http::Response::new(request.into_body());
-    if answer.body() == "nobody" {
-        *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-    }
-    Ok(answer)
-}
-
-/// The status of an answer and what its fields say of quotas.
-fn told<B>(answer: &http::Response<B>) -> (u16, Option<&str>, Option<&str>) {
-    let field = |name| answer.headers().get(name)?.to_str().ok();
-    let status = answer.status().as_u16();
-    (status, field("ratelimit-policy"), field("ratelimit"))
-}
 
 /// What is asked without Tower, of one key.
 trait Ask {

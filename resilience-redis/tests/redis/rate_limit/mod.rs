@@ -4,6 +4,7 @@ mod differential;
 mod fallback;
 mod fleet;
 mod global;
+mod kitchen;
 mod late;
 mod layer;
 mod leases;
