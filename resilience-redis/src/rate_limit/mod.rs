@@ -106,9 +106,9 @@
 //!
 //! # Cancellation
 //!
-//! A call that is dropped takes nothing: what it was granted meanwhile goes back, and one that waits
-//! holds nobody up. Where the server
-//! cannot be heard, units may stay taken that nobody was granted; they come back with the window.
+//! A call that is dropped takes nothing: what it was granted meanwhile goes back, and one that
+//! waits holds nobody up. Where the server cannot be heard, units may stay taken that nobody was
+//! granted; they come back with the window.
 
 // What users hold and read.
 mod decision;
