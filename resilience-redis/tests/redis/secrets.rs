@@ -63,8 +63,7 @@ async fn a_failed_login_does_not_show_the_password() {
 
 #[tokio::test]
 async fn no_line_of_the_log_shows_the_password_when_connections_fail() {
-    let log = Log::of(|_| true);
-    let _listening = tracing::subscriber::set_default(log.clone());
+    let (log, _listening) = Log::listen(|_| true);
     let mut server = RedisServer::start_with(&["--requirepass", PLANTED]).await;
     let url = format!("redis://:{PLANTED}@127.0.0.1:{}", server.port());
     let store = RedisStore::connect(&url, patient()).await;

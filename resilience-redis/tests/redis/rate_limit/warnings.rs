@@ -10,8 +10,8 @@ use crate::support::{Log, RedisServer};
 
 #[tokio::test]
 async fn that_redis_gives_no_decision_is_said_every_ten_seconds_and_not_with_every_call() {
-    let log = Log::of(|it| *it.level() == Level::WARN && it.target().contains("rate_limit"));
-    let _listening = tracing::subscriber::set_default(log.clone());
+    let (log, _listening) =
+        Log::listen(|it| *it.level() == Level::WARN && it.target().contains("rate_limit"));
     let clock = ManualClock::new();
     let environment = Environment::new().clock(clock.clone());
     let mut server = RedisServer::start().await;
