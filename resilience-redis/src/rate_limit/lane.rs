@@ -213,11 +213,12 @@ impl Lane {
     pub(super) async fn clear(&self, name: &str) -> Result<(), StoreError> {
         let now = self.ask_time(name).await?;
         let refund = Refund::oldest(name, 1, &self.rules, now);
-        let mut command = redis::cmd("UNLINK");
-        refund.keys().for_each(|key| {
-            command.arg(key);
-        });
-        let request = async |mut wire| command.query_async(&mut wire).await;
+        // One command a key: while a slot of a cluster moves some are at one server and some at another.
+        let mut unlink = redis::pipe();
+        for key in refund.keys() {
+            unlink.cmd("UNLINK").arg(key).ignore();
+        }
+        let request = async |mut wire| unlink.query_async(&mut wire).await;
         self.connection.run(name, self.patience, request).await
     }
 

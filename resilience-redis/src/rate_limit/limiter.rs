@@ -208,11 +208,12 @@ impl<T> RateLimiter<T> {
     /// taken.
     ///
     /// Other processes may go on refusing for up to a second. It asks twice, with tiers twice for each
-    /// of them and for all other keys, and each question has a deadline of its own.
+    /// of them and for all other keys, and each question has a deadline of its own. In a cluster it
+    /// works also while the key's slot moves.
     ///
     /// # Errors
     ///
-    /// Where Redis did not confirm it in time.
+    /// Where Redis did not confirm all of it in time; some counts may be gone by then.
     pub async fn clear<K>(&self, key: &K) -> Result<(), StoreError>
     where
         K: StoreKey + ?Sized,

@@ -251,6 +251,40 @@ async fn a_slot_that_is_on_its_way_is_refused_at_once_and_harms_no_other() {
 }
 
 #[tokio::test]
+async fn a_key_whose_slot_moves_is_cleared_wholly_or_not_said_to_be() {
+    let cluster = RedisCluster::start().await;
+    // Less than it takes the others to replace an owner that hangs.
+    let settings = patient().decision_timeout(within(Duration::from_millis(300)));
+    let store = RedisStore::connect(&cluster.url(), settings).await;
+    let policy = Policy::new("test", Quota::new(100, MINUTE)).and(Quota::new(200, 2 * MINUTE));
+    let limiter = store
+        .expect("a store")
+        .rate_limiter(&policy)
+        .expect("a valid policy");
+    take(&limiter, 0).await.expect("no error");
+    let name = "resilience:rl:{test:0}";
+    let from = cluster.owner_of(name).await;
+    let to = (from + 1) % cluster.owners().len();
+    let [old, new] = [from, to].map(|index| &cluster.members[index]);
+    let counts = async |server: &RedisServer| server.ask::<Vec<String>>("KEYS *:rl:*").await;
+    let both = counts(old).await;
+    let [one, other] = &both[..] else {
+        panic!("{both:?}");
+    };
+
+    cluster.begin_to_move(name, from, to).await;
+    cluster.move_key(one, from, to).await;
+    assert_eq!(counts(old).await, [other.as_str()]);
+    assert_eq!(counts(new).await, [one.as_str()]);
+    new.freeze();
+    let unheard = limiter.clear(&0_u64).await;
+    assert!(unheard.is_err(), "{unheard:?}");
+    new.thaw();
+    eventually(async || limiter.clear(&0_u64).await.ok()).await;
+    assert!(counts(old).await.is_empty() && counts(new).await.is_empty());
+}
+
+#[tokio::test]
 async fn what_stands_on_all_owners_is_found_and_deleted() {
     let cluster = RedisCluster::start().await;
     let limiter = limiter(&cluster.url(), Duration::from_secs(10)).await;
