@@ -91,8 +91,8 @@
 //! # Figures
 //!
 //! Rate limits, guards, locks, queues and stocks are [`Measured`](resilience_core::Measured), as the
-//! engines in memory are: what became of calls, of this process alone. A cache tells of its second
-//! tier itself.
+//! engines in memory are: what became of calls, of this process alone. A queue tells also
+//! [what waits](queue#figures) on the server. A cache tells of its second tier itself.
 
 pub mod bloom_guard;
 pub mod cache;

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use redis::{FromRedisValue, ToRedisArgs};
+use redis::{FromRedisValue, ToRedisArgs, from_redis_value};
 use resilience_core::{Error, InvalidPolicy, Reason, Rejected};
 use tokio::sync::Semaphore;
 
@@ -10,6 +10,7 @@ use super::{
     message::Entry,
     reply::Appended,
     scripts::Scripts,
+    watch::{self, Seen},
 };
 use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
 
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) store: RedisStore,
     pub(super) scripts: Scripts,
     pub(super) tally: Tally,
+    pub(super) seen: Seen,
     /// For each group, the right to wait for what comes: of many consumers one blocks for all.
     turns: Vec<Arc<Semaphore>>,
     /// Messages, and dead letters.
@@ -35,14 +37,17 @@ impl Queue {
         let messages = key::start(prefix, "queue", policy.name)? + "}";
         let dead = format!("{messages}:dead");
         let turns = policy.groups.iter().map(|_| Arc::new(Semaphore::new(1)));
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             policy: *policy,
             store: store.clone(),
             scripts: Scripts::new(),
             tally: Tally::default(),
+            seen: Seen::default(),
             turns: turns.collect(),
             keys: [messages, dead],
-        })))
+        });
+        watch::keep(&shared);
+        Ok(Self(shared))
     }
 
     /// Appends a message.
@@ -114,10 +119,12 @@ impl Queue {
     ///
     /// Where Redis gave no answer.
     pub async fn depth(&self) -> Result<Depth, StoreError> {
-        let nothing: [u64; 0] = [];
-        self.0
-            .call(&self.0.scripts.depth, &self.0.keys, &&nothing)
-            .await
+        let depth = self
+            .0
+            .call(&self.0.scripts.depth, &self.0.keys, &&NOTHING)
+            .await;
+        self.0.seen.note(&depth);
+        depth
     }
 
     /// Up to `letters` dead letters and 1000, behind `after`, from the oldest on; from the first on where that
@@ -220,6 +227,18 @@ impl Shared {
     ) -> Result<T, StoreError> {
         self.store.call(script, keys, arguments).await
     }
+
+    /// What waits, counted for nobody who waits for it.
+    pub(super) async fn count_aside(&self) -> Result<Depth, StoreError> {
+        let request = async |wire| {
+            let script = &self.scripts.depth;
+            let reply = script.run(&wire, &self.keys, &NOTHING).await?;
+            Ok(from_redis_value(reply)?)
+        };
+        let connection = self.store.connection();
+        let patience = connection.settings().time_to_connect();
+        connection.run_aside(&self.keys[0], patience, request).await
+    }
 }
 
 impl fmt::Debug for Queue {
@@ -235,5 +254,7 @@ pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A script that needs no arguments gets none.
+const NOTHING: [u64; 0] = [];
 /// What one caller may have at once in its memory.
 const MOST_LETTERS: usize = 1000;

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use resilience_core::{Instrument, InstrumentKind, Measured, Sample};
 
-use super::Queue;
+use super::{Depth, Queue};
 
 /// What this process did to a queue since it was made here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Measured for Queue {
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {
-        static ALL: [&Instrument; 2] = [&PUSHES, &MESSAGES];
+        static ALL: [&Instrument; 5] = [&PUSHES, &MESSAGES, &LAG, &PENDING, &DEAD_LETTERS];
         &ALL
     }
 
@@ -90,7 +90,31 @@ impl Measured for Queue {
                 value,
             });
         }
+        if let Some(depth) = self.0.seen.last() {
+            measure_depth(&depth, self.0.policy.groups, record);
+        }
     }
+}
+
+/// What waits for each of `groups`, and for nobody any more.
+fn measure_depth(depth: &Depth, groups: &[&'static str], record: &mut dyn FnMut(Sample)) {
+    let mut tell = |instrument, label, value| {
+        record(Sample {
+            instrument,
+            label,
+            value,
+        });
+    };
+    for &name in groups {
+        let group = depth.groups.iter().find(|group| group.name == name);
+        // One that nobody has opened yet is given all that is there.
+        let (lag, pending) = group.map_or((Some(depth.messages), 0), |it| (it.lag, it.pending));
+        if let Some(lag) = lag {
+            tell(&LAG, Some(name), lag);
+        }
+        tell(&PENDING, Some(name), pending);
+    }
+    tell(&DEAD_LETTERS, None, depth.dead_letters);
 }
 
 static PUSHES: Instrument = Instrument {
@@ -107,4 +131,28 @@ static MESSAGES: Instrument = Instrument {
     unit: "{message}",
     description: "What became of messages in the consumers of this process.",
     label: Some("event"),
+};
+
+static LAG: Instrument = Instrument {
+    name: "resilience.queue.lag",
+    kind: InstrumentKind::Gauge,
+    unit: "{message}",
+    description: "Messages that a group was not given yet; every process tells the same.",
+    label: Some("group"),
+};
+
+static PENDING: Instrument = Instrument {
+    name: "resilience.queue.pending",
+    kind: InstrumentKind::Gauge,
+    unit: "{message}",
+    description: "Messages that a group was given and is not done with; every process tells the same.",
+    label: Some("group"),
+};
+
+static DEAD_LETTERS: Instrument = Instrument {
+    name: "resilience.queue.dead_letters",
+    kind: InstrumentKind::Gauge,
+    unit: "{message}",
+    description: "Messages that nobody could do anything with; every process tells the same.",
+    label: None,
 };

@@ -59,6 +59,15 @@
 //! killed, and one that fails over what was not replicated. What must not be lost is written to the
 //! database first, as something to be done, and the queue only says so quickly.
 //!
+//! # Figures
+//!
+//! A queue is [`Measured`](resilience_core::Measured). What its own process did it counts by itself. What
+//! waits on the server is counted every 5 s, and with every call of [`Queue::depth`]: for each group of
+//! the policy `resilience.queue.lag`, messages that it was not given yet, and `resilience.queue.pending`,
+//! those that it was given and is not done with; and `resilience.queue.dead_letters`. All processes tell
+//! the same of these: take the largest, not the sum. Where the server gave no answer there are none,
+//! and no lag where it cannot tell ([`GroupDepth::lag`]).
+//!
 //! # Keys
 //!
 //! What was accepted must not be forgotten before it is done, so the stream with a queue's messages
@@ -89,6 +98,7 @@ mod read;
 mod redelivery;
 mod reply;
 mod scripts;
+mod watch;
 
 pub use self::{
     consumer::Consumer,

@@ -41,7 +41,8 @@ impl Policy {
     /// What consumers get done in the time for which a message is of use to anybody. Messages that
     /// all groups are done with do not count; they are kept while one in front of them is not done,
     /// up to four times as many in all. (Before Redis 7.0, and after somebody deleted messages, they
-    /// count.)
+    /// count.) While such are kept, one that several groups were given and are not done with counts for
+    /// each of them: there may be less room, and never more.
     #[must_use]
     pub const fn capacity(mut self, messages: u64) -> Self {
         self.capacity = messages;

@@ -129,3 +129,31 @@ async fn what_any_group_needs_counts() {
     kitchen.acknowledge(&new).await.expect("done");
     rejected(queue.push(b"a").await);
 }
+
+/// Which of those that two groups have are the same is not looked up with every push.
+#[tokio::test]
+async fn what_two_groups_were_given_counts_for_each_while_more_is_kept() {
+    let server = RedisServer::start().await;
+    if !server.knows_lag().await {
+        eprintln!("not tested: this server does not know what a group was not given yet");
+        return;
+    }
+    let queue = server
+        .queue(policy().capacity(4).groups(&["kitchen", "billing"]))
+        .await;
+    let mut kitchen = queue.consumer("kitchen").expect("named");
+    let mut billing = queue.consumer("billing").expect("named");
+    for _ in 0..4 {
+        queue.push(b"a").await.expect("room");
+    }
+    let ids = ids(&batch(&mut kitchen, 4).await);
+    batch(&mut billing, 4).await;
+    // The first two, for both.
+    for group in [&kitchen, &billing] {
+        group.acknowledge(&ids[2..]).await.expect("done");
+    }
+    rejected(queue.push(b"a").await);
+    billing.acknowledge(&ids[1..2]).await.expect("done");
+    queue.push(b"a").await.expect("room");
+    rejected(queue.push(b"a").await);
+}

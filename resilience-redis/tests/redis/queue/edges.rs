@@ -144,5 +144,6 @@ async fn the_documented_permissions_are_enough_and_figures_are_told() {
         assert!(queue.instruments().contains(&sample.instrument));
         samples += 1;
     });
-    assert_eq!(samples, 9);
+    // Nine of this process, and what waits.
+    assert_eq!(samples, if server.knows_lag().await { 12 } else { 11 });
 }

@@ -1,11 +1,12 @@
 //! What each group needs, and what is known of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use resilience_redis::queue::{Dropped, GroupDepth};
+use resilience_core::{InstrumentKind, Measured as _};
+use resilience_redis::queue::{Dropped, GroupDepth, Queue};
 
 use super::{DEAD, GROUP, STREAM, batch, consumer, ids, length, payloads, policy, rejected};
-use crate::support::{RedisServer, script};
+use crate::support::{RedisServer, eventually, script};
 
 /// Nobody reads for it any more, and it would keep every message for ever.
 #[tokio::test]
@@ -95,6 +96,55 @@ async fn the_depth_says_what_waits_for_whom() {
         (0, lag(5))
     );
     assert_eq!(groups["kitchen"].lag, lag(6));
+}
+
+/// The levels that a queue tells of, without those that only grow.
+fn levels(queue: &Queue) -> BTreeMap<String, u64> {
+    let mut levels = BTreeMap::new();
+    queue.measure(&mut |sample| {
+        if sample.instrument.kind == InstrumentKind::Gauge {
+            let name = sample.instrument.name.replace("resilience.queue.", "");
+            let label = sample.label.map(|label| format!(" of {label}"));
+            levels.insert(name + &label.unwrap_or_default(), sample.value);
+        }
+    });
+    levels
+}
+
+#[tokio::test]
+async fn what_waits_is_measured_and_counted_by_itself() {
+    let mut server = RedisServer::start().await;
+    let queue = server.queue(policy().groups(&["kitchen", "billing"])).await;
+    let mut kitchen = queue.consumer("kitchen").expect("named");
+    for _ in 0..10 {
+        queue.push(b"a").await.expect("room");
+    }
+    let given = ids(&batch(&mut kitchen, 4).await);
+    kitchen.acknowledge(&given[..2]).await.expect("done");
+    kitchen.bury(given[2], "burnt").await.expect("an answer");
+    let mut expected = BTreeMap::from([
+        ("lag of kitchen".to_owned(), 6),
+        ("pending of kitchen".to_owned(), 1),
+        // Nobody has opened it.
+        ("lag of billing".to_owned(), 10),
+        ("pending of billing".to_owned(), 0),
+        ("dead_letters".to_owned(), 1),
+    ]);
+    if !server.knows_lag().await {
+        expected.remove("lag of kitchen");
+    }
+    queue.depth().await.expect("an answer");
+    assert_eq!(levels(&queue), expected);
+    let other = server.queue(policy().groups(&["kitchen", "billing"])).await;
+    eventually(async || (levels(&other) == expected).then_some(())).await;
+    let last = *given.last().expect("four");
+    kitchen.bury(last, "burnt").await.expect("an answer");
+    expected.insert("dead_letters".to_owned(), 2);
+    expected.insert("pending of kitchen".to_owned(), 0);
+    eventually(async || (levels(&other) == expected).then_some(())).await;
+    // What was is told no more.
+    server.kill();
+    eventually(async || levels(&other).is_empty().then_some(())).await;
 }
 
 #[tokio::test]
