@@ -19,16 +19,32 @@ pub(crate) struct Script {
     sha1: String,
 }
 
+/// A script of `lua/`.
+macro_rules! script {
+    ($name:literal) => {
+        $crate::script::Script::new($crate::script::text!($name))
+    };
+}
+pub(crate) use script;
+
 /// A script of `lua/`, behind what the scripts of its family have in common.
 macro_rules! of_family {
     ($family:literal, $name:literal) => {
         $crate::script::Script::new(concat!(
-            include_str!(concat!("../lua/", $family, ".lua")),
-            include_str!(concat!("../lua/", $family, "_", $name, ".lua"))
+            $crate::script::text!($family),
+            $crate::script::text!($family, "_", $name)
         ))
     };
 }
 pub(crate) use of_family;
+
+/// What a file of `lua/` holds, from wherever in this crate it is asked for.
+macro_rules! text {
+    ($($name:literal),+) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lua/", $($name,)+ ".lua"))
+    };
+}
+pub(crate) use text;
 
 impl Script {
     pub(crate) fn new(text: &'static str) -> Self {

@@ -17,7 +17,12 @@ use super::{
     unsent::{Ticket, Unsent},
     waiters::Waiters,
 };
-use crate::{RedisStore, StoreError, connection::Node, identity, script::Script};
+use crate::{
+    RedisStore, StoreError,
+    connection::Node,
+    identity,
+    script::{Script, script},
+};
 
 /// What the parts of a tier have in common: its [entries](super::entries), its
 /// [leases](super::leases), and what it [hears](super::hearing).
@@ -50,9 +55,9 @@ impl Shared {
             origin: identity::unique(),
             clock: Clock::system(),
             claims: AtomicU64::new(0),
-            claim: Script::new(include_str!("../lua/cache_claim.lua")),
-            fill: Script::new(include_str!("../lua/cache_fill.lua")),
-            release: Script::new(include_str!("../lua/cache_release.lua")),
+            claim: script!("cache_claim"),
+            fill: script!("cache_fill"),
+            release: script!("cache_release"),
             listener: OnceLock::new(),
             waiters: Waiters::default(),
             unsent: Mutex::new(Unsent::new()),

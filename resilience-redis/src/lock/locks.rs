@@ -11,7 +11,12 @@ use super::{
     claim::{Acquired, Attempt},
     measure::Tally,
 };
-use crate::{RedisStore, StoreError, StoreKey, counted::counted, key::Names, script::Script};
+use crate::{
+    RedisStore, StoreError, StoreKey,
+    counted::counted,
+    key::Names,
+    script::{Script, script},
+};
 
 /// Locks in a [`RedisStore`], one for each key. Clones share them.
 #[derive(Clone)]
@@ -76,9 +81,9 @@ impl Locks {
             clock: Clock::system(),
             tally: Tally::default(),
             random: Random::default(),
-            acquire: Script::new(include_str!("../lua/lock_acquire.lua")),
-            renew: Script::new(include_str!("../lua/lock_renew.lua")),
-            release: Script::new(include_str!("../lua/lock_release.lua")),
+            acquire: script!("lock_acquire"),
+            renew: script!("lock_renew"),
+            release: script!("lock_release"),
             names: Names::new(prefix, "lock", policy.name)?,
         })))
     }

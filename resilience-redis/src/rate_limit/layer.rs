@@ -14,14 +14,16 @@ use resilience_core::{
 };
 
 use super::{
-    ask::{Ask, Place, Receipt, Standing, Told},
-    both::{self, Answered, Begun, Both, Taken},
     limiter::RateLimiter,
-    shared::Shared,
-    table,
     tiers::{Tiers, Untiered},
 };
-use crate::StoreKey;
+use crate::{
+    StoreKey,
+    rate_limit::engine::{
+        self, Ask, Place, Receipt, Shared, Standing, Told,
+        both::{self, Answered, Begun, Both, Taken},
+    },
+};
 
 /// Puts a [`RateLimiter`] in front of a service. Every service it makes shares the limiter.
 pub type Layer<E, C, N = OneUnit, T = Untiered> = gate::Layer<Gate<E, N, T>, C, Waiting>;
@@ -168,7 +170,7 @@ fn decided(outcome: Result<Permit, Rejected>) -> Entry<Permit, Wait> {
 pub struct Permit {
     shared: Arc<Shared>,
     standing: Option<(Standing, QuotaStatus)>,
-    receipt: Option<(Arc<table::Entry>, Receipt)>,
+    receipt: Option<(Arc<engine::Entry>, Receipt)>,
     /// Where there is a quota of all keys, what was taken of it and of the key.
     both: Option<Box<[Taken; 2]>>,
 }
@@ -257,7 +259,7 @@ impl fmt::Debug for Wait {
 }
 
 #[inline]
-fn admit(shared: &Arc<Shared>, entry: Arc<table::Entry>, told: Told) -> Result<Permit, Rejected> {
+fn admit(shared: &Arc<Shared>, entry: Arc<engine::Entry>, told: Told) -> Result<Permit, Rejected> {
     let receipt = told.receipt;
     let permit = permit(shared, told)?;
     Ok(Permit {

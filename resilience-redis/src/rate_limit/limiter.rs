@@ -3,15 +3,17 @@ use std::{fmt, future::Future, sync::Arc};
 use resilience_core::{InvalidPolicy, QuotaStatus, Rejected, rate_limit::Policy};
 
 use super::{
-    ask::Decide,
     decision::Decision,
-    engines,
     options::Options,
-    rules::MOST_UNITS,
-    shared::Shared,
     tiers::{Tiers, Untiered},
 };
-use crate::{RedisStore, StoreError, StoreKey};
+use crate::{
+    RedisStore, StoreError, StoreKey,
+    rate_limit::{
+        engine::{self, Decide, Shared},
+        quota::MOST_UNITS,
+    },
+};
 
 /// A rate limit whose counts stand in a [`RedisStore`].
 ///
@@ -31,7 +33,7 @@ impl<T> RateLimiter<T> {
         options: &Options,
         tiers: T,
     ) -> Result<Self, InvalidPolicy> {
-        let shared = engines::build(policy, store, options)?;
+        let shared = engine::build(policy, store, options)?;
         Ok(Self { shared, tiers })
     }
 

@@ -118,56 +118,22 @@ mod options;
 mod snapshot;
 mod tiers;
 
-// What the clones of a limiter share, and what its callers are told.
-mod ask;
-mod both;
-mod engines;
-mod shared;
-mod tally;
-mod told;
+// Who decides for their callers, with all that the clones of a limiter share.
+mod engine;
 
-// The keys that are remembered, and what is decided about them without a lock of their own.
-mod front;
-mod table;
-
-// The line of one key, and the machines that it is made of.
-mod denial;
-mod grant;
-mod last_word;
-mod lease;
+// The callers of one key who wait for an answer, and what is known of it meanwhile.
 mod line;
-mod outlook;
-mod own;
-mod places;
-mod question;
-mod rules;
-mod window;
+mod quota;
 
-// Who asks the server for those in line, and when.
-mod alarm;
-mod departures;
-mod flight;
-mod lane;
-mod leases;
-mod server_clock;
-mod stand;
-
-// What is asked and answered, in the words of commands and scripts.
-mod arguments;
+// Who asks the server for those in line, and in what words.
 mod batch;
-mod packed;
-mod plain;
-mod reply;
+mod lane;
 
 // Units that go back.
 mod refund;
-mod refunds;
 
 // What this process may do without the server.
 mod fallback;
-mod part;
-mod register;
-mod stake;
 
 pub use resilience_core::rate_limit::{Algorithm, Mode, Policy, Quota};
 

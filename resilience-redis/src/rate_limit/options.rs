@@ -1,6 +1,6 @@
 use resilience_core::Environment;
 
-use super::fallback::Fallback;
+use crate::rate_limit::fallback::Fallback;
 
 /// What a limiter of a fleet is told beyond its policy.
 #[derive(Clone, Debug, Default)]

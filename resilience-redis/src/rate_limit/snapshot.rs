@@ -2,7 +2,8 @@
 
 use resilience_core::{Instrument, InstrumentKind, Measured, Sample};
 
-use super::{decision::Source, limiter::RateLimiter, shared::Shared};
+use super::{decision::Source, limiter::RateLimiter};
+use crate::rate_limit::engine::Shared;
 
 /// How a limiter stands in this process: a level now, and sums since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

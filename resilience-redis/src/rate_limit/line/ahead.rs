@@ -3,16 +3,13 @@
 use resilience_core::Timestamp;
 
 use super::{
-    super::{
-        front::Loan,
-        grant::{Before, Run, room, tightest},
-        lease::{Term, Unused},
-        places::Answer,
-        question::{Aftermath, Ahead, Leasing},
-        rules::Rule,
-    },
     Line,
+    front::Loan,
+    lease::{Term, Unused},
+    places::Answer,
+    question::{Aftermath, Ahead, Leasing},
 };
+use crate::rate_limit::quota::{Before, Rule, Run, room, tightest};
 
 impl Line {
     /// What to ask for beyond what `callers` want, who come first.
@@ -75,7 +72,7 @@ impl Line {
     }
 
     /// Lends what those who come can decide by themselves for as long as nobody comes to the line.
-    pub(in crate::rate_limit) fn lend(&mut self) -> Option<Loan> {
+    pub(super) fn lend(&mut self) -> Option<Loan> {
         // Nobody overtakes those in line, or hears of a time that is theirs.
         if self.waiters.is_some() {
             return None;

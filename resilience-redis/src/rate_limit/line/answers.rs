@@ -3,17 +3,14 @@
 use resilience_core::Timestamp;
 
 use super::{
-    super::{
-        grant::{Before, verdicts},
-        outlook::Outlook,
-        places::{Answer, Turn},
-        question::{Aftermath, Question, Told},
-        rules::{Kind, Rule},
-        window::{PAST, Window},
-    },
     Line,
+    places::{Answer, Turn},
+    question::{Aftermath, Question, Told},
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    rate_limit::quota::{Before, Kind, Outlook, PAST, Rule, Window, verdicts},
+};
 
 impl Line {
     /// Who was asked for waits on: nothing was heard, and nothing done.

@@ -6,6 +6,11 @@
 
 mod ahead;
 mod answers;
+mod denial;
+mod front;
+mod lease;
+mod places;
+mod question;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -14,18 +19,20 @@ use std::{collections::VecDeque, task::Waker};
 
 use resilience_core::Timestamp;
 
-use self::waiting::Waiters;
-use super::{
-    denial::Denial,
-    grant::{Run, Verdict},
-    last_word::LastWord,
-    lease::{Lease, Spent},
-    own::Own,
-    places::{Answer, Places, Turn},
-    question::{Aftermath, Leasing, Past},
-    rules::{Kind, Rule},
-    window::{Window, Windows},
+pub(super) use self::{
+    front::{Front, Left},
+    lease::{Spent, Unused},
+    places::Answer,
+    question::{Aftermath, Leasing, Past, Question, Told},
 };
+
+use self::waiting::Waiters;
+use self::{
+    denial::Denial,
+    lease::Lease,
+    places::{Places, Turn},
+};
+use crate::rate_limit::quota::{Kind, LastWord, Own, Rule, Run, Verdict, Window, Windows};
 
 /// The callers of one key.
 #[derive(Debug)]

@@ -12,14 +12,13 @@ use resilience_core::{
 };
 
 use super::{
-    super::{
-        question::{Question, Told},
-        rules::rules,
-        window::PAST,
-    },
+    question::{Question, Told},
     *,
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    rate_limit::quota::{PAST, rules},
+};
 
 const SECOND: u64 = 1_000_000;
 /// Microseconds to the server, and back.

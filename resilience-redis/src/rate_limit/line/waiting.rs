@@ -10,14 +10,11 @@ use std::{collections::VecDeque, time::Duration};
 use resilience_core::Timestamp;
 
 use super::{
-    super::{
-        outlook::Outlook,
-        places::{Answer, Places, Turn},
-        question::Aftermath,
-        window::Window,
-    },
     Caller, Entered, Line,
+    places::{Answer, Places, Turn},
+    question::Aftermath,
 };
+use crate::rate_limit::quota::{Outlook, Window};
 
 /// Those who wait, where somebody does, or is being asked for who did.
 #[derive(Debug)]

@@ -1,0 +1,209 @@
+//! A caller, from the question to the answer.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use resilience_core::{QuotaStatus, Rejected};
+
+use super::{
+    Shared,
+    both::{self, Begun, Both},
+    table::Entry,
+};
+use crate::{
+    StoreKey,
+    rate_limit::{
+        decision::{Decision, Source},
+        fallback::Parts,
+        line::Spent,
+    },
+};
+
+/// What a caller is told, and what it takes to take it back.
+pub(in crate::rate_limit) struct Told {
+    pub(in crate::rate_limit) decision: Decision,
+    pub(in crate::rate_limit) standing: Option<Standing>,
+    pub(in crate::rate_limit) receipt: Option<Receipt>,
+    /// What was taken of this process' part, in place of the server's counts or beside them.
+    pub(super) parts: Parts,
+}
+
+/// What an answer to an admitted call tells beside where its quota stands.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Standing {
+    pub(in crate::rate_limit) name: &'static str,
+    /// Until there is more.
+    pub(in crate::rate_limit) next_back: Duration,
+}
+
+/// Units of a key that were taken from the server's counts.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Receipt {
+    pub(super) units: u64,
+    pub(super) taken: u64,
+    /// Where they were taken ahead, when that lease ends.
+    pub(super) lease: Option<u64>,
+}
+
+impl From<Decision> for Told {
+    fn from(decision: Decision) -> Self {
+        Self {
+            decision,
+            standing: None,
+            receipt: None,
+            parts: Parts::default(),
+        }
+    }
+}
+
+/// How a caller fares, of whom `E` is kept where nobody needs to be asked.
+pub(in crate::rate_limit) enum Ask<E> {
+    /// Refused, as is known here.
+    Refused(Rejected),
+    /// Would be, and goes on, since the policy is a shadow.
+    Spared(QuotaStatus),
+    /// Has units that were taken ahead.
+    Leased(Spent, E),
+    /// Stands in line, and hears of it.
+    Waits(Place),
+}
+
+/// A call of which only the decision is wanted.
+#[must_use = "futures do nothing unless polled"]
+pub(in crate::rate_limit) enum Decide<'a, K: ?Sized> {
+    Comes {
+        shared: &'a Arc<Shared>,
+        key: &'a K,
+        cost: u64,
+        /// In nanoseconds.
+        max_wait: u64,
+    },
+    Waits(Place),
+    /// For his key and for all keys.
+    WaitsForBoth(Box<Both>),
+    Over,
+}
+
+impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
+    type Output = Decision;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
+        match &mut *self {
+            Self::Waits(place) => Pin::new(place).poll(context).map(|told| told.decision),
+            Self::WaitsForBoth(both) => Pin::new(&mut **both)
+                .poll(context)
+                .map(|it| it.told.decision),
+            &mut Self::Comes {
+                shared,
+                key,
+                cost,
+                max_wait,
+            } => {
+                if let Some(global) = &shared.global {
+                    let engines = (shared, global);
+                    return self.come_for_both(engines, key, (cost, max_wait), context);
+                }
+                // What is decided at once is heard at once: of the entry nothing need be kept.
+                let ask = shared.ask(key, (cost, max_wait), Some(context.waker()), |_| ());
+                let decision = match ask {
+                    Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
+                    Ask::Spared(status) => Decision::by(Source::DeniedLocally, Ok(status)),
+                    Ask::Leased(spent, ()) => shared.spent(&spent),
+                    Ask::Waits(place) => {
+                        *self = Self::Waits(place);
+                        return Poll::Pending;
+                    }
+                };
+                *self = Self::Over;
+                Poll::Ready(decision)
+            }
+            Self::Over => panic!("polled after it was ready"),
+        }
+    }
+}
+
+impl<'a, K: StoreKey + ?Sized> Decide<'a, K> {
+    #[inline(never)]
+    fn come_for_both(
+        &mut self,
+        (shared, global): (&'a Arc<Shared>, &'a Arc<Shared>),
+        key: &K,
+        wanted: (u64, u64),
+        context: &mut Context<'_>,
+    ) -> Poll<Decision> {
+        match both::ask(shared, global, key, wanted) {
+            Begun::Waits(both) => {
+                *self = Self::WaitsForBoth(both);
+                Pin::new(self).poll(context)
+            }
+            Begun::Over(answered) => {
+                *self = Self::Over;
+                Poll::Ready(answered.told.decision)
+            }
+        }
+    }
+}
+
+/// A caller in line. One who goes away takes nothing, and gives back what he was granted meanwhile.
+#[must_use = "futures do nothing unless polled"]
+pub(in crate::rate_limit) struct Place {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    cost: u64,
+    place: Option<usize>,
+}
+
+impl Place {
+    /// A caller who wants `cost` and stands at `place` in the line of `entry`.
+    pub(super) fn new(shared: &Arc<Shared>, entry: &Arc<Entry>, cost: u64, place: usize) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            entry: Arc::clone(entry),
+            cost,
+            place: Some(place),
+        }
+    }
+
+    pub(in crate::rate_limit) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(in crate::rate_limit) const fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// What the caller is told, before that is counted.
+    #[inline(always)]
+    pub(super) fn poll_told(&mut self, context: &Context<'_>) -> Poll<Told> {
+        let place = self.place.expect("polled after it was ready");
+        let answer = self.entry.line().poll(place, context.waker());
+        let Some(answer) = answer else {
+            return Poll::Pending;
+        };
+        self.place = None;
+        Poll::Ready(self.shared.answered(&self.entry, self.cost, answer))
+    }
+}
+
+impl Future for Place {
+    type Output = Told;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
+        let told = ready!(self.poll_told(context));
+        Poll::Ready(self.shared.counted(self.cost, told))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.shared.lane.leave(&self.entry, place);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! A caller who meets the quota of all keys beside those of his own.
+//!
+//! The counts of the two may stand on different servers, so that no script can take from both. So the
+//! key's quotas are asked first and, where they have room, that of all keys; where it has none, what
+//! the key gave goes back. In this order nobody who is refused for his own key takes anything from
+//! others, and neither limit is ever exceeded. Who goes away in between takes nothing in the end.
+
+use std::{
+    future::Future,
+    mem::replace,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use resilience_core::{Rejected, Timestamp};
+use tokio::time::{Sleep, sleep};
+
+use super::{
+    Shared,
+    ask::{Ask, Place, Told},
+    table::Entry,
+};
+use crate::{
+    StoreError, StoreKey,
+    rate_limit::{
+        decision::{Decision, Source},
+        fallback::Parts,
+    },
+};
+
+/// How a caller fares.
+pub(in crate::rate_limit) enum Begun {
+    Over(Answered),
+    Waits(Box<Both>),
+}
+
+/// What a caller is told, and what he took of his key and of all keys where he was admitted.
+pub(in crate::rate_limit) struct Answered {
+    pub(in crate::rate_limit) told: Told,
+    pub(in crate::rate_limit) taken: Option<Box<[Taken; 2]>>,
+}
+
+/// What an engine admitted, and what it takes to take that back.
+pub(in crate::rate_limit) struct Taken {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    told: Told,
+}
+
+/// A caller who waits for an answer.
+#[must_use = "futures do nothing unless polled"]
+pub(in crate::rate_limit) struct Both {
+    /// Who asks for the key.
+    shared: Arc<Shared>,
+    cost: u64,
+    /// When both have answered at the latest; of one who waits for room, when the second has after the
+    /// first did.
+    deadline: Option<Timestamp>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The key's quotas are asked.
+    Key(Place),
+    /// They have room, and that of all keys is asked.
+    All(Box<All>),
+    Over,
+}
+
+enum Next {
+    All(Box<All>),
+    Over(Answered),
+}
+
+/// A caller for whom his key has room.
+struct All {
+    held: Held,
+    place: Place,
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a key gave, which goes back unless somebody takes it.
+struct Held(Option<Taken>);
+
+/// A caller comes for `key`, for which `shared` asks, and `global` for all keys.
+pub(in crate::rate_limit) fn ask<K: StoreKey + ?Sized>(
+    shared: &Arc<Shared>,
+    global: &Arc<Shared>,
+    key: &K,
+    (cost, max_wait): (u64, u64),
+) -> Begun {
+    let never = shared.never_fits(cost);
+    let cost = match never.or_else(|| global.never_fits(cost)) {
+        None => cost,
+        Some(rejected) => match shared.refuse((cost, HERE), rejected) {
+            Err(rejected) => return Begun::of_nothing(Decision::by(HERE, Err(rejected))),
+            // Who goes on and takes nothing has a look.
+            Ok(_) => 0,
+        },
+    };
+    let came = shared.lane.now();
+    // For a refusal that is known the key need give nothing.
+    if let Some(rejected) = global.refuses(cost, came) {
+        return Begun::of_nothing(Decision::by(HERE, global.refuse((cost, HERE), rejected)));
+    }
+    let stage = match shared.ask(key, (cost, max_wait), None, Arc::clone) {
+        Ask::Refused(rejected) => {
+            return Begun::of_nothing(Decision::by(HERE, Err(rejected)));
+        }
+        Ask::Spared(status) => return Begun::of_nothing(Decision::by(HERE, Ok(status))),
+        Ask::Waits(place) => Stage::Key(place),
+        Ask::Leased(spent, entry) => {
+            let told = shared.leased(cost, &spent);
+            match Held::new(shared, &entry, told).ask_all(cost) {
+                Next::All(all) => Stage::All(all),
+                Next::Over(answered) => return Begun::Over(answered),
+            }
+        }
+    };
+    let deadline = came.saturating_add(shared.lane.patience);
+    let deadline = (max_wait == 0).then_some(deadline);
+    Begun::Waits(Box::new(Both {
+        shared: Arc::clone(shared),
+        cost,
+        deadline,
+        stage,
+    }))
+}
+
+impl Begun {
+    fn of_nothing(decision: Decision) -> Self {
+        Self::Over(Answered::of_nothing(decision.into()))
+    }
+}
+
+impl Answered {
+    const fn of_nothing(told: Told) -> Self {
+        Self { told, taken: None }
+    }
+}
+
+impl Both {
+    pub(in crate::rate_limit) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Future for Both {
+    type Output = Answered;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
+        let cost = self.cost;
+        loop {
+            let next = match replace(&mut self.stage, Stage::Over) {
+                Stage::Key(mut place) => match place.poll_told(context) {
+                    Poll::Ready(told) => heard_of_key(&place, cost, told),
+                    Poll::Pending => {
+                        self.stage = Stage::Key(place);
+                        return Poll::Pending;
+                    }
+                },
+                Stage::All(mut all) => match all.poll(cost, self.deadline, context) {
+                    Poll::Ready(told) => Next::Over(all.conclude(cost, told)),
+                    Poll::Pending => {
+                        self.stage = Stage::All(all);
+                        return Poll::Pending;
+                    }
+                },
+                Stage::Over => panic!("polled after it was ready"),
+            };
+            match next {
+                Next::All(all) => {
+                    let now = || self.shared.lane.now();
+                    let deadline = || now().saturating_add(self.shared.lane.patience);
+                    self.deadline = Some(self.deadline.unwrap_or_else(deadline));
+                    self.stage = Stage::All(all);
+                }
+                Next::Over(answered) => return Poll::Ready(answered),
+            }
+        }
+    }
+}
+
+/// The key's quotas were asked: who was admitted goes on to that of all keys.
+fn heard_of_key(place: &Place, cost: u64, told: Told) -> Next {
+    let shared = place.shared();
+    if told.decision.outcome.is_err() {
+        return Next::Over(Answered::of_nothing(shared.counted(cost, told)));
+    }
+    Held::new(shared, place.entry(), told).ask_all(cost)
+}
+
+impl All {
+    fn poll(
+        &mut self,
+        cost: u64,
+        deadline: Option<Timestamp>,
+        context: &mut Context<'_>,
+    ) -> Poll<Told> {
+        if let Poll::Ready(told) = self.place.poll_told(context) {
+            return Poll::Ready(told);
+        }
+        let (global, entry) = (self.place.shared(), self.place.entry());
+        let lane = &global.lane;
+        // At most all of it, should the clock have been set back meanwhile.
+        let left = deadline.map_or(lane.patience, |it| it.saturating_since(lane.now()));
+        let left = left.min(lane.patience);
+        if !left.is_zero() {
+            let late = self.late.get_or_insert_with(|| {
+                let _runtime = lane.runtime().enter();
+                Box::pin(sleep(left))
+            });
+            ready!(late.as_mut().poll(context));
+        }
+        let late = StoreError::Timeout(lane.patience);
+        Poll::Ready(global.undecided(entry, cost, late))
+    }
+
+    fn conclude(self, cost: u64, told: Told) -> Answered {
+        let Self { held, place, .. } = self;
+        let all = Taken::new(place.shared(), place.entry(), told);
+        held.keep().conclude(cost, all)
+    }
+}
+
+impl Held {
+    fn new(shared: &Arc<Shared>, entry: &Arc<Entry>, told: Told) -> Self {
+        Self(Some(Taken::new(shared, entry, told)))
+    }
+
+    fn keep(mut self) -> Taken {
+        self.0.take().expect("kept once")
+    }
+
+    /// Asks for all keys.
+    fn ask_all(self, cost: u64) -> Next {
+        let key = self.0.as_ref().expect("not kept");
+        let global = key.shared.global.as_ref().expect("there is one");
+        let error = key.told.decision.error.clone();
+        let of_nothing = |outcome| {
+            error.iter().for_each(|error| global.warn(error));
+            let decision = Decision::by(HERE, outcome);
+            Next::Over(Answered::of_nothing(Decision { error, ..decision }.into()))
+        };
+        match global.ask(&(), (cost, 0), None, Arc::clone) {
+            Ask::Refused(rejected) => of_nothing(Err(rejected)),
+            Ask::Spared(status) => of_nothing(Ok(status)),
+            Ask::Leased(spent, entry) => {
+                let told = global.leased(cost, &spent);
+                let all = Taken::new(global, &entry, told);
+                Next::Over(self.keep().conclude(cost, all))
+            }
+            Ask::Waits(place) => Next::All(Box::new(All {
+                held: self,
+                place,
+                late: None,
+            })),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(taken) = self.0.take() {
+            taken.give_back();
+        }
+    }
+}
+
+impl Taken {
+    fn new(shared: &Arc<Shared>, entry: &Arc<Entry>, told: Told) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            entry: Arc::clone(entry),
+            told,
+        }
+    }
+
+    /// Takes it back.
+    pub(in crate::rate_limit) fn give_back(self) {
+        let Told { receipt, parts, .. } = self.told;
+        if let Some(receipt) = receipt {
+            self.shared.give_back(&self.entry, receipt);
+        }
+        self.shared.stake.give_back(self.entry.name(), parts);
+    }
+
+    /// What a caller is told whom his key admitted, when `all` keys are asked for.
+    fn conclude(self, cost: u64, all: Self) -> Answered {
+        let (key, of_all) = (&self.told.decision, &all.told.decision);
+        let error = key.error.clone().or_else(|| of_all.error.clone());
+        let (Ok(own), Ok(other)) = (&key.outcome, &of_all.outcome) else {
+            let mut told = all.told;
+            told.decision.error = error;
+            self.give_back();
+            return Answered::of_nothing(all.shared.counted(cost, told));
+        };
+        let tightest = if other.remaining < own.remaining {
+            &all.told
+        } else {
+            &self.told
+        };
+        let told = Told {
+            decision: Decision {
+                outcome: tightest.decision.outcome.clone(),
+                source: source(key.source, of_all.source),
+                time: key.time.max(of_all.time),
+                error,
+            },
+            standing: tightest.standing,
+            receipt: None,
+            parts: Parts::default(),
+        };
+        Answered {
+            told: self.shared.counted(cost, told),
+            taken: Some(Box::new([self, all])),
+        }
+    }
+}
+
+impl Shared {
+    /// The refusal of a call for any key, where it is known and nobody is to ask all the same.
+    fn refuses(&self, cost: u64, now: Timestamp) -> Option<Rejected> {
+        let verdict = self.table.denied(&(), cost, now)?;
+        self.tally.refuse(HERE);
+        Some(self.rejected(&verdict))
+    }
+}
+
+/// Who decided, where two admitted: the one that knows the least.
+fn source(one: Source, other: Source) -> Source {
+    let mut all = [Source::Degraded, Source::Redis].into_iter();
+    let least = all.find(|source| *source == one || *source == other);
+    least.unwrap_or(Source::Lease)
+}
+
+const HERE: Source = Source::DeniedLocally;

@@ -1,0 +1,286 @@
+//! What asks for the keys of one tier, of none, or for all keys, as the clones of a limiter share it.
+
+mod ask;
+pub(super) mod both;
+mod build;
+mod table;
+mod tally;
+mod told;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use resilience_core::{
+    Timestamp,
+    rate_limit::{Charge, MissingKey, Mode, Terms},
+};
+
+use self::{table::Table, tally::Tally};
+use crate::{
+    RedisStore, StoreError, StoreKey, key,
+    rate_limit::{
+        decision::Source,
+        fallback::{Fallback, Stake},
+        lane::Lane,
+        line::{Caller, Entered, Line},
+        options::Options,
+        quota::Rule,
+        refund::Refund,
+    },
+};
+
+pub(super) use self::{
+    ask::{Ask, Decide, Place, Receipt, Standing, Told},
+    build::build,
+    table::Entry,
+};
+
+pub(super) struct Shared {
+    pub(super) name: &'static str,
+    pub(super) store: RedisStore,
+    /// What all keys of this policy begin with, the name included.
+    pub(super) key_start: String,
+    pub(super) table: Table,
+    pub(super) charge: Charge,
+    pub(super) missing_key: MissingKey,
+    pub(super) fallback: Fallback,
+    shadow: AtomicBool,
+    /// How long callers wait for room, in nanoseconds.
+    max_wait: AtomicU64,
+    /// Whether units may be taken ahead.
+    leases: bool,
+    pub(super) lane: Arc<Lane>,
+    pub(super) stake: Stake,
+    pub(super) tally: Tally,
+    /// Taken by whoever changes the rules.
+    changing: Mutex<()>,
+    /// Those of keys that are in a tier, by its name.
+    pub(super) tiers: Box<[(&'static str, Arc<Self>)]>,
+    /// That of the quota which all keys share.
+    pub(super) global: Option<Arc<Self>>,
+}
+
+/// Where an engine of a limiter is, and what holds for all of them.
+struct Site<'a> {
+    pub(super) name: &'static str,
+    pub(super) key_start: String,
+    pub(super) store: &'a RedisStore,
+    pub(super) options: &'a Options,
+    pub(super) terms: &'a Terms,
+}
+
+impl Shared {
+    fn new(site: Site<'_>, rules: Box<[Rule]>, stake: Stake) -> Self {
+        let Site {
+            name,
+            key_start,
+            store,
+            options,
+            terms,
+        } = site;
+        Self {
+            name,
+            store: store.clone(),
+            key_start,
+            table: Table::new(terms.capacity),
+            charge: terms.charge,
+            missing_key: terms.missing_key,
+            fallback: options.fallback,
+            shadow: AtomicBool::new(terms.mode == Mode::Shadow),
+            max_wait: AtomicU64::new(nanos(terms.max_wait)),
+            leases: options.lease_percent > 0,
+            lane: Arc::new(Lane::new(store, rules.into(), options, stake.clone())),
+            stake,
+            tally: Tally::default(),
+            changing: Mutex::new(()),
+            tiers: Box::default(),
+            global: None,
+        }
+    }
+
+    /// Whether nobody is refused.
+    #[inline]
+    pub(super) fn is_shadow(&self) -> bool {
+        self.shadow.load(Ordering::Relaxed)
+    }
+
+    /// How many nanoseconds a caller may wait for room who wants to.
+    pub(super) fn max_wait(&self) -> u64 {
+        if self.is_shadow() {
+            return 0;
+        }
+        self.max_wait.load(Ordering::Relaxed)
+    }
+
+    /// A caller comes for `key` who wants `cost`, and waits for room up to `max_wait` nanoseconds; of its
+    /// entry he keeps what `keep` takes, where nobody needs to be asked. Else `waker` is woken when there is an
+    /// answer.
+    #[inline]
+    pub(super) fn ask<K: StoreKey + ?Sized, E>(
+        self: &Arc<Self>,
+        key: &K,
+        (cost, max_wait): (u64, u64),
+        waker: Option<&Waker>,
+        keep: impl FnOnce(&Arc<Entry>) -> E,
+    ) -> Ask<E> {
+        let cost = match self.never_fits(cost) {
+            None => cost,
+            Some(rejected) => match self.refuse((cost, Source::DeniedLocally), rejected) {
+                Err(rejected) => return Ask::Refused(rejected),
+                // Who goes on and takes nothing has a look.
+                Ok(_) => 0,
+            },
+        };
+        let now = self.lane.now();
+        let make = || {
+            let name = self.name_of(key).into();
+            (name, Line::new(self.lane.rules(), self.leases))
+        };
+        let until = Timestamp::from_nanos(now.as_nanos().saturating_add(max_wait));
+        let (mut first, mut alarm) = (None, None);
+        let waits = |entry: &Arc<Entry>, place| Ask::Waits(Place::new(self, entry, cost, place));
+        let found = |entry: &Arc<Entry>, entered| match entered {
+            Entered::Denied(verdict) => Err(verdict),
+            Entered::Leased(spent) => Ok(Ask::Leased(spent, keep(entry))),
+            Entered::Waits(place) => Ok(waits(entry, place)),
+            Entered::First(place) => {
+                first = Some(Arc::clone(entry));
+                Ok(waits(entry, place))
+            }
+            Entered::Queued(place, time) => {
+                alarm = time.map(|time| (Arc::clone(entry), time));
+                Ok(waits(entry, place))
+            }
+        };
+        let caller = Caller {
+            cost,
+            now,
+            until,
+            waker,
+        };
+        let found = self.table.enter(key, caller, make, found);
+        if let Some(entry) = first {
+            self.lane.push(entry);
+        }
+        if let Some((entry, time)) = alarm {
+            self.lane.set_alarm(entry, time);
+        }
+        found.unwrap_or_else(|verdict| {
+            match self.refuse((cost, Source::DeniedLocally), self.rejected(&verdict)) {
+                Err(rejected) => Ask::Refused(rejected),
+                Ok(status) => Ask::Spared(status),
+            }
+        })
+    }
+
+    /// Tells the operator that this process decides alone, or nobody: not with every call.
+    fn warn(&self, error: &StoreError) {
+        if self.stake.warns(self.lane.now()) {
+            let (policy, fallback) = (self.name, self.fallback);
+            tracing::warn!(policy, ?fallback, reason = %error, "redis gives no decision");
+        }
+    }
+
+    /// Gives back what was taken of `entry`: to the lease that it is of, where that is there still.
+    pub(super) fn give_back(&self, entry: &Arc<Entry>, receipt: Receipt) {
+        let Receipt {
+            units,
+            taken,
+            lease,
+        } = receipt;
+        if lease.is_some_and(|end| entry.line().put_back(units, end)) {
+            return;
+        }
+        let refund = Refund::exact(entry, units, self.lane.rules(), taken);
+        self.lane.give_back([refund]);
+    }
+
+    /// What all keys of `key` on the server begin with, the hash tag included.
+    pub(super) fn name_of<K: StoreKey + ?Sized>(&self, key: &K) -> String {
+        let mut name = self.key_start.clone();
+        key::push_parts(&mut name, key);
+        name.push('}');
+        name
+    }
+
+    /// Gives `units` of `key` back, the oldest.
+    pub(super) async fn refund<K: StoreKey + ?Sized>(
+        &self,
+        key: &K,
+        units: u64,
+    ) -> Result<(), StoreError> {
+        let outcome = self.lane.refund_oldest(&self.name_of(key), units).await;
+        // What is known of it is so no more.
+        self.lane.doubt(&self.table.get(key));
+        outcome
+    }
+
+    /// The counts of `key` are gone, and with them what was taken ahead.
+    pub(super) fn forget<K: StoreKey + ?Sized>(&self, key: &K) {
+        if let Some(entry) = self.table.get(key)
+            && self.forget_entry(&entry)
+        {
+            self.lane.push(entry);
+        }
+    }
+
+    /// All counts are gone.
+    pub(super) fn forget_all(&self) {
+        self.change_all(|entry| self.forget_entry(entry));
+    }
+
+    /// Changes every entry, and sends somebody to ask for those of whom that is said.
+    fn change_all(&self, change: impl Fn(&Entry) -> bool) {
+        let mut asked = Vec::new();
+        self.table.for_each(|entry| {
+            let asks = change(entry);
+            asked.extend(asks.then(|| Arc::clone(entry)));
+        });
+        // Not before the table is free again.
+        asked.into_iter().for_each(|entry| self.lane.push(entry));
+    }
+
+    /// Says whether somebody must be sent to ask for those who wait.
+    fn forget_entry(&self, entry: &Entry) -> bool {
+        self.stake.forget(entry.name());
+        let unused = {
+            let mut line = entry.line();
+            line.forget();
+            line.surrender()
+        };
+        if let Some(unused) = unused {
+            self.lane.leases.settle(unused.units, false);
+        }
+        self.lane.recall(entry)
+    }
+
+    /// Takes over what `rules` allow, which count alike, and what else can change of `terms`.
+    pub(super) fn follow(&self, rules: &[Rule], terms: &Terms) {
+        self.lane.follow(rules);
+        let shadow = terms.mode == Mode::Shadow;
+        self.shadow.store(shadow, Ordering::Relaxed);
+        self.max_wait
+            .store(nanos(terms.max_wait), Ordering::Relaxed);
+        self.change_all(|entry| self.lane.recall(entry));
+        let unused = self.lane.leases.surrender(self.lane.rules());
+        self.lane.give_back(unused);
+    }
+}
+
+impl Drop for Shared {
+    /// What was taken ahead goes back, where the runtime is still there to do it.
+    fn drop(&mut self) {
+        let refunds = self.lane.leases.surrender(self.lane.rules());
+        self.lane.give_back(refunds);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

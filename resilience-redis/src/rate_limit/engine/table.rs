@@ -1,0 +1,320 @@
+//! The keys that this process knows something of.
+//!
+//! Bounded, since keys come from strangers, and nothing is lost with an entry but a question to the
+//! server: the counts stand there. So the entry that was used least lately goes first, among a few.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use foldhash::fast::RandomState;
+use indexmap::{
+    IndexMap,
+    map::raw_entry_v1::{RawEntryApiV1, RawEntryMut},
+};
+use resilience_core::Timestamp;
+
+use crate::{
+    StoreKey,
+    key::{self, is_identity},
+    rate_limit::{
+        line::{Caller, Entered, Front, Left, Line},
+        quota::{Own, Verdict},
+    },
+};
+
+/// One key: what its name is on the server, and who waits for a word about it.
+#[derive(Debug)]
+pub(in crate::rate_limit) struct Entry {
+    /// What all its keys on the server begin with, the hash tag included.
+    name: Box<str>,
+    line: Mutex<Line>,
+    /// Of what the line has lent.
+    left: Left,
+}
+
+impl Entry {
+    pub(in crate::rate_limit) fn new(name: Box<str>, line: Line) -> Self {
+        Self {
+            name,
+            line: Mutex::new(line),
+            left: Left::default(),
+        }
+    }
+
+    pub(in crate::rate_limit) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The line, which has back what it had lent.
+    pub(in crate::rate_limit) fn line(&self) -> MutexGuard<'_, Line> {
+        // Nothing in a line's code panics between two states.
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.take_back(self.left.take_back());
+        line
+    }
+
+    #[inline]
+    pub(in crate::rate_limit) const fn left(&self) -> &Left {
+        &self.left
+    }
+}
+
+/// A sharded map of a bounded number of entries.
+pub(in crate::rate_limit) struct Table {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+}
+
+struct Shard {
+    slots: IndexMap<Box<[u8]>, Slot, RandomState>,
+    capacity: usize,
+    hand: usize,
+    decided: Decided,
+    /// Units that this process allowed of keys that are remembered no more: any new key may be one
+    /// of them.
+    forgotten: Own,
+}
+
+/// What is remembered of one key.
+struct Slot {
+    entry: Arc<Entry>,
+    front: Front,
+    /// When somebody came for it last.
+    used: Timestamp,
+}
+
+/// Calls that were decided here, without a question.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::rate_limit) struct Decided {
+    pub(in crate::rate_limit) leased: u64,
+    pub(in crate::rate_limit) denied: u64,
+}
+
+impl Table {
+    /// For at most `capacity` keys, which is not zero, rounded down to a multiple of the shards.
+    pub(super) fn new(capacity: usize) -> Self {
+        let shards = 1 << (capacity / SHARD).clamp(1, SHARDS).ilog2();
+        let hasher = RandomState::default();
+        let shard = || Shard {
+            slots: IndexMap::with_hasher(hasher.clone()),
+            capacity: capacity / shards,
+            hand: 0,
+            decided: Decided::default(),
+            forgotten: Own::default(),
+        };
+        Self {
+            shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
+            hasher,
+        }
+    }
+
+    /// A caller comes for `key`, and gets what `keep` makes of the entry; `make` says
+    /// its name and its line where it is new.
+    #[inline]
+    pub(super) fn enter<K: StoreKey + ?Sized, R>(
+        &self,
+        key: &K,
+        caller: Caller<'_>,
+        make: impl FnOnce() -> (Box<str>, Line),
+        keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
+    ) -> R {
+        let hash = key::hash(&self.hasher, key);
+        let mut shard = lock(self.shard(hash));
+        let found = shard.slots.raw_entry_v1();
+        let found = found.index_from_hash(hash, |it| is_identity(it, key));
+        let index = found.unwrap_or_else(|| shard.add(hash, key, caller.now, make));
+        shard.enter(index, caller, keep)
+    }
+
+    /// What a caller for `key` hears who wants `cost`, where it is known that there is no room for it, and
+    /// nobody is to ask all the same.
+    pub(super) fn denied<K: StoreKey + ?Sized>(
+        &self,
+        key: &K,
+        cost: u64,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        let hash = key::hash(&self.hasher, key);
+        let mut shard = lock(self.shard(hash));
+        let found = shard.slots.raw_entry_v1();
+        let index = found.index_from_hash(hash, |it| is_identity(it, key))?;
+        let Slot { entry, front, .. } = &mut shard.slots[index];
+        front.denied(entry, cost, now)
+    }
+
+    /// The entry of `key`, where there is one.
+    pub(super) fn get<K: StoreKey + ?Sized>(&self, key: &K) -> Option<Arc<Entry>> {
+        let hash = key::hash(&self.hasher, key);
+        let shard = lock(self.shard(hash));
+        let found = shard.slots.raw_entry_v1();
+        let found = found.from_hash(hash, |it| is_identity(it, key));
+        found.map(|(_, slot)| Arc::clone(&slot.entry))
+    }
+
+    /// Every entry, one shard after the other.
+    pub(super) fn for_each(&self, mut act: impl FnMut(&Arc<Entry>)) {
+        for shard in &self.shards {
+            lock(shard).slots.values().for_each(|slot| act(&slot.entry));
+        }
+    }
+
+    /// Calls that were decided without a question so far.
+    pub(in crate::rate_limit) fn decided(&self) -> Decided {
+        let decided = self.shards.iter().map(|shard| lock(shard).decided);
+        decided.fold(Decided::default(), |sum, it| Decided {
+            leased: sum.leased + it.leased,
+            denied: sum.denied + it.denied,
+        })
+    }
+
+    /// Entries now.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        let entries = |shard: &Mutex<Shard>| lock(shard).slots.len();
+        self.shards.iter().map(entries).sum()
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        // The map inside takes its place from the low bits and its tag from the top seven.
+        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
+    }
+}
+
+impl Shard {
+    /// A caller comes for the key at `index`.
+    #[inline]
+    fn enter<R>(
+        &mut self,
+        index: usize,
+        caller: Caller<'_>,
+        keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
+    ) -> R {
+        let Slot { entry, front, used } = &mut self.slots[index];
+        *used = caller.now;
+        let entered = front.enter(entry, caller);
+        match entered {
+            Entered::Leased(_) => self.decided.leased += 1,
+            Entered::Denied(_) => self.decided.denied += 1,
+            Entered::Waits(_) | Entered::First(_) | Entered::Queued(..) => {}
+        }
+        keep(entry, entered)
+    }
+
+    /// Remembers one more key, with its name and its line, and says where.
+    #[inline(never)]
+    fn add<K: StoreKey + ?Sized>(
+        &mut self,
+        hash: u64,
+        key: &K,
+        now: Timestamp,
+        make: impl FnOnce() -> (Box<str>, Line),
+    ) -> usize {
+        self.make_room(now);
+        let (name, mut line) = make();
+        line.allowed(self.forgotten);
+        let slot = Slot {
+            entry: Arc::new(Entry::new(name, line)),
+            front: Front::default(),
+            used: now,
+        };
+        let mut identity = Vec::new();
+        key::push_identity(&mut identity, key);
+        let vacant = self.slots.raw_entry_mut_v1();
+        match vacant.from_hash(hash, |_| false) {
+            RawEntryMut::Occupied(found) => found.index(),
+            RawEntryMut::Vacant(vacant) => {
+                let index = vacant.index();
+                vacant.insert_hashed_nocheck(hash, identity.into(), slot);
+                index
+            }
+        }
+    }
+
+    /// Makes room for one more.
+    fn make_room(&mut self, now: Timestamp) {
+        if self.slots.len() < self.capacity {
+            return;
+        }
+        let length = self.slots.len();
+        let sample = (0..SAMPLE.min(length)).map(|step| (self.hand + step) % length);
+        let spared = sample.min_by_key(|&index| {
+            let Slot { entry, used, .. } = &self.slots[index];
+            // Whoever is served there would be served as well without the entry, but alone; and
+            // whoever is held back there would ask the server again.
+            let busy = entry.line().is_busy(now);
+            (busy, *used)
+        });
+        self.hand = (self.hand + SAMPLE) % length;
+        if let Some(index) = spared {
+            let gone = self.slots.swap_remove_index(index);
+            let own = gone.map(|(_, slot)| slot.entry.line().own());
+            self.forgotten = self.forgotten.and(own.unwrap_or_default());
+        }
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Keys are nobody's business.
+        f.debug_struct("Table").finish_non_exhaustive()
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Entries that are looked at to find one that can go.
+const SAMPLE: usize = 8;
+/// Places in a shard at least: chance must not fill one long before the others.
+const SHARD: usize = 64;
+/// Shards at most; a power of two, some times the number of threads that meet here.
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(table: &Table, key: u64, now: u64) -> Arc<Entry> {
+        let make = || (key.to_string().into(), Line::new(&[], false));
+        table.enter(
+            &key.to_be_bytes()[..],
+            Caller {
+                cost: 1,
+                now: Timestamp::from_nanos(now),
+                until: Timestamp::from_nanos(now),
+                waker: None,
+            },
+            make,
+            |entry, _| Arc::clone(entry),
+        )
+    }
+
+    #[test]
+    fn it_never_holds_more_than_its_capacity_and_keeps_what_is_used() {
+        for capacity in [1, 7, 100, 1000] {
+            let table = Table::new(capacity);
+            for key in 0..3000 {
+                touch(&table, key, key);
+                if capacity >= 100 {
+                    touch(&table, 0, key);
+                }
+            }
+            assert!(table.len() <= capacity, "{} of {capacity}", table.len());
+            assert_eq!(
+                table.get(&0_u64.to_be_bytes()[..]).is_some(),
+                capacity >= 100
+            );
+        }
+    }
+
+    #[test]
+    fn one_key_has_one_entry() {
+        let table = Table::new(100);
+        assert!(Arc::ptr_eq(&touch(&table, 1, 0), &touch(&table, 1, 1)));
+        assert!(!Arc::ptr_eq(&touch(&table, 1, 2), &touch(&table, 2, 2)));
+        assert_eq!(table.len(), 2);
+    }
+}

@@ -1,0 +1,280 @@
+//! One question after the other, each about many keys.
+
+use std::{mem::take, sync::Arc, time::Duration};
+
+use redis::{ErrorKind, RedisError, RedisResult};
+use resilience_core::Timestamp;
+use tokio::task::yield_now;
+
+use super::{Lane, stand::Waiting};
+use crate::{
+    StoreError,
+    connection::WeakNode,
+    rate_limit::{
+        batch::{Batch, Reply},
+        engine::Entry,
+        line::Aftermath,
+        quota::Rule,
+        refund::Refund,
+    },
+};
+
+/// One who asks, as long as there is something to ask.
+pub(super) struct Flight {
+    lane: Arc<Lane>,
+    /// What the question is asked by.
+    rules: Arc<[Rule]>,
+    /// What to ask about, before it is part of the batch.
+    entries: Vec<Arc<Entry>>,
+    batch: Batch,
+    /// Whose clock counts for the question.
+    owner: Option<WeakNode>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// About to look into the queue.
+    Boarding,
+    /// Asking.
+    Away,
+    /// Nothing was left to ask.
+    Over,
+}
+
+impl Flight {
+    pub(super) fn new(lane: Arc<Lane>) -> Self {
+        let rules = Arc::clone(&lane.asked_by());
+        Self {
+            lane,
+            rules,
+            entries: Vec::new(),
+            batch: Batch::default(),
+            owner: None,
+            state: State::Boarding,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            while self.board() {
+                if self.ask().await > 1 {
+                    // Those who were told come back with their next questions meanwhile.
+                    yield_now().await;
+                }
+            }
+            let (entries, batch) = (take(&mut self.entries), take(&mut self.batch));
+            let waiting = Waiting::new(&self.lane);
+            drop(self);
+            let Some(lane) = waiting.await else { return };
+            self = Self::new(lane);
+            (self.entries, self.batch) = (entries, batch);
+        }
+    }
+
+    /// Finds what to ask about now. Says whether there is something: where not, the flight is over.
+    fn board(&mut self) -> bool {
+        let lane = &self.lane;
+        let entries = &mut self.entries;
+        let boarded = lane.departures().board(entries, lane.keys, lane.flights);
+        let Some(departs) = boarded else {
+            self.state = State::Over;
+            return false;
+        };
+        self.state = State::Away;
+        if departs {
+            self.lane.depart();
+        }
+        true
+    }
+
+    /// Back again, and about to look into the queue: what comes now need not send another.
+    fn land(&mut self) {
+        self.lane.departures().land();
+        self.state = State::Boarding;
+    }
+
+    /// Asks about the entries until the server says something about them, or time is up; says how
+    /// many callers were told.
+    async fn ask(&mut self) -> usize {
+        for spare in SPARE_STEPS {
+            let Some(deadline) = self.load(spare) else {
+                self.land();
+                return 0;
+            };
+            let sent = self.lane.now();
+            // At most all of it, should the clock have been set back meanwhile.
+            let patience = deadline.saturating_since(sent).min(self.lane.patience);
+            let answer = self.send(patience).await;
+            let reply = match answer {
+                Ok(reply) => reply,
+                // Of the time that callers have, part was over before the question was sent.
+                Err(StoreError::Timeout(_)) => {
+                    let late = StoreError::Timeout(self.lane.patience);
+                    return self.fail(&late);
+                }
+                Err(error) => return self.fail(&error),
+            };
+            let owner = self.owner.as_ref();
+            self.lane.clocks().hear(owner, sent, reply.micros());
+            if reply.is_decided() {
+                return self.tell(sent, &reply);
+            }
+            // Its clock shows another step than we thought.
+            self.batch.unask(&mut self.entries);
+        }
+        // A clock that jumps with every question is none.
+        self.load(0);
+        self.fail(&StoreError::Protocol)
+    }
+
+    /// Asks those who wait for the entries what they want, of the step that we think is the present one
+    /// or, with `spare` steps to name, of the one in which the server was heard last and those after
+    /// it. Gives the time by which the first of them must hear of it, `None` where nobody waits.
+    fn load(&mut self, spare: u64) -> Option<Timestamp> {
+        self.rules.clone_from(&self.lane.asked_by());
+        let first = self.entries.first();
+        self.owner = first.and_then(|entry| self.lane.owner_of(entry.name()));
+        let Self {
+            lane,
+            rules,
+            entries,
+            batch,
+            owner,
+            ..
+        } = self;
+        let (now, mut aftermath) = (lane.now(), Aftermath::default());
+        // Who has next to no time left would hear nothing in time, and what is taken is taken in vain.
+        let longest = nanos(lane.patience * 7 / 8);
+        let too_long = Timestamp::from_nanos(now.as_nanos().saturating_sub(longest));
+        let late = StoreError::Timeout(lane.patience);
+        let clock = lane.clocks().of(owner.as_ref());
+        let micros = if spare == 0 {
+            clock.at(now)
+        } else {
+            clock.last()
+        };
+        batch.begin(rules, micros, spare);
+        let leasing = lane.leasing(now);
+        let mut since = Timestamp::MAX;
+        for entry in entries.drain(..) {
+            let limit = (now, too_long, &late);
+            let first = batch.add(rules, entry, leasing, limit, &mut aftermath);
+            if let Some(first) = first {
+                since = since.min(first);
+            }
+        }
+        aftermath.wake();
+        lane.set_alarms(&mut batch.alarms);
+        batch.sort();
+        (batch.len() > 0).then(|| since.saturating_add(lane.patience))
+    }
+
+    async fn send(&self, patience: Duration) -> Result<Reply, StoreError> {
+        let Self {
+            lane, rules, batch, ..
+        } = self;
+        let first = batch.first();
+        let name = first.as_ref().map_or("", |entry| entry.name());
+        let size = batch.size(rules);
+        let plain = batch.plain(rules).filter(|_| lane.asks_plainly);
+        let request = async |wire| -> RedisResult<Reply> {
+            if let Some(plain) = plain
+                && let Some(reply) = plain.take(lane, &wire).await?
+            {
+                return Ok(reply);
+            }
+            let write = |command: &mut _| batch.write(rules, command);
+            let reply = lane.take.run_with(&wire, size, write).await?;
+            // A reply of another shape may be meant for somebody else: it ends the connection.
+            let shape = || RedisError::from((ErrorKind::Parse, "unexpected reply of a script"));
+            batch.read(rules, &reply).ok_or_else(shape)
+        };
+        lane.connection.run(name, patience, request).await
+    }
+
+    fn tell(&mut self, sent: Timestamp, reply: &Reply) -> usize {
+        self.land();
+        let Self {
+            lane, rules, batch, ..
+        } = self;
+        let mut aftermath = Aftermath::default();
+        let (mut again, mut refunds, mut begun) = (Vec::new(), Vec::new(), Vec::new());
+        batch.hear(
+            rules,
+            (sent, lane.now()),
+            reply,
+            &mut aftermath,
+            |entry, goes_on, after| {
+                let orphans = after.orphans.drain(..);
+                let orphan = |(units, taken)| Refund::exact(&entry, units, rules, taken);
+                refunds.extend(orphans.map(orphan));
+                let unused = after.ahead.unused.drain(..);
+                refunds.extend(unused.map(|unused| Refund::unused(&entry, unused, rules)));
+                if take(&mut after.ahead.begun) {
+                    begun.push(Arc::clone(&entry));
+                }
+                if goes_on {
+                    again.push(entry);
+                }
+            },
+        );
+        lane.leases.grant(aftermath.ahead.granted);
+        let told = aftermath.wake();
+        again.into_iter().for_each(|entry| lane.push(entry));
+        lane.set_alarms(&mut batch.alarms);
+        // Rarely there is any.
+        if !refunds.is_empty() {
+            lane.give_back(refunds);
+        }
+        if !begun.is_empty() {
+            lane.look_after(begun);
+        }
+        told
+    }
+
+    fn fail(&mut self, error: &StoreError) -> usize {
+        self.land();
+        let Self { lane, batch, .. } = self;
+        let (mut aftermath, mut again) = (Aftermath::default(), Vec::new());
+        batch.fail(error, lane.now(), &mut aftermath, |entry, goes_on| {
+            if goes_on {
+                again.push(entry);
+            }
+        });
+        let lost = aftermath.ahead.lost;
+        lane.leases.grant(lost);
+        lane.leases.settle(lost, false);
+        let told = aftermath.wake();
+        again.into_iter().for_each(|entry| lane.push(entry));
+        lane.set_alarms(&mut batch.alarms);
+        told
+    }
+}
+
+impl Drop for Flight {
+    /// Where the flight is not over the runtime goes down, and nobody will ask any more.
+    fn drop(&mut self) {
+        if self.state == State::Over {
+            return;
+        }
+        let was_boarding = self.state == State::Boarding;
+        let left = self.lane.departures().go_down(was_boarding);
+        let (now, mut aftermath) = (self.lane.now(), Aftermath::default());
+        self.batch.unask(&mut self.entries);
+        for entry in self.entries.drain(..).chain(left) {
+            let mut line = entry.line();
+            line.abandon(&StoreError::Unavailable, now, &mut aftermath);
+        }
+        aftermath.wake();
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How many steps more than one each question names until the server finds the present one among
+/// them. The first may come before the server was ever heard, the second meet the end of a step;
+/// where steps are shorter than the time that it takes to get there changes, no guess is good.
+const SPARE_STEPS: [u64; 8] = [0, 0, 16, 32, 64, 128, 128, 128];

@@ -1,0 +1,225 @@
+//! Those who stand in line for one key, each at a place of its own.
+
+use std::task::Waker;
+
+use resilience_core::Timestamp;
+
+use super::{Caller, lease::Spent, question::Aftermath};
+use crate::{StoreError, rate_limit::quota::Verdict};
+
+/// Places, some of them free.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    places: Vec<Place>,
+    /// The first free one.
+    free: Option<usize>,
+    taken: usize,
+}
+
+#[derive(Debug)]
+struct Place {
+    cost: u64,
+    /// When the caller came, and until when there may be room for him.
+    came: Timestamp,
+    until: Timestamp,
+    /// When it was said that he be asked for.
+    since: Timestamp,
+    turn: Turn,
+    state: State,
+}
+
+/// Where a caller stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// In line, for the first time.
+    First,
+    /// Among those who wait until there is room.
+    Waits,
+    /// In line, out of those.
+    Called,
+}
+
+#[derive(Debug)]
+enum State {
+    /// With the next one that is free.
+    Free(Option<usize>),
+    Waiting(Option<Waker>),
+    /// Went away; freed by whoever comes across the place.
+    Gone,
+    Answered(Answer),
+}
+
+/// What a caller hears.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::rate_limit) enum Answer {
+    /// The server decided, at this time by its clock.
+    Decided(Verdict, u64),
+    /// There is no room in time, as is known without a question.
+    Denied(Verdict),
+    /// What the caller wants was taken ahead.
+    Leased(Spent),
+    /// It did not.
+    Failed(StoreError),
+}
+
+impl Places {
+    /// A caller comes, and gets this place.
+    pub(super) fn enter(&mut self, caller: Caller<'_>) -> usize {
+        let place = Place {
+            cost: caller.cost,
+            came: caller.now,
+            until: caller.until,
+            since: caller.now,
+            turn: Turn::First,
+            state: State::Waiting(caller.waker.cloned()),
+        };
+        self.taken += 1;
+        match self.free {
+            Some(index) => {
+                let before = std::mem::replace(&mut self.places[index], place);
+                self.free = match before.state {
+                    State::Free(next) => next,
+                    State::Waiting(_) | State::Gone | State::Answered(_) => None,
+                };
+                index
+            }
+            None => {
+                if self.places.is_empty() {
+                    // Most keys have one caller at a time, and there are many keys.
+                    self.places.reserve_exact(IDLE_PLACES);
+                }
+                self.places.push(place);
+                self.places.len() - 1
+            }
+        }
+    }
+
+    /// The caller at `index` asks for the answer; `waker` is woken when it is there.
+    pub(super) fn poll(&mut self, index: usize, waker: &Waker) -> Option<Answer> {
+        let state = &mut self.places[index].state;
+        match std::mem::replace(state, State::Free(None)) {
+            State::Answered(answer) => {
+                self.release(index);
+                return Some(answer);
+            }
+            State::Waiting(Some(mut known)) => {
+                known.clone_from(waker);
+                *state = State::Waiting(Some(known));
+            }
+            State::Waiting(None) => *state = State::Waiting(Some(waker.clone())),
+            other @ (State::Free(_) | State::Gone) => *state = other,
+        }
+        None
+    }
+
+    /// The caller at `index` goes away. What was granted to him meanwhile must be given back: the
+    /// cost, and when it was taken.
+    pub(super) fn leave(&mut self, index: usize) -> Option<(u64, u64)> {
+        let place = &mut self.places[index];
+        match &place.state {
+            State::Answered(answer) => {
+                let cost = place.cost;
+                let back = match answer {
+                    Answer::Decided(verdict, time) if verdict.is_grant() => Some((cost, *time)),
+                    Answer::Leased(spent) => Some((cost, spent.term.taken)),
+                    Answer::Decided(..) | Answer::Denied(_) | Answer::Failed(_) => None,
+                };
+                self.release(index);
+                back.filter(|(cost, _)| *cost > 0)
+            }
+            State::Waiting(_) => {
+                place.state = State::Gone;
+                None
+            }
+            State::Free(_) | State::Gone => None,
+        }
+    }
+
+    /// What the caller at `index` wants, and since when; `None` where he went away, and the place is
+    /// free from now on.
+    pub(super) fn wanted(&mut self, index: usize) -> Option<(u64, Timestamp)> {
+        let place = &self.places[index];
+        if matches!(place.state, State::Gone) {
+            self.release(index);
+            return None;
+        }
+        Some((place.cost, place.since))
+    }
+
+    /// Whether the caller at `index` can wait at `now` for room at `due`.
+    pub(super) fn can_wait(&self, index: usize, due: Timestamp, now: Timestamp) -> bool {
+        let place = &self.places[index];
+        // A clock that was set back would prolong it.
+        (place.came..place.until).contains(&now) && due <= place.until
+    }
+
+    /// Whether the caller at `index`, who was refused, waits at `now` for room that there is at `due`:
+    /// who waited before does so as long as he can, since others took what he waited for.
+    pub(super) fn waits_on(&self, index: usize, due: Timestamp, now: Timestamp) -> bool {
+        let waited = self.places[index].turn != Turn::First;
+        self.can_wait(index, if waited { now } else { due }, now)
+    }
+
+    /// Until when there may be room for the caller at `index`.
+    pub(super) fn until(&self, index: usize) -> Timestamp {
+        self.places[index].until
+    }
+
+    /// Whether the caller at `index` has time to wait until there is room.
+    pub(super) fn has_time(&self, index: usize) -> bool {
+        let place = &self.places[index];
+        place.came < place.until
+    }
+
+    /// What the caller at `index` wants who is there still, has no answer, and is at this `turn`.
+    pub(super) fn waiting(&self, index: usize, turn: Turn) -> Option<u64> {
+        let place = &self.places[index];
+        let waits = matches!(place.state, State::Waiting(_)) && place.turn == turn;
+        waits.then_some(place.cost)
+    }
+
+    /// From now on the caller at `index` waits until there is room.
+    pub(super) fn wait(&mut self, index: usize) {
+        self.places[index].turn = Turn::Waits;
+    }
+
+    /// It was said at `since` that the caller at `index` be asked for.
+    pub(super) fn call(&mut self, index: usize, since: Timestamp) {
+        let place = &mut self.places[index];
+        (place.turn, place.since) = (Turn::Called, since);
+    }
+
+    /// The caller at `index` has an answer.
+    pub(super) fn answer(&mut self, index: usize, answer: Answer, aftermath: &mut Aftermath) {
+        let place = &mut self.places[index];
+        match std::mem::replace(&mut place.state, State::Answered(answer)) {
+            State::Waiting(waker) => aftermath.wakers.extend(waker),
+            State::Gone | State::Free(_) | State::Answered(_) => {
+                aftermath.orphans.extend(self.leave(index));
+            }
+        }
+    }
+
+    /// The place is free; where all are, no more are kept than one caller needs.
+    fn release(&mut self, index: usize) {
+        self.taken -= 1;
+        if self.are_free() && self.places.capacity() > IDLE_PLACES {
+            *self = Self::default();
+            return;
+        }
+        self.places[index].state = State::Free(self.free);
+        self.free = Some(index);
+    }
+
+    pub(super) const fn are_free(&self) -> bool {
+        self.taken == 0
+    }
+
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+/// Places that are kept where nobody waits: who comes next needs no memory.
+const IDLE_PLACES: usize = 1;

@@ -1,0 +1,111 @@
+//! What is asked about one key, what the server tells, and what follows from that.
+
+use std::task::Waker;
+
+use resilience_core::Timestamp;
+
+use super::lease::Unused;
+use crate::rate_limit::quota::{Before, Run, Window};
+
+/// What to ask the server about one line.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Question<'a> {
+    pub(in crate::rate_limit) runs: &'a [Run],
+    /// For each rule.
+    pub(in crate::rate_limit) past: &'a [Past],
+}
+
+/// What a question builds on of one window; nothing where the rule is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::rate_limit) struct Past {
+    /// Counts of the past that are asked for.
+    pub(in crate::rate_limit) asked: usize,
+    /// Units in the rest of the past.
+    pub(in crate::rate_limit) known: u64,
+    /// Units in the present step, as far as heard of.
+    pub(in crate::rate_limit) present: u64,
+}
+
+/// What the server tells of one quota of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::rate_limit) enum Told<'a> {
+    /// The count of the present step, and then those of the past that were asked for.
+    Window(&'a [u64]),
+    /// As in [`Before::Log`].
+    Log {
+        used: u64,
+        oldest: u64,
+        short: &'a [u64],
+        times: &'a [u64],
+    },
+    /// The level.
+    Cells(u64),
+}
+
+impl<'a> Told<'a> {
+    /// The same, with what was known of a window that is now at `step`.
+    pub(super) fn learned(self, mut window: Window, step: u64) -> Before<'a> {
+        match self {
+            Self::Window(counts) => {
+                if let [present, missing @ ..] = counts {
+                    window.learn(step, *present, missing);
+                }
+                Before::Window(window)
+            }
+            Self::Log {
+                used,
+                oldest,
+                short,
+                times,
+            } => Before::Log {
+                used,
+                oldest,
+                short,
+                times,
+            },
+            Self::Cells(level) => Before::Cells { level },
+        }
+    }
+}
+
+/// What must happen after an answer.
+#[derive(Debug, Default)]
+pub(in crate::rate_limit) struct Aftermath {
+    pub(super) wakers: Vec<Waker>,
+    /// Units of those who were granted what they wanted and are gone, and when they were taken.
+    pub(in crate::rate_limit) orphans: Vec<(u64, u64)>,
+    pub(in crate::rate_limit) ahead: Ahead,
+    /// When somebody must ring for those who wait in the line.
+    pub(in crate::rate_limit) alarm: Option<Timestamp>,
+}
+
+/// What an answer means for units that were taken ahead.
+#[derive(Debug, Default)]
+pub(in crate::rate_limit) struct Ahead {
+    pub(in crate::rate_limit) granted: u64,
+    /// Asked for by a question whose answer nobody heard.
+    pub(in crate::rate_limit) lost: u64,
+    pub(in crate::rate_limit) unused: Vec<Unused>,
+    /// Somebody must look after what is held.
+    pub(in crate::rate_limit) begun: bool,
+}
+
+/// How many units a question may ask for ahead.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Leasing {
+    /// Of the limit, all processes together.
+    pub(in crate::rate_limit) percent: u64,
+    pub(in crate::rate_limit) nodes: u64,
+    pub(in crate::rate_limit) now: Timestamp,
+}
+
+impl Aftermath {
+    /// Wakes whoever waits for one of the answers, and says how many do.
+    pub(in crate::rate_limit) fn wake(self) -> usize {
+        let count = self.wakers.len();
+        for waker in self.wakers {
+            waker.wake();
+        }
+        count
+    }
+}
