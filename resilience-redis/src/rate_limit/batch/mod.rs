@@ -126,13 +126,15 @@ impl Batch {
             }
             loop {
                 let question = (&mut self.runs, &mut self.past);
-                let asked = line.ask(rules, &self.steps, question, leasing);
-                if asked.is_none_or(|asked| asked.since >= deadline) {
-                    break asked;
+                match line.ask(rules, &self.steps, question, leasing) {
+                    Some(asked) if asked.since < deadline => {
+                        line.fail(late, now, aftermath);
+                        self.runs.truncate(runs);
+                        self.past.truncate(past);
+                    }
+                    None if line.pass_on(now, aftermath) => {}
+                    asked => break asked,
                 }
-                line.fail(late, now, aftermath);
-                self.runs.truncate(runs);
-                self.past.truncate(past);
             }
         };
         self.note_alarm(&entry, aftermath);

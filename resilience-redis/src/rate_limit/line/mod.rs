@@ -192,7 +192,7 @@ impl Line {
     }
 
     /// Adds to `runs` and `past` what to ask about at `steps`, the present ones of `rules`, and says
-    /// for whom; `None` where nobody waits for an answer, and then nobody is to ask.
+    /// for whom; `None` where nobody is in line any more, and then it is to be [passed on](Self::pass_on).
     pub(super) fn ask(
         &mut self,
         rules: &[Rule],
@@ -228,8 +228,6 @@ impl Line {
         }
         let Some(since) = oldest else {
             self.scheduled = false;
-            // Of whom was called, all went away.
-            self.waiters.take_if(|waiters| waiters.is_empty());
             return None;
         };
         // What the server grants a key that has some must fit into this process' part as well. Nobody

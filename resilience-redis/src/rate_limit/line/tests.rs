@@ -109,6 +109,7 @@ fn nobody_is_overtaken_or_forgotten_whatever_comes_and_goes() {
                 8 => fleet.recall(process),
                 9 => fleet.limit = [5, 10, 20][fleet.random.usize(0..3)],
                 10 => fleet.fails = fleet.random.u8(..4) == 0,
+                11..13 => fleet.undecided = true,
                 _ => {
                     let cost = [0, 1, 1, 1, 2, 5][fleet.random.usize(0..6)];
                     let max_wait = [0, SECOND / 2, SECOND][fleet.random.usize(0..3)];
@@ -234,6 +235,28 @@ fn who_goes_away_holds_up_nobody_behind_him() {
 }
 
 #[test]
+fn who_goes_away_while_he_is_asked_for_leaves_nobody_behind_him_waiting_in_vain() {
+    for algorithm in ALL {
+        let mut fleet = Fleet::new(0, 1, algorithm, 10);
+        fleet.come(0, 10, 0);
+        fleet.run(10_000);
+        fleet.come(0, 1, 2 * SECOND);
+        fleet.run(10_000);
+        // Somebody rings for him.
+        fleet.undecided = true;
+        while fleet.processes[0].asked.is_none() {
+            fleet.run(WAY / 2);
+        }
+        fleet.come(0, 1, 2 * SECOND);
+        assert_eq!(fleet.waiting(), 2);
+        fleet.leave(1);
+        fleet.run(3 * SECOND);
+        fleet.check();
+        assert_eq!(fleet.granted(), 2, "{algorithm:?}");
+    }
+}
+
+#[test]
 fn nothing_is_taken_ahead_of_one_who_would_wait() {
     let mut fleet = Fleet::new(0, 2, Algorithm::SlidingWindow, 40);
     fleet.leases();
@@ -319,6 +342,8 @@ struct Fleet {
     limit: u64,
     /// Whether the server gives no decision.
     fails: bool,
+    /// Whether it does nothing about the next question, since its clock shows another step.
+    undecided: bool,
     /// When units were taken; of cells, the level and since when.
     taken: VecDeque<u64>,
     level: (u64, u64),
@@ -344,6 +369,7 @@ struct Asking {
     past: Vec<Past>,
     sent: u64,
     fails: bool,
+    undecided: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -391,6 +417,7 @@ impl Fleet {
             algorithm,
             limit,
             fails: false,
+            undecided: false,
             taken: VecDeque::new(),
             level: (0, 0),
             processes: Vec::new(),
@@ -566,7 +593,14 @@ impl Fleet {
             nodes: 1,
             now: at(self.now),
         });
-        let asked = it.line.ask(&rules, &steps, (&mut runs, &mut past), leasing);
+        let mut aftermath = Aftermath::default();
+        let asked = loop {
+            let question = (&mut runs, &mut past);
+            match it.line.ask(&rules, &steps, question, leasing) {
+                None if it.line.pass_on(at(self.now), &mut aftermath) => {}
+                asked => break asked,
+            }
+        };
         if let Some(asked) = asked {
             // Of the time for a decision nothing is over that somebody waited for room.
             let since = at(self.now).saturating_since(asked.since);
@@ -577,10 +611,12 @@ impl Fleet {
                 past,
                 sent: self.now,
                 fails: self.fails,
+                undecided: std::mem::take(&mut self.undecided),
             };
             assert!(it.asked.replace((asking, Vec::new())).is_none());
             self.events.insert((self.now + WAY, process, Event::Decide));
         }
+        self.follow(process, false, &aftermath);
     }
 
     /// What the script does.
@@ -589,7 +625,8 @@ impl Fleet {
         let rule = &asking.rules[0];
         let (limit, used) = (rule.limit(), self.used(rule));
         let (mut taken, mut short) = (0, Vec::new());
-        for run in asking.runs.iter().filter(|_| !asking.fails) {
+        let nothing = asking.fails || asking.undecided;
+        for run in asking.runs.iter().filter(|_| !nothing) {
             let room = rule.burst().saturating_sub(used + taken);
             let fits = room.checked_div(run.cost).unwrap_or(run.callers);
             let granted = fits.min(run.callers);
@@ -665,11 +702,15 @@ impl Fleet {
             past,
             sent,
             fails,
+            undecided,
         } = asking;
         let (sent, heard) = (at(sent), at(self.now));
         let mut aftermath = Aftermath::default();
         let line = &mut self.processes[process].line;
-        let goes_on = if fails {
+        let goes_on = if undecided {
+            line.unask();
+            true
+        } else if fails {
             line.fail(&StoreError::Unavailable, heard, &mut aftermath)
         } else {
             let told = match rules[0].kind {

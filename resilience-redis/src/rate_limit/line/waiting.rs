@@ -319,6 +319,20 @@ impl Line {
         self.schedule()
     }
 
+    /// All who were called went away before they were asked for: it is the turn of those behind them. Says
+    /// whether that is now; else somebody rings.
+    pub(in crate::rate_limit) fn pass_on(
+        &mut self,
+        now: Timestamp,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        if let Some(waiters) = &mut self.waiters {
+            waiters.called = 0;
+        }
+        self.arrange(now, true, aftermath);
+        self.schedule()
+    }
+
     /// Whether there is somebody to ask for, and nobody yet who is to ask.
     fn schedule(&mut self) -> bool {
         self.is_called() && !std::mem::replace(&mut self.scheduled, true)
