@@ -1,13 +1,15 @@
 //! Stores that are used on several runtimes, some of which nobody drives, or have ended.
 
 use std::{
+    convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
+use resilience_core::{Reason, Respond, rate_limit::MissingKey};
 use resilience_redis::{
     RedisStore, StoreError, bloom_guard, lock, queue,
-    rate_limit::{Algorithm, Policy, Quota},
+    rate_limit::{Algorithm, Fallback, Options, Policy, Quota},
     stock,
 };
 use tokio::{
@@ -15,8 +17,9 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::support::{PATIENCE, RedisCluster, RedisServer, patient};
+use crate::support::{PATIENCE, RedisCluster, RedisServer, eventually, patient};
 
 /// One that runs all the while.
 fn home() -> Runtime {
@@ -114,6 +117,47 @@ fn a_server_that_was_found_from_a_runtime_that_ended_is_asked_by_the_others() {
     assert_eq!(elsewhere.block_on(limiter.clear("key")), Ok(()));
     drop(elsewhere);
     assert_eq!(home.block_on(limiter.clear("key")), Ok(()));
+}
+
+#[test]
+fn who_waits_for_room_of_all_keys_when_the_runtime_of_the_store_ends_is_told_so() {
+    let (home, elsewhere) = (home(), idle());
+    let server = elsewhere.block_on(RedisServer::start());
+    let store = home.block_on(RedisStore::connect(&server.url(), patient()));
+    let policy = Policy::new("test", Quota::new(10, DAY))
+        .global(Quota::new(1, DAY).named("all"))
+        .missing_key(MissingKey::Admit)
+        .max_wait(3 * DAY);
+    let options = Options::new().fallback(Fallback::Deny);
+    let limiter = store.expect("up").rate_limiter_with(&policy, &options);
+    let limiter = limiter.expect("a valid policy");
+    let nobody = limiter.layer_by(|_: &http::Request<String>| None::<u64>);
+    let service = Respond::with((nobody,)).layer(service_fn(async |_| {
+        Ok::<_, Infallible>(http::Response::new(String::new()))
+    }));
+    let call = async || {
+        let answer = service.clone().oneshot(http::Request::default());
+        let answer = timeout(PATIENCE, answer).await.expect("it never ended");
+        answer.expect("an answer").status()
+    };
+    let ending = async || {
+        // Somebody waits before whoever comes now.
+        eventually(async || {
+            let rejected = limiter.try_take("key").await.expect_err("used up");
+            (rejected.retry_after() > Some(DAY * 3 / 2)).then_some(())
+        })
+        .await;
+        home.shutdown_background();
+    };
+    elsewhere.block_on(async {
+        assert_eq!(call().await, 200);
+        let (status, ()) = tokio::join!(call(), ending());
+        assert_eq!(status, 503);
+        // Nor does who comes later wait.
+        assert_eq!(call().await, 503);
+        let rejected = limiter.take("key").await.expect_err("nobody decides");
+        assert_eq!(rejected.reason(), Reason::StoreUnavailable);
+    });
 }
 
 #[test]
