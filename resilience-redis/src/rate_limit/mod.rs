@@ -37,7 +37,9 @@
 //! Up to [`Policy::max_wait`] a call over its quota waits for its units, through a layer and with
 //! [`take`](RateLimiter::take); who would have to wait longer, as far as is known, is refused at once and
 //! takes nothing. In one process whoever comes first is served first, whatever each costs, and no
-//! more callers of a key wait than get their units in time.
+//! more callers of a key wait than get their units in time. Of several quotas each is reckoned by
+//! itself: what one holds up leaves the others later, and who waits for it may be refused when his time
+//! is over; nobody is refused at once who would have got his units in time.
 //!
 //! Units are booked for nobody: those of a window are free for all processes at once when it ends, and
 //! others may take what one waits for. He then goes on waiting, and is refused when his time is over.

@@ -113,6 +113,11 @@ impl Window {
         self.known = false;
     }
 
+    /// The step that was the present one when the server was last heard.
+    pub(super) const fn step(&self) -> u64 {
+        self.step
+    }
+
     /// Units in the window, when the server was last heard.
     pub(in crate::rate_limit) fn used(&self) -> u64 {
         self.past.iter().sum::<u64>() + self.present
