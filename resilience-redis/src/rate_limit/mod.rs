@@ -91,9 +91,10 @@
 //! [`Options::lease_up_to`] lets a process take units of a busy key ahead of its callers, who then
 //! need no question. The limit stays as strict: such a unit counts on the server from when it was
 //! taken, and is used in the same step of the window or not at all. What time it is on the server is
-//! reckoned from its last answer, and the latest that it can be is believed. Only if somebody sets
-//! the server's clock may what was taken be counted at another time than it is used, for as long as
-//! a step. What is not used goes back; until then other processes may refuse for want of it.
+//! reckoned from its last answer, and the latest that it can be is believed, also where the two clocks
+//! drift apart by up to a millisecond in a second. Only if they do so faster, or somebody sets the
+//! server's clock, may what was taken be counted at another time than it is used: by as much as they
+//! drift apart in a step, or for as long as a step. What is not used goes back; until then other processes may refuse for want of it.
 //!
 //! # Without Redis
 //!

@@ -6,7 +6,7 @@
 //! The server counts such units in the step in which they were taken, and they are used in that step
 //! alone. Used later, one of them and all that the server allows once it counts the unit no more
 //! could lie in one window. What time it is on the server is known to within the time that a
-//! question takes; the latest that it can be is believed.
+//! question takes, and what two clocks drift apart since; the latest that it can be is believed.
 
 use std::time::Duration;
 
@@ -214,12 +214,16 @@ impl Term {
     /// clock was set back, and with it the end moved away.
     #[inline]
     fn time(&self, now: Timestamp) -> Option<u64> {
-        // The server read its clock after the question was sent.
+        // The server read its clock after the question was sent, and it may run faster than ours.
         let passed = now.as_nanos().checked_sub(self.sent.as_nanos())?;
+        let passed = passed.saturating_add(passed / DRIFT);
         let time = self.taken.checked_add(passed.div_ceil(1000))?;
         (time < self.end).then_some(time)
     }
 }
+
+/// By a thousandth: each of the two may be 500 ppm off, which is as much as NTP makes up for.
+const DRIFT: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -228,17 +232,18 @@ mod tests {
     use super::*;
     use crate::rate_limit::quota::PAST;
 
-    const STEP: u64 = 1000;
+    const STEP: u64 = 20_000;
     const LIMIT: u64 = 60;
-    const IN_A_ROW: Duration = Duration::from_millis(1);
+    const IN_A_ROW: Duration = Duration::from_millis(20);
+    const START: u64 = 1 << 40;
 
     /// A server and the processes that ask it, in one clock of microseconds.
     struct Fleet {
         random: fastrand::Rng,
         time: u64,
         counts: BTreeMap<u64, u64>,
-        /// With how far ahead each process' clock is.
-        nodes: Vec<(Lease, u64)>,
+        /// With how far ahead each process' clock is, and how long it takes for 1000 microseconds.
+        nodes: Vec<(Lease, u64, u64)>,
         granted: u64,
         returned: u64,
         used: Vec<u64>,
@@ -252,7 +257,9 @@ mod tests {
         }
 
         fn now(&self, node: usize) -> Timestamp {
-            Timestamp::from_nanos((self.time + self.nodes[node].1) * 1000)
+            let (_, ahead, slow) = self.nodes[node];
+            let passed = (self.time - START) * 1000;
+            Timestamp::from_nanos(ahead * 1000 + passed * 1000 / slow)
         }
 
         fn call(&mut self, node: usize, cost: u64) {
@@ -264,7 +271,7 @@ mod tests {
             let cap = self.random.u64(0..30);
             let asked = self.nodes[node].0.ask(cost, cap, IN_A_ROW, now);
             assert!(asked <= cap);
-            self.time += self.random.u64(0..200);
+            self.pass(STEP / 5);
             let fits = cost <= self.room();
             let taken = if fits { cost } else { 0 };
             let ahead = asked.min(self.room() - taken);
@@ -282,9 +289,16 @@ mod tests {
                 next_back: Duration::ZERO,
             };
             self.granted += ahead;
-            self.time += self.random.u64(0..200);
+            self.pass(STEP / 5);
             let unused = self.nodes[node].0.hold(ahead, term, verdict);
             self.give_back(unused);
+        }
+
+        /// A question takes less than `micros` on its way, and now and then no time.
+        fn pass(&mut self, micros: u64) {
+            if self.random.bool() {
+                self.time += self.random.u64(0..micros);
+            }
         }
 
         fn give_back(&mut self, unused: Option<Unused>) {
@@ -299,11 +313,12 @@ mod tests {
     fn no_window_holds_more_than_the_limit_and_no_unit_is_lost() {
         for seed in 0..20 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let nodes = (0..3).map(|_| (Lease::default(), random.u64(0..1 << 40)));
+            let clock = |slow| (Lease::default(), random.u64(0..1 << 40), slow);
+            let nodes = [999, 1000, 1001].map(clock);
             let mut fleet = Fleet {
-                nodes: nodes.collect(),
+                nodes: nodes.into(),
                 random,
-                time: 1 << 40,
+                time: START,
                 counts: BTreeMap::new(),
                 granted: 0,
                 returned: 0,
@@ -321,7 +336,7 @@ mod tests {
                     }
                     _ => fleet.call(node, cost),
                 }
-                fleet.time += fleet.random.u64(0..60);
+                fleet.time += fleet.random.u64(0..STEP * 3 / 50);
             }
             let held = fleet.nodes.iter_mut().filter_map(|it| it.0.surrender());
             let held: u64 = held.map(|unused| unused.units).sum();
@@ -349,15 +364,16 @@ mod tests {
         let term = Term { taken, sent, end };
         let mut lease = Lease::default();
         assert_eq!(lease.hold(3, term, verdict), None);
-        let spent = lease.spend(2, at(499)).expect("the last moment");
+        // 398 microseconds, and a thousandth more.
+        let spent = lease.spend(2, at(498)).expect("the last moment");
         assert_eq!((spent.verdict.remaining, spent.time), (8, 5_999));
         assert!(lease.put_back(1, end));
-        for late in [at(500), at(5_000), at(99)] {
+        for late in [at(499), at(5_000), at(99)] {
             assert_eq!(lease.spend(1, late), None);
         }
         assert_eq!(lease.spend(3, at(200)), None);
-        assert_eq!(lease.expire(at(499)), None);
-        assert_eq!(lease.expire(at(500)), Some(Unused { units: 2, taken }));
+        assert_eq!(lease.expire(at(498)), None);
+        assert_eq!(lease.expire(at(499)), Some(Unused { units: 2, taken }));
         assert!(!lease.put_back(1, end));
     }
 }
