@@ -1,6 +1,9 @@
 //! What is asked about one key, what the server tells, and what follows from that.
 
-use std::task::Waker;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Waker,
+};
 
 use resilience_core::Timestamp;
 
@@ -104,8 +107,55 @@ impl Aftermath {
     pub(in crate::rate_limit) fn wake(self) -> usize {
         let count = self.wakers.len();
         for waker in self.wakers {
-            waker.wake();
+            // It belongs to whatever runs the caller: where that panics, all others must hear still, and
+            // whoever tells them goes on. The panic hook has told of it by then.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                // Dropping a payload may panic once more.
+                std::mem::forget(payload);
+            }
         }
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("cannot be woken");
+        }
+    }
+
+    #[derive(Default)]
+    struct Counts(AtomicUsize);
+
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn one_that_cannot_be_woken_keeps_no_other_waiting() {
+        let woken = Arc::<Counts>::default();
+        let other = || Waker::from(Arc::clone(&woken));
+        let aftermath = Aftermath {
+            wakers: vec![other(), Arc::new(Panics).into(), other()],
+            ..Aftermath::default()
+        };
+        assert_eq!(aftermath.wake(), 3);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
     }
 }
