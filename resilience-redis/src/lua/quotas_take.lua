@@ -70,7 +70,7 @@ function window.look(quota, state)
   return true
 end
 
--- When the count of a step goes, in milliseconds since 1970: see take_window.lua, which counts there too.
+-- When the count of a step goes, in milliseconds since 1970: see window_take.lua, which counts there too.
 local function gone_at(step, length)
   local after = (step + 11) * length
   return integer((after - after % 1000) / 1000 + 2)

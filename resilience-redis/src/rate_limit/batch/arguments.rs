@@ -57,7 +57,7 @@ impl Batch {
         keys.sum()
     }
 
-    /// The arguments of `take_window`.
+    /// The arguments of `window_take`.
     fn write_window(&self, rule: &Rule, step: u64, command: &mut Cmd) {
         let limit = signed(rule.limit());
         command.arg(step).arg(self.steps[0]).arg(self.spare);
@@ -115,7 +115,7 @@ impl Batch {
     }
 }
 
-/// The arguments of `take_window` for a call that comes alone.
+/// The arguments of `window_take` for a call that comes alone.
 fn write_one(one: One, command: &mut Cmd) {
     let Whole { units, most } = one.whole;
     let numbers = [one.length, one.number, most, units].map(u64::to_le_bytes);

@@ -30,7 +30,7 @@ pub(in crate::rate_limit) fn keep(
 ) {
     let register = Register {
         connection: store.connection().clone(),
-        greet: script!("fleet"),
+        greet: script!("fleet_greet"),
         key,
         node: identity::unique(),
         environment: environment.clone(),

@@ -77,7 +77,7 @@ impl Lane {
                     kind: Kind::Window { .. },
                     ..
                 },
-            ] => script!("take_window"),
+            ] => script!("window_take"),
             _ => of_family!("quotas", "take"),
         };
         // In a cluster a script sees the keys of one slot.

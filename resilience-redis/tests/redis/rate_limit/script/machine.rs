@@ -69,7 +69,7 @@ impl Machine {
         self.named = (random.u64(0..=spare), spare);
     }
 
-    /// One call of `take_window`, which asks for the whole past.
+    /// One call of `window_take`, which asks for the whole past.
     pub(super) async fn window(
         &mut self,
         now: u64,

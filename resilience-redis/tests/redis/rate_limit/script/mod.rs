@@ -17,7 +17,7 @@ use self::{
 };
 use crate::support::script;
 
-const WINDOW: &str = script!("take_window");
+const WINDOW: &str = script!("window_take");
 const QUOTAS: &str = script!("quotas", "quotas_take");
 const REFUND: &str = script!("quotas", "quotas_refund");
 /// A day in November 2025, in microseconds: the size that real times have.
