@@ -19,9 +19,12 @@ use super::{
 };
 use crate::{
     StoreKey,
-    rate_limit::engine::{
-        self, Ask, Place, Receipt, Shared, Standing, Told,
-        both::{self, Answered, Begun, Both, Taken},
+    rate_limit::{
+        engine::{
+            Ask, Place, Receipt, Shared, Standing, Told,
+            both::{self, Answered, Begun, Both, Taken},
+        },
+        line,
     },
 };
 
@@ -170,7 +173,7 @@ fn decided(outcome: Result<Permit, Rejected>) -> Entry<Permit, Wait> {
 pub struct Permit {
     shared: Arc<Shared>,
     standing: Option<(Standing, QuotaStatus)>,
-    receipt: Option<(Arc<engine::Entry>, Receipt)>,
+    receipt: Option<(Arc<line::Entry>, Receipt)>,
     /// Where there is a quota of all keys, what was taken of it and of the key.
     both: Option<Box<[Taken; 2]>>,
 }
@@ -259,7 +262,7 @@ impl fmt::Debug for Wait {
 }
 
 #[inline]
-fn admit(shared: &Arc<Shared>, entry: Arc<engine::Entry>, told: Told) -> Result<Permit, Rejected> {
+fn admit(shared: &Arc<Shared>, entry: Arc<line::Entry>, told: Told) -> Result<Permit, Rejected> {
     let receipt = told.receipt;
     let permit = permit(shared, told)?;
     Ok(Permit {

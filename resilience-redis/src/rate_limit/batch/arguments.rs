@@ -5,10 +5,7 @@ use std::io::Write as _;
 use redis::{Cmd, RedisWrite as _};
 
 use super::{Batch, Call, One, Whole};
-use crate::rate_limit::{
-    line::Past,
-    quota::{Kind, Rule},
-};
+use crate::rate_limit::quota::{Kind, Past, Rule};
 
 impl Batch {
     /// Writes what follows the script's name.

@@ -13,9 +13,8 @@ use self::{plain::Plain, reply::Word};
 use crate::{
     StoreError,
     rate_limit::{
-        engine::Entry,
-        line::{Aftermath, Asked, Leasing, Past, Question},
-        quota::{Kind, Rule, Run},
+        line::{Aftermath, Asked, Entry, Leasing, Question},
+        quota::{Kind, Past, Rule, Run},
     },
 };
 

@@ -14,8 +14,8 @@ use super::{One, arguments::write_arg, reply::Reply};
 use crate::{
     connection::Wire,
     rate_limit::{
-        engine::Entry,
         lane::Lane,
+        line::Entry,
         quota::{Rule, gone_at},
         refund::{self, Refund},
     },

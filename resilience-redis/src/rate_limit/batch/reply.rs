@@ -3,10 +3,7 @@
 use redis::Value;
 
 use super::{Batch, Call, One, packed::numbers};
-use crate::rate_limit::{
-    line::Told,
-    quota::{Kind, Rule},
-};
+use crate::rate_limit::quota::{Kind, Reading, Rule};
 
 /// An answer: the server's time, and then what [`Batch::hear`] makes sense of.
 #[derive(Debug)]
@@ -87,7 +84,7 @@ impl Batch {
         rules: &[Rule],
         call: &Call,
         rest: &mut &'a [u64],
-        told: &mut Vec<Told<'a>>,
+        told: &mut Vec<Reading<'a>>,
     ) -> Option<Word> {
         told.clear();
         let alone = rules.len() == 1 && matches!(rules[0].kind, Kind::Window { .. });
@@ -107,7 +104,7 @@ impl Batch {
                     if counts.contains(&FOREIGN) {
                         word = Word::Foreign;
                     }
-                    Told::Window(counts)
+                    Reading::Window(counts)
                 }
                 Kind::Log { .. } => {
                     let &[used, oldest, cut] = rest.split_off(..3)? else {
@@ -118,14 +115,14 @@ impl Batch {
                         true => usize::try_from(*rest.split_off_first()?).ok()?,
                         false => 0,
                     };
-                    Told::Log {
+                    Reading::Log {
                         used,
                         oldest,
                         short,
                         times: rest.split_off(..count)?,
                     }
                 }
-                Kind::Cells { .. } => Told::Cells(*rest.split_off_first()?),
+                Kind::Cells { .. } => Reading::Cells(*rest.split_off_first()?),
             });
         }
         Some(word)
@@ -179,9 +176,8 @@ mod tests {
 
     use super::{super::Whole, *};
     use crate::rate_limit::{
-        engine::Entry,
-        line::{Line, Past},
-        quota::rules,
+        line::{Entry, Line},
+        quota::{Past, rules},
     };
 
     const ONE: One = One {

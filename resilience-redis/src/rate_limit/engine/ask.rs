@@ -13,14 +13,13 @@ use resilience_core::{QuotaStatus, Rejected};
 use super::{
     Shared,
     both::{self, Begun, Both},
-    table::Entry,
 };
 use crate::{
     StoreKey,
     rate_limit::{
         decision::{Decision, Source},
         fallback::Parts,
-        line::Spent,
+        line::{Entry, Spent},
     },
 };
 

@@ -19,13 +19,13 @@ use tokio::time::{Sleep, sleep};
 use super::{
     Shared,
     ask::{Ask, Place, Told},
-    table::Entry,
 };
 use crate::{
     StoreError, StoreKey,
     rate_limit::{
         decision::{Decision, Source},
         fallback::Parts,
+        line::Entry,
     },
 };
 

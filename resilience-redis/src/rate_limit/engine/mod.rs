@@ -28,7 +28,7 @@ use crate::{
         decision::Source,
         fallback::{Fallback, Stake},
         lane::Lane,
-        line::{Caller, Entered, Line},
+        line::{Caller, Entered, Entry, Line},
         options::Options,
         quota::Rule,
         refund::Refund,
@@ -38,7 +38,6 @@ use crate::{
 pub(super) use self::{
     ask::{Ask, Decide, Place, Receipt, Standing, Told},
     build::build,
-    table::Entry,
 };
 
 pub(super) struct Shared {

@@ -7,14 +7,13 @@ use resilience_core::{Event, QuotaStatus, Reason, Rejected};
 use super::{
     Shared,
     ask::{Receipt, Standing, Told},
-    table::Entry,
 };
 use crate::{
     StoreError,
     rate_limit::{
         decision::{Decision, Source},
         fallback::{Fallback, Parts},
-        line::{Answer, Spent},
+        line::{Answer, Entry, Spent},
         quota::{Own, Rule, Verdict, since_1970},
     },
 };

@@ -8,7 +8,10 @@ use tokio::time::sleep;
 use super::Lane;
 use crate::{
     StoreError,
-    rate_limit::{engine::Entry, line::Aftermath, refund::Refund},
+    rate_limit::{
+        line::{Aftermath, Entry},
+        refund::Refund,
+    },
 };
 
 impl Lane {

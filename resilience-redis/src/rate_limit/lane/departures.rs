@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::rate_limit::engine::Entry;
+use crate::rate_limit::line::Entry;
 
 /// The keys with somebody in line, and the flights that take them.
 #[derive(Debug, Default)]

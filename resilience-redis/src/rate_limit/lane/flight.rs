@@ -12,8 +12,7 @@ use crate::{
     connection::WeakNode,
     rate_limit::{
         batch::{Batch, Reply},
-        engine::Entry,
-        line::Aftermath,
+        line::{Aftermath, Entry},
         quota::Rule,
         refund::Refund,
     },

@@ -25,9 +25,8 @@ use crate::{
     RedisStore, StoreError,
     connection::{Connection, WeakNode},
     rate_limit::{
-        engine::Entry,
         fallback::Stake,
-        line::Leasing,
+        line::{Entry, Leasing},
         options::Options,
         quota::{Kind, Rule, ServerClocks, as_they_stand},
         refund::{self, Leases, Refund, Refunds},

@@ -5,11 +5,11 @@ use resilience_core::Timestamp;
 use super::{
     Line,
     places::{Answer, Turn},
-    question::{Aftermath, Question, Told},
+    question::{Aftermath, Question},
 };
 use crate::{
     StoreError,
-    rate_limit::quota::{Before, Kind, Outlook, PAST, Rule, Window, verdicts},
+    rate_limit::quota::{Before, Kind, Outlook, PAST, Reading, Rule, Window, verdicts},
 };
 
 impl Line {
@@ -74,7 +74,7 @@ impl Line {
         &mut self,
         rules: &[Rule],
         question: Question<'_>,
-        told: &[Told<'_>],
+        told: &[Reading<'_>],
         (sent, heard, now): (Timestamp, Timestamp, u64),
         aftermath: &mut Aftermath,
     ) -> bool {

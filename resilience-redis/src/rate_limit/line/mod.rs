@@ -7,6 +7,7 @@
 mod ahead;
 mod answers;
 mod denial;
+mod entry;
 mod front;
 mod lease;
 mod places;
@@ -20,10 +21,11 @@ use std::{collections::VecDeque, task::Waker};
 use resilience_core::Timestamp;
 
 pub(super) use self::{
-    front::{Front, Left},
+    entry::Entry,
+    front::Front,
     lease::{Spent, Unused},
     places::Answer,
-    question::{Aftermath, Leasing, Past, Question, Told},
+    question::{Aftermath, Leasing, Question},
 };
 
 use self::waiting::Waiters;
@@ -32,7 +34,7 @@ use self::{
     lease::Lease,
     places::{Places, Turn},
 };
-use crate::rate_limit::quota::{Kind, LastWord, Own, Rule, Run, Verdict, Window, Windows};
+use crate::rate_limit::quota::{Kind, LastWord, Own, Past, Rule, Run, Verdict, Window, Windows};
 
 /// The callers of one key.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What is asked about one key, what the server tells, and what follows from that.
+//! What is asked about one key, and what follows from the answer.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,7 +8,7 @@ use std::{
 use resilience_core::Timestamp;
 
 use super::lease::Unused;
-use crate::rate_limit::quota::{Before, Run, Window};
+use crate::rate_limit::quota::{Past, Run};
 
 /// What to ask the server about one line.
 #[derive(Clone, Copy, Debug)]
@@ -16,59 +16,6 @@ pub(in crate::rate_limit) struct Question<'a> {
     pub(in crate::rate_limit) runs: &'a [Run],
     /// For each rule.
     pub(in crate::rate_limit) past: &'a [Past],
-}
-
-/// What a question builds on of one window; nothing where the rule is none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::rate_limit) struct Past {
-    /// Counts of the past that are asked for.
-    pub(in crate::rate_limit) asked: usize,
-    /// Units in the rest of the past.
-    pub(in crate::rate_limit) known: u64,
-    /// Units in the present step, as far as heard of.
-    pub(in crate::rate_limit) present: u64,
-}
-
-/// What the server tells of one quota of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::rate_limit) enum Told<'a> {
-    /// The count of the present step, and then those of the past that were asked for.
-    Window(&'a [u64]),
-    /// As in [`Before::Log`].
-    Log {
-        used: u64,
-        oldest: u64,
-        short: &'a [u64],
-        times: &'a [u64],
-    },
-    /// The level.
-    Cells(u64),
-}
-
-impl<'a> Told<'a> {
-    /// The same, with what was known of a window that is now at `step`.
-    pub(super) fn learned(self, mut window: Window, step: u64) -> Before<'a> {
-        match self {
-            Self::Window(counts) => {
-                if let [present, missing @ ..] = counts {
-                    window.learn(step, *present, missing);
-                }
-                Before::Window(window)
-            }
-            Self::Log {
-                used,
-                oldest,
-                short,
-                times,
-            } => Before::Log {
-                used,
-                oldest,
-                short,
-                times,
-            },
-            Self::Cells(level) => Before::Cells { level },
-        }
-    }
 }
 
 /// What must happen after an answer.

@@ -4,6 +4,7 @@ mod grant;
 mod last_word;
 mod outlook;
 mod own;
+mod reading;
 mod rules;
 mod server_clock;
 mod window;
@@ -13,7 +14,8 @@ pub(super) use self::{
     last_word::LastWord,
     outlook::Outlook,
     own::Own,
+    reading::Reading,
     rules::{Kind, MOST_UNITS, Rule, as_they_stand, gone_at, rules},
     server_clock::{ServerClocks, since_1970},
-    window::{PAST, Window, Windows},
+    window::{PAST, Past, Window, Windows},
 };

@@ -9,8 +9,6 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::rate_limit::line::Past;
-
 /// Steps before the present one that count.
 pub(in crate::rate_limit) const PAST: usize = 10;
 
@@ -33,6 +31,17 @@ pub(in crate::rate_limit) struct Window {
 pub(in crate::rate_limit) enum Windows {
     One([Window; 1]),
     Several(Box<[Window]>),
+}
+
+/// What a question builds on of one window; nothing where the rule is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::rate_limit) struct Past {
+    /// Counts of the past that are asked for.
+    pub(in crate::rate_limit) asked: usize,
+    /// Units in the rest of the past.
+    pub(in crate::rate_limit) known: u64,
+    /// Units in the present step, as far as heard of.
+    pub(in crate::rate_limit) present: u64,
 }
 
 impl Windows {

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::Refund;
-use crate::rate_limit::{engine::Entry, lane::Lane, quota::Rule};
+use crate::rate_limit::{lane::Lane, line::Entry, quota::Rule};
 
 /// All leases of one limiter in this process.
 #[derive(Debug, Default)]

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use redis::{Cmd, RedisWrite as _};
 
 use crate::rate_limit::{
-    engine::Entry,
-    line::Unused,
+    line::{Entry, Unused},
     quota::{Kind, PAST, Rule},
 };
 

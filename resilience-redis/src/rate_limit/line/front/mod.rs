@@ -20,11 +20,11 @@ pub(in crate::rate_limit) use self::left::Left;
 use self::left::REFUSAL;
 
 use super::{
-    Caller, Entered, Line,
+    Caller, Entered, Entry, Line,
     denial::Denied,
     lease::{Held, Spent},
 };
-use crate::rate_limit::{engine::Entry, quota::Verdict};
+use crate::rate_limit::quota::Verdict;
 
 /// What the line of a key has lent, as those know it who have the lock of the table.
 #[derive(Debug, Default)]

@@ -5,11 +5,11 @@ use resilience_core::rate_limit::{Policy, Quota};
 use super::{
     super::{
         Line,
-        question::{Aftermath, Leasing, Question, Told},
+        question::{Aftermath, Leasing, Question},
     },
     *,
 };
-use crate::rate_limit::quota::{Rule, rules};
+use crate::rate_limit::quota::{Reading, Rule, rules};
 
 #[test]
 fn every_caller_hears_what_the_line_would_say() {
@@ -107,7 +107,7 @@ fn answer(line: &mut Line, place: usize, rules: &[Rule], used: u64, micros: u64)
             runs: &runs,
             past: &past,
         };
-        let told = [Told::Window(&counts)];
+        let told = [Reading::Window(&counts)];
         line.hear(rules, question, &told, (now, now, micros), &mut aftermath);
         runs.clear();
         past.clear();

@@ -1,0 +1,43 @@
+//! Units that are taken ahead beside those who wait.
+
+use resilience_core::rate_limit::Algorithm;
+
+use super::{SECOND, fleet::Fleet};
+
+#[test]
+fn nothing_is_taken_ahead_of_one_who_would_wait() {
+    let mut fleet = Fleet::new(0, 2, Algorithm::SlidingWindow, 40);
+    fleet.leases();
+    for _ in 0..6 {
+        fleet.come(0, 1, SECOND);
+        fleet.run(1000);
+    }
+    let ahead = fleet.ahead;
+    assert!(ahead > 0 && fleet.granted() == 6);
+    // Of this the first process knows nothing.
+    fleet.come(1, 32, 0);
+    fleet.run(1000);
+    fleet.come(0, 3, 3 * SECOND);
+    fleet.run(10_000);
+    assert_eq!((fleet.waiting(), fleet.ahead), (1, ahead));
+}
+
+#[test]
+fn units_that_were_taken_ahead_are_for_those_who_wait_first() {
+    let mut ahead = 0;
+    for seed in 0..50 {
+        let mut fleet = Fleet::new(seed, 2, Algorithm::SlidingWindow, 40);
+        fleet.leases();
+        for _ in 0..1000 {
+            let process = fleet.random.usize(0..2);
+            let cost = fleet.random.u64(1..4);
+            fleet.come(process, cost, SECOND);
+            let pause = fleet.random.u64(0..20_000);
+            fleet.run(pause);
+        }
+        fleet.run(5 * SECOND);
+        fleet.check();
+        ahead += fleet.ahead;
+    }
+    assert!(ahead > 100, "{ahead}");
+}
