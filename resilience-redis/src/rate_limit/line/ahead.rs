@@ -5,7 +5,7 @@ use resilience_core::Timestamp;
 use super::{
     Line,
     front::Loan,
-    lease::{Term, Unused},
+    lease::{Lease, Term, Unused},
     places::Answer,
     question::{Aftermath, Ahead, Leasing},
 };
@@ -41,7 +41,8 @@ impl Line {
         (sent, now): (Timestamp, u64),
         ahead: &mut Ahead,
     ) -> u64 {
-        let Some(lease) = &mut self.lease else {
+        let asked = |lease: &&mut Box<Lease>| lease.asked() > 0;
+        let Some(lease) = self.lease.as_mut().filter(asked) else {
             return 0;
         };
         let granted = lease.asked().min(room(rules, before, took));

@@ -4,12 +4,13 @@ use resilience_core::Timestamp;
 
 use super::{
     Line,
-    places::{Answer, Turn},
+    denial::Denial,
+    places::{Answer, Places, Turn},
     question::{Aftermath, Question},
 };
 use crate::{
     StoreError,
-    rate_limit::quota::{Before, Kind, Outlook, PAST, Reading, Rule, Window, verdicts},
+    rate_limit::quota::{Before, Outlook, Reading, Rule, Verdict, Window, verdicts},
 };
 
 impl Line {
@@ -93,68 +94,91 @@ impl Line {
                 &several
             }
         };
-        let asked = std::mem::take(&mut self.asked);
-        let mut callers = self.callers.drain(..asked);
-        let (mut again, mut refused) = (Vec::new(), Vec::new());
-        // The past that was remembered may hold units that were given back since: a refusal is
-        // told only when all of it was just read.
-        let from_memory = question
-            .past
-            .iter()
-            .zip(rules)
-            .any(|(past, rule)| matches!(rule.kind, Kind::Window { .. }) && past.asked < PAST);
-        let ahead = self.lease.as_ref().map_or(0, |lease| lease.asked());
-        let runs = question.runs.iter().copied();
-        let runs = runs.take(question.runs.len() - usize::from(ahead > 0));
-        let mut taken = verdicts(rules, before, runs, now, |cost, verdict| {
-            let Some(index) = callers.next() else { return };
-            if !verdict.is_grant() {
-                if from_memory {
-                    return again.push(index);
-                }
-                if self
-                    .places
-                    .waits_on(index, sent.saturating_add(verdict.wait), heard)
-                {
-                    return refused.push(index);
-                }
-                let pause = rules[verdict.rule].pause();
-                self.denial.note(cost, verdict, sent, pause);
-            } else if cost > 0 {
-                self.denial.granted(cost);
-            }
-            let answer = Answer::Decided(verdict, now);
-            self.places.answer(index, answer, aftermath);
-        });
-        drop(callers);
-        if ahead > 0 {
-            taken += self.hear_ahead(rules, (before, taken), (sent, now), &mut aftermath.ahead);
-        }
-        if taken > 0 {
-            self.denial.took();
-        }
-        for (known, before) in self.windows.iter_mut().zip(before) {
-            if let Before::Window(window) = before {
-                *known = window.with(taken);
-            }
-        }
-        self.last_word.hear(rules, (before, taken), (sent, now));
+        let mut hearing = Hearing {
+            rules,
+            times: (sent, heard, now),
+            from_memory: question.is_from_memory(rules),
+            again: Vec::new(),
+            refused: Vec::new(),
+        };
+        let taken = self.tell_callers(&mut hearing, question, before, aftermath);
+        let ahead = &mut aftermath.ahead;
+        let taken = taken + self.hear_ahead(rules, (before, taken), (sent, now), ahead);
+        self.remember(rules, (before, taken), (sent, now));
+        let Hearing { again, refused, .. } = hearing;
         if !refused.is_empty() || self.waiters.is_some() {
             let outlook = Outlook::new(rules, (before, taken), (sent, now));
             self.settle(&refused, outlook, heard, aftermath);
         }
-        let doubtful = std::mem::take(&mut self.doubtful);
-        if doubtful {
-            self.denial.forget();
-        }
-        if doubtful || !again.is_empty() {
-            self.windows.iter_mut().for_each(Window::doubt);
-        }
+        self.resolve_doubts(!again.is_empty());
         for index in again.into_iter().rev() {
             self.callers.push_front(index);
         }
         self.serve_ahead(heard, aftermath);
         self.goes_on()
+    }
+
+    /// Those who were asked for hear what became of them, as far as that is for sure. Gives what they
+    /// took.
+    #[inline]
+    fn tell_callers(
+        &mut self,
+        hearing: &mut Hearing<'_>,
+        question: Question<'_>,
+        before: &[Before<'_>],
+        aftermath: &mut Aftermath,
+    ) -> u64 {
+        let Self {
+            callers,
+            places,
+            denial,
+            ..
+        } = self;
+        let mut callers = callers.drain(..std::mem::take(&mut self.asked));
+        let is_ahead = self.lease.as_ref().is_some_and(|lease| lease.asked() > 0);
+        let runs = question.runs.iter().copied();
+        let runs = runs.take(question.runs.len() - usize::from(is_ahead));
+        let (_, _, now) = hearing.times;
+        verdicts(hearing.rules, before, runs, now, |cost, verdict| {
+            let Some(index) = callers.next() else { return };
+            if verdict.is_grant() {
+                denial.granted(cost);
+            } else if !hearing.is_final(places, denial, (index, cost), verdict) {
+                return;
+            }
+            places.answer(index, Answer::Decided(verdict, now), aftermath);
+        })
+    }
+
+    /// What is known from now on, since callers and a lease `took` of what stood `before`.
+    #[inline]
+    fn remember(
+        &mut self,
+        rules: &[Rule],
+        (before, took): (&[Before<'_>], u64),
+        times: (Timestamp, u64),
+    ) {
+        if took > 0 {
+            self.denial.took();
+        }
+        for (known, before) in self.windows.iter_mut().zip(before) {
+            if let Before::Window(window) = before {
+                *known = window.with(took);
+            }
+        }
+        self.last_word.hear(rules, (before, took), times);
+    }
+
+    /// Nothing is left of what became doubtful while somebody asked, nor of the past where it was
+    /// `found` to be so.
+    fn resolve_doubts(&mut self, found: bool) {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if doubtful {
+            self.denial.forget();
+        }
+        if doubtful || found {
+            self.windows.iter_mut().for_each(Window::doubt);
+        }
     }
 
     /// Whether somebody waits who must be asked for; where nobody does, nobody is to ask.
@@ -169,6 +193,44 @@ impl Line {
         if self.places.are_free() {
             self.callers.shrink_to(IDLE_CALLERS);
         }
+    }
+}
+
+/// An answer, while those who were asked for hear of it.
+struct Hearing<'a> {
+    rules: &'a [Rule],
+    /// When the question was sent and the answer heard, and in between the time on the server.
+    times: (Timestamp, Timestamp, u64),
+    /// Whether the past that was remembered played a part, which may hold units that were given back
+    /// since.
+    from_memory: bool,
+    /// Who must be asked for again at once, and who had no room and has time.
+    again: Vec<usize>,
+    refused: Vec<usize>,
+}
+
+impl Hearing<'_> {
+    /// Notes the refusal of the caller at `index`, who wanted `cost`. Says whether he hears of it now.
+    fn is_final(
+        &mut self,
+        places: &mut Places,
+        denial: &mut Denial,
+        (index, cost): (usize, u64),
+        verdict: Verdict,
+    ) -> bool {
+        let (sent, heard, _) = self.times;
+        // A refusal is told only when all of the past was just read.
+        if self.from_memory {
+            self.again.push(index);
+            return false;
+        }
+        if places.waits_on(index, sent.saturating_add(verdict.wait), heard) {
+            self.refused.push(index);
+            return false;
+        }
+        let pause = self.rules[verdict.rule].pause();
+        denial.note(cost, verdict, sent, pause);
+        true
     }
 }
 

@@ -204,31 +204,7 @@ impl Line {
     ) -> Option<Asked> {
         self.call();
         let first = runs.len();
-        let mut oldest = None;
-        // What those want at the most who have time.
-        let mut largest = 0;
-        while let Some(&index) = self.callers.get(self.asked) {
-            let Some((cost, since)) = self.places.wanted(index) else {
-                self.callers.remove(self.asked);
-                continue;
-            };
-            // Who wants less could have room where who came before him has none, and waits.
-            if cost > 0 && cost < largest {
-                break;
-            }
-            let is_full = runs.len() - first == MOST_RUNS;
-            match runs[first..].last_mut() {
-                Some(run) if run.cost == cost => run.callers += 1,
-                Some(_) if is_full => break,
-                Some(_) | None => runs.push(Run { cost, callers: 1 }),
-            }
-            if self.places.has_time(index) {
-                largest = largest.max(cost);
-            }
-            oldest.get_or_insert(since);
-            self.asked += 1;
-        }
-        let Some(since) = oldest else {
+        let Some((since, largest)) = self.line_up(runs) else {
             self.scheduled = false;
             return None;
         };
@@ -251,6 +227,35 @@ impl Line {
             since,
             has_time: largest > 0,
         })
+    }
+
+    /// Adds to `runs` those who are asked for next. Says since when the first of them waits, and what
+    /// those want at the most who have time; `None` where nobody is there.
+    fn line_up(&mut self, runs: &mut Vec<Run>) -> Option<(Timestamp, u64)> {
+        let first = runs.len();
+        let (mut oldest, mut largest) = (None, 0);
+        while let Some(&index) = self.callers.get(self.asked) {
+            let Some((cost, since)) = self.places.wanted(index) else {
+                self.callers.remove(self.asked);
+                continue;
+            };
+            // Who wants less could have room where who came before him has none, and waits.
+            if cost > 0 && cost < largest {
+                break;
+            }
+            let is_full = runs.len() - first == MOST_RUNS;
+            match runs[first..].last_mut() {
+                Some(run) if run.cost == cost => run.callers += 1,
+                Some(_) if is_full => break,
+                Some(_) | None => runs.push(Run { cost, callers: 1 }),
+            }
+            if self.places.has_time(index) {
+                largest = largest.max(cost);
+            }
+            oldest.get_or_insert(since);
+            self.asked += 1;
+        }
+        oldest.map(|since| (since, largest))
     }
 
     /// Something changed that the server said: units came back, or a limit is another.

@@ -8,7 +8,7 @@ use std::{
 use resilience_core::Timestamp;
 
 use super::lease::Unused;
-use crate::rate_limit::quota::{Past, Run};
+use crate::rate_limit::quota::{Kind, PAST, Past, Rule, Run};
 
 /// What to ask the server about one line.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,15 @@ pub(in crate::rate_limit) struct Question<'a> {
     pub(in crate::rate_limit) runs: &'a [Run],
     /// For each rule.
     pub(in crate::rate_limit) past: &'a [Past],
+}
+
+impl Question<'_> {
+    /// Whether it builds on a part of the past of some window that was remembered, and not read.
+    pub(super) fn is_from_memory(&self, rules: &[Rule]) -> bool {
+        let windows = self.past.iter().zip(rules);
+        let mut windows = windows.filter(|(_, rule)| matches!(rule.kind, Kind::Window { .. }));
+        windows.any(|(past, _)| past.asked < PAST)
+    }
 }
 
 /// What must happen after an answer.
