@@ -200,10 +200,15 @@ impl Shared {
     fn fit_beside_own(&self, entry: &Entry, cost: u64) -> Result<Parts, Rejected> {
         let (rules, now) = (self.lane.rules(), self.lane.now());
         let own = entry.line().own();
-        if !own.counts(now) {
+        // In whichever tier a key was allowed some, they are known to the part alone.
+        let may_have_moved = self.stake.may_have_moved(now);
+        if !own.counts(now) && !may_have_moved {
             return Ok(Parts::default());
         }
-        let counts = |index: usize| own.counts_in(&rules[index], now);
+        let counts = |index: usize| {
+            let is_used = || self.stake.is_used(entry.name(), index);
+            own.counts_in(&rules[index], now) || may_have_moved && is_used()
+        };
         let taken = self.stake.take(entry.name(), cost, counts);
         taken.map(|(_, parts)| parts)
     }

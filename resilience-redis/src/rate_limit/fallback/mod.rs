@@ -27,8 +27,8 @@ pub enum Fallback {
     ///
     /// A key begins with its part of what the server said last, as far as that counts still. Of a
     /// key of which a process has allowed units like this, both the server and the part must have
-    /// room for as long as these count: for a window and a tenth. For others one answer that came
-    /// too late changes nothing.
+    /// room for as long as these count: for a window and a tenth, also in another tier that it moves to.
+    /// For others one answer that came too late changes nothing.
     ///
     /// All processes together therefore allow, of each key,
     ///
@@ -59,6 +59,8 @@ pub(super) struct Share {
     parts: Box<[Part]>,
     /// How many of them are of a key's.
     of_keys: usize,
+    /// Whether keys move from one tier to another.
+    has_tiers: bool,
     /// What they are parts of.
     terms: Mutex<Terms>,
     count: Mutex<Count>,
@@ -77,6 +79,7 @@ impl Share {
         Ok(Self {
             parts: wholes(terms).map(part).collect::<Result<_, _>>()?,
             of_keys: terms.quotas.len(),
+            has_tiers: !terms.tiers.is_empty(),
             terms: Mutex::new(terms.clone()),
             count: Mutex::new(Count::new()),
             nodes: AtomicU64::new(1),

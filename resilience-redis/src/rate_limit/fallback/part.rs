@@ -75,12 +75,23 @@ impl Part {
 
     /// Counts `used` units of `key` as taken, as far as others were not taken here.
     pub(super) fn seed(&self, key: &Key, used: u64) {
+        let (ours, remaining) = self.standing(key);
+        let missing = used.saturating_sub(ours).min(remaining);
+        let _ = self.limiter.try_take_n(key, missing);
+    }
+
+    /// Whether some of `key` is used here, in whatever tier that was.
+    pub(super) fn is_used(&self, key: &Key) -> bool {
+        self.standing(key).0 > 0
+    }
+
+    /// Units of `key` that are used here, and that are left.
+    fn standing(&self, key: &Key) -> (u64, u64) {
         let remaining = self.limiter.peek(key).remaining;
         let most = key.tier.index().map_or(0, |index| index + 1);
         let most = self.most.get(most).unwrap_or(&self.most[0]);
-        let ours = most.load(Ordering::Relaxed).saturating_sub(remaining);
-        let missing = used.saturating_sub(ours).min(remaining);
-        let _ = self.limiter.try_take_n(key, missing);
+        let used = most.load(Ordering::Relaxed).saturating_sub(remaining);
+        (used, remaining)
     }
 
     /// Gives back so many units of `key`, the oldest.

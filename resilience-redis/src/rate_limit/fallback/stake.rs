@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use resilience_core::{QuotaStatus, Reason, Rejected, rate_limit::Reservation};
+use resilience_core::{QuotaStatus, Reason, Rejected, Timestamp, rate_limit::Reservation};
 
 use super::{
     Share,
@@ -97,6 +97,22 @@ impl Stake {
             Reason::CostExceedsQuota => Rejected::new(Reason::StoreUnavailable, slowest.policy()),
             _ => slowest,
         })
+    }
+
+    /// Whether a key may have come from another tier, in which it was allowed units that count at `now`.
+    pub(in crate::rate_limit) fn may_have_moved(&self, now: Timestamp) -> bool {
+        let moves = match self.whose {
+            Whose::Keys(_) => self.share.has_tiers,
+            Whose::All => false,
+        };
+        moves && self.share.is_in_use(now)
+    }
+
+    /// Whether some of the key `name` is used of the part of the quota at the place `index`, in whatever
+    /// tier the key was then.
+    pub(in crate::rate_limit) fn is_used(&self, name: &str, index: usize) -> bool {
+        let part = self.parts().get(index);
+        part.is_some_and(|part| part.is_used(&self.key(name)))
     }
 
     fn parts(&self) -> &[Part] {

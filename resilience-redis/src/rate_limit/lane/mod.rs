@@ -139,9 +139,11 @@ impl Lane {
         &self.runtime
     }
 
-    /// Whether units may be taken ahead, and how many.
+    /// Whether units may be taken ahead, and how many: none while those of any key may have to fit into
+    /// this process' part as well.
     pub(super) fn leasing(&self, now: Timestamp) -> Option<Leasing> {
-        (self.lease_percent > 0).then(|| Leasing {
+        let leases = self.lease_percent > 0 && !self.stake.may_have_moved(now);
+        leases.then(|| Leasing {
             percent: self.lease_percent,
             nodes: self.stake.nodes(),
             now,

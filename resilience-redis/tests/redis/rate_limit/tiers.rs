@@ -20,7 +20,7 @@ use resilience_redis::{
 use tokio::task::JoinSet;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::support::{RedisServer, eventually, patient};
+use crate::support::{Proxy, RedisServer, eventually, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -407,4 +407,44 @@ async fn without_redis_each_process_allows_its_part_of_the_quota_of_the_tier() {
     assert_eq!(left("alice", 1).await, used_up("soup"));
     plans.put_alice_in("gold");
     assert_eq!(left("alice", 2).await, Ok(0));
+}
+
+#[tokio::test]
+async fn what_was_allowed_without_redis_counts_in_the_tier_that_a_key_moves_to() {
+    let server = RedisServer::start().await;
+    for (lease, name) in [(0, "soup"), (50, "salad")] {
+        let proxy = Proxy::before(server.port()).await;
+        let plans = Plans::default();
+        let settings = patient().decision_timeout(Duration::from_millis(200));
+        let store = RedisStore::connect(&proxy.url(), settings).await;
+        // Much longer than this takes.
+        let policy = Policy::new(name, Quota::new(10, HOUR));
+        let policy = policy.tier("gold", Quota::new(30, HOUR).named("gold"));
+        let options = Options::new().lease_up_to(lease);
+        let limiter = shared(&store.expect("up"), &policy, &options, &plans);
+        proxy.lose_everything();
+        let decision = limiter.decide("alice", 10).await;
+        assert_eq!(decision.source, Source::Degraded);
+        decision.outcome.expect("the only process has all of it");
+        proxy.heal();
+        plans.put_alice_in("gold");
+        let decided = async |user| {
+            let decided = eventually(async || {
+                let decision = limiter.decide(user, 0).await;
+                (decision.source == Source::Redis).then_some(())
+            });
+            decided.await;
+        };
+        decided("alice").await;
+        // The server knows nothing of the ten.
+        let mut taken = 0;
+        while limiter.try_take("alice").await.is_ok() {
+            taken += 1;
+        }
+        assert_eq!(taken, 20, "{name}");
+        // Of another nothing was allowed.
+        decided("gold-bob").await;
+        let other = limiter.decide("gold-bob", 30).await;
+        assert_eq!((other.source, other.outcome.is_ok()), (Source::Redis, true));
+    }
 }
