@@ -21,7 +21,7 @@ use crate::{
     StoreKey,
     rate_limit::{
         engine::{
-            Ask, Place, Receipt, Shared, Standing, Told,
+            Ask, Engine, Place, Receipt, Standing, Told,
             both::{self, Answered, Begun, Both, Taken},
         },
         line,
@@ -109,48 +109,48 @@ where
     type Wait = Wait;
 
     fn enter(&self, request: &Req) -> Entry<Permit, Wait> {
-        let shared = &self.limiter.shared;
-        let wanted = (self.cost.cost(request), shared.max_wait());
+        let engine = &self.limiter.engine;
+        let wanted = (self.cost.cost(request), engine.max_wait());
         if let Some(key) = self.extractor.key(request) {
-            return enter(self.limiter.engine(&key), &key, wanted);
+            return enter(self.limiter.engine_of(&key), &key, wanted);
         }
-        match shared.missing_key {
-            MissingKey::Shared => enter(shared, &(), wanted),
-            MissingKey::Refuse => match shared.refuse_missing_key() {
-                Ok(()) => Entry::Admitted(Permit::of_nothing(shared)),
+        match engine.missing_key {
+            MissingKey::Shared => enter(engine, &(), wanted),
+            MissingKey::Refuse => match engine.refuse_missing_key() {
+                Ok(()) => Entry::Admitted(Permit::of_nothing(engine)),
                 Err(rejected) => Entry::Refused(rejected),
             },
-            MissingKey::Admit => match &shared.global {
+            MissingKey::Admit => match &engine.global {
                 Some(global) => enter_all(global, wanted),
-                None => Entry::Admitted(Permit::of_nothing(shared)),
+                None => Entry::Admitted(Permit::of_nothing(engine)),
             },
         }
     }
 }
 
-/// A call for `key`, for which `shared` asks.
+/// A call for `key`, for which `engine` asks.
 #[inline]
 fn enter<K: StoreKey + ?Sized>(
-    shared: &Arc<Shared>,
+    engine: &Arc<Engine>,
     key: &K,
     wanted: (u64, u64),
 ) -> Entry<Permit, Wait> {
-    if let Some(global) = &shared.global {
-        return match both::ask(shared, global, key, wanted) {
-            Begun::Over(answered) => decided(admit_both(shared, answered)),
+    if let Some(global) = &engine.global {
+        return match both::ask(engine, global, key, wanted) {
+            Begun::Over(answered) => decided(admit_both(engine, answered)),
             Begun::Waits(both) => Entry::Wait(Wait(Stage::Both(both))),
         };
     }
-    match shared.ask(key, wanted, None, Arc::clone) {
+    match engine.ask(key, wanted, None, Arc::clone) {
         Ask::Refused(rejected) => Entry::Refused(rejected),
-        Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(shared)),
-        Ask::Leased(spent, entry) => decided(admit(shared, entry, shared.leased(wanted.0, &spent))),
+        Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(engine)),
+        Ask::Leased(spent, entry) => decided(admit(engine, entry, engine.leased(wanted.0, &spent))),
         Ask::Waits(place) => Entry::Wait(Wait(Stage::One(place))),
     }
 }
 
 /// A call that has no key, and meets the quota of all keys alone.
-fn enter_all(global: &Arc<Shared>, wanted: (u64, u64)) -> Entry<Permit, Wait> {
+fn enter_all(global: &Arc<Engine>, wanted: (u64, u64)) -> Entry<Permit, Wait> {
     match global.ask(&(), wanted, None, Arc::clone) {
         Ask::Refused(rejected) => Entry::Refused(rejected),
         Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(global)),
@@ -171,7 +171,7 @@ fn decided(outcome: Result<Permit, Rejected>) -> Entry<Permit, Wait> {
 /// Dropped, it keeps what it took, since the work of a call whose future was dropped may have been
 /// done.
 pub struct Permit {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     standing: Option<(Standing, QuotaStatus)>,
     receipt: Option<(Arc<line::Entry>, Receipt)>,
     /// Where there is a quota of all keys, what was taken of it and of the key.
@@ -180,9 +180,9 @@ pub struct Permit {
 
 impl Permit {
     /// Of a call that took nothing.
-    fn of_nothing(shared: &Arc<Shared>) -> Self {
+    fn of_nothing(engine: &Arc<Engine>) -> Self {
         Self {
-            shared: Arc::clone(shared),
+            engine: Arc::clone(engine),
             standing: None,
             receipt: None,
             both: None,
@@ -194,7 +194,7 @@ impl Settle for Permit {
     fn settle(self, outcome: Outcome) {
         let charged = match outcome {
             Outcome::NotCalled | Outcome::Ignored => false,
-            Outcome::Success | Outcome::Overload { .. } => self.shared.charge == Charge::Every,
+            Outcome::Success | Outcome::Overload { .. } => self.engine.charge == Charge::Every,
             // Failed, canceled, or whatever else there may be one day.
             _ => true,
         };
@@ -202,7 +202,7 @@ impl Settle for Permit {
             return;
         }
         if let Some((entry, receipt)) = self.receipt {
-            self.shared.give_back(&entry, receipt);
+            self.engine.give_back(&entry, receipt);
         }
         if let Some(both) = self.both {
             both.into_iter().for_each(Taken::give_back);
@@ -213,7 +213,7 @@ impl Settle for Permit {
     /// shadow policy limits nobody and tells nothing.
     fn annotate(&self, headers: &mut http::HeaderMap) {
         if let Some((Standing { name, next_back }, status)) = &self.standing
-            && !self.shared.is_shadow()
+            && !self.engine.is_shadow()
         {
             respond::append_quota(headers, name, status, *next_back);
         }
@@ -244,11 +244,11 @@ impl Future for Wait {
         Poll::Ready(match &mut self.0 {
             Stage::One(place) => {
                 let told = ready!(Pin::new(&mut *place).poll(context));
-                admit(place.shared(), Arc::clone(place.entry()), told)
+                admit(place.engine(), Arc::clone(place.entry()), told)
             }
             Stage::Both(both) => {
                 let answered = ready!(Pin::new(&mut **both).poll(context));
-                admit_both(both.shared(), answered)
+                admit_both(both.engine(), answered)
             }
         })
     }
@@ -262,18 +262,18 @@ impl fmt::Debug for Wait {
 }
 
 #[inline]
-fn admit(shared: &Arc<Shared>, entry: Arc<line::Entry>, told: Told) -> Result<Permit, Rejected> {
+fn admit(engine: &Arc<Engine>, entry: Arc<line::Entry>, told: Told) -> Result<Permit, Rejected> {
     let receipt = told.receipt;
-    let permit = permit(shared, told)?;
+    let permit = permit(engine, told)?;
     Ok(Permit {
         receipt: receipt.map(|receipt| (entry, receipt)),
         ..permit
     })
 }
 
-fn admit_both(shared: &Arc<Shared>, answered: Answered) -> Result<Permit, Rejected> {
+fn admit_both(engine: &Arc<Engine>, answered: Answered) -> Result<Permit, Rejected> {
     let Answered { told, taken } = answered;
-    let permit = permit(shared, told)?;
+    let permit = permit(engine, told)?;
     Ok(Permit {
         both: taken,
         ..permit
@@ -281,10 +281,10 @@ fn admit_both(shared: &Arc<Shared>, answered: Answered) -> Result<Permit, Reject
 }
 
 #[inline]
-fn permit(shared: &Arc<Shared>, told: Told) -> Result<Permit, Rejected> {
+fn permit(engine: &Arc<Engine>, told: Told) -> Result<Permit, Rejected> {
     let standing = told.standing;
     told.decision.outcome.map(|status| Permit {
         standing: standing.map(|standing| (standing, status)),
-        ..Permit::of_nothing(shared)
+        ..Permit::of_nothing(engine)
     })
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     RedisStore, StoreError, StoreKey,
     rate_limit::{
-        engine::{self, Decide, Shared},
+        engine::{self, Decide, Engine},
         quota::MOST_UNITS,
     },
 };
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone)]
 pub struct RateLimiter<T = Untiered> {
     /// The engine of keys that are in no tier.
-    pub(super) shared: Arc<Shared>,
+    pub(super) engine: Arc<Engine>,
     tiers: T,
 }
 
@@ -33,19 +33,19 @@ impl<T> RateLimiter<T> {
         options: &Options,
         tiers: T,
     ) -> Result<Self, InvalidPolicy> {
-        let shared = engine::build(policy, store, options)?;
-        Ok(Self { shared, tiers })
+        let engine = engine::build(policy, store, options)?;
+        Ok(Self { engine, tiers })
     }
 
     /// The engine of `key`.
     #[inline]
-    pub(super) fn engine<K: ?Sized>(&self, key: &K) -> &Arc<Shared>
+    pub(super) fn engine_of<K: ?Sized>(&self, key: &K) -> &Arc<Engine>
     where
         T: Tiers<K>,
     {
         match self.tiers.tier_of(key) {
-            None => &self.shared,
-            Some(tier) => self.shared.of_tier(tier),
+            None => &self.engine,
+            Some(tier) => self.engine.of_tier(tier),
         }
     }
 
@@ -151,7 +151,7 @@ impl<T> RateLimiter<T> {
         T: Tiers<K>,
         K: StoreKey + ?Sized,
     {
-        self.decide_within(key, cost, self.shared.max_wait())
+        self.decide_within(key, cost, self.engine.max_wait())
     }
 
     /// The decision about one who waits for room up to `max_wait` nanoseconds.
@@ -161,7 +161,7 @@ impl<T> RateLimiter<T> {
         K: StoreKey + ?Sized,
     {
         Decide::Comes {
-            shared: self.engine(key),
+            engine: self.engine_of(key),
             key,
             cost,
             max_wait,
@@ -198,7 +198,7 @@ impl<T> RateLimiter<T> {
         if units == 0 {
             return Ok(());
         }
-        let engine = self.engine(key);
+        let engine = self.engine_of(key);
         let Some(global) = &engine.global else {
             return engine.refund(key, units).await;
         };
@@ -221,7 +221,7 @@ impl<T> RateLimiter<T> {
         K: StoreKey + ?Sized,
     {
         let mut outcome = Ok(());
-        for engine in self.shared.of_keys() {
+        for engine in self.engine.of_keys() {
             let cleared = engine.lane.clear(&engine.name_of(key)).await;
             engine.forget(key);
             outcome = outcome.and(cleared);
@@ -240,14 +240,14 @@ impl<T> RateLimiter<T> {
     /// Where Redis stopped answering; part of the counts may be deleted by then.
     pub async fn clear_all(&self) -> Result<u64, StoreError> {
         // After the name comes a key's first part, or for the key `()` the end of the hash tag.
-        let pattern = |engine: &Shared| format!("{}[:}}]*", engine.key_start);
-        let store = self.shared.store.blocking();
-        let mut deleted = store.delete_all(&pattern(&self.shared)).await;
-        if let Some(global) = &self.shared.global {
+        let pattern = |engine: &Engine| format!("{}[:}}]*", engine.key_start);
+        let store = self.engine.store.blocking();
+        let mut deleted = store.delete_all(&pattern(&self.engine)).await;
+        if let Some(global) = &self.engine.global {
             let of_all = store.delete_all(&pattern(global)).await;
             deleted = deleted.and_then(|keys| of_all.map(|it| keys + it));
         }
-        self.shared.engines().for_each(Shared::forget_all);
+        self.engine.engines().for_each(Engine::forget_all);
         deleted
     }
 
@@ -261,7 +261,7 @@ impl<T> RateLimiter<T> {
     /// [`Fallback::LocalShare`]: super::Fallback::LocalShare
     #[must_use]
     pub fn nodes(&self) -> u64 {
-        self.shared.stake.nodes()
+        self.engine.stake.nodes()
     }
 
     /// Gives back what this process has taken ahead and not used, before it ends.
@@ -274,7 +274,7 @@ impl<T> RateLimiter<T> {
     /// Where Redis did not confirm all of it in time.
     pub async fn return_leases(&self) -> Result<(), StoreError> {
         let mut outcome = Ok(());
-        for engine in self.shared.engines() {
+        for engine in self.engine.engines() {
             outcome = outcome.and(engine.lane.return_leases().await);
         }
         outcome
@@ -294,15 +294,15 @@ impl<T> RateLimiter<T> {
         reason = "as the limits in memory have it"
     )]
     pub fn reconfigure(&self, policy: Policy) -> Result<(), InvalidPolicy> {
-        self.shared.reconfigure(&policy)
+        self.engine.reconfigure(&policy)
     }
 }
 
 impl<T> fmt::Debug for RateLimiter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
-            .field("policy", &self.shared.name)
-            .field("store", &self.shared.store)
+            .field("policy", &self.engine.name)
+            .field("store", &self.engine.store)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use resilience_core::{Instrument, InstrumentKind, Measured, Sample};
 
 use super::{decision::Source, limiter::RateLimiter};
-use crate::rate_limit::engine::Shared;
+use crate::rate_limit::engine::Engine;
 
 /// How a limiter stands in this process: a level now, and sums since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,14 +73,14 @@ impl<T> RateLimiter<T> {
     pub fn snapshot(&self) -> Snapshot {
         let nodes = self.nodes();
         // Where two decide, what a call got out of a lease of the one is not what it heard.
-        let alone = self.shared.global.is_none();
-        let engines = self.shared.engines().map(|engine| engine.count(alone));
+        let alone = self.engine.global.is_none();
+        let engines = self.engine.engines().map(|engine| engine.count(alone));
         let sum = engines.reduce(Snapshot::and).unwrap_or_default();
         Snapshot { nodes, ..sum }
     }
 }
 
-impl Shared {
+impl Engine {
     /// What became of the calls that came here.
     fn count(&self, alone: bool) -> Snapshot {
         let [leased, returned, lost] = self.lane.leases.counts();
@@ -130,7 +130,7 @@ impl Snapshot {
 
 impl<T: Send + Sync> Measured for RateLimiter<T> {
     fn policy(&self) -> &'static str {
-        self.shared.name
+        self.engine.name
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {

@@ -11,7 +11,7 @@ use std::{
 use resilience_core::{QuotaStatus, Rejected};
 
 use super::{
-    Shared,
+    Engine,
     both::{self, Begun, Both},
 };
 use crate::{
@@ -76,7 +76,7 @@ pub(in crate::rate_limit) enum Ask<E> {
 #[must_use = "futures do nothing unless polled"]
 pub(in crate::rate_limit) enum Decide<'a, K: ?Sized> {
     Comes {
-        shared: &'a Arc<Shared>,
+        engine: &'a Arc<Engine>,
         key: &'a K,
         cost: u64,
         /// In nanoseconds.
@@ -99,21 +99,21 @@ impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
                 .poll(context)
                 .map(|it| it.told.decision),
             &mut Self::Comes {
-                shared,
+                engine,
                 key,
                 cost,
                 max_wait,
             } => {
-                if let Some(global) = &shared.global {
-                    let engines = (shared, global);
+                if let Some(global) = &engine.global {
+                    let engines = (engine, global);
                     return self.come_for_both(engines, key, (cost, max_wait), context);
                 }
                 // What is decided at once is heard at once: of the entry nothing need be kept.
-                let ask = shared.ask(key, (cost, max_wait), Some(context.waker()), |_| ());
+                let ask = engine.ask(key, (cost, max_wait), Some(context.waker()), |_| ());
                 let decision = match ask {
                     Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
                     Ask::Spared(status) => Decision::by(Source::DeniedLocally, Ok(status)),
-                    Ask::Leased(spent, ()) => shared.spent(&spent),
+                    Ask::Leased(spent, ()) => engine.spent(&spent),
                     Ask::Waits(place) => {
                         *self = Self::Waits(place);
                         return Poll::Pending;
@@ -131,12 +131,12 @@ impl<'a, K: StoreKey + ?Sized> Decide<'a, K> {
     #[inline(never)]
     fn come_for_both(
         &mut self,
-        (shared, global): (&'a Arc<Shared>, &'a Arc<Shared>),
+        (engine, global): (&'a Arc<Engine>, &'a Arc<Engine>),
         key: &K,
         wanted: (u64, u64),
         context: &mut Context<'_>,
     ) -> Poll<Decision> {
-        match both::ask(shared, global, key, wanted) {
+        match both::ask(engine, global, key, wanted) {
             Begun::Waits(both) => {
                 *self = Self::WaitsForBoth(both);
                 Pin::new(self).poll(context)
@@ -152,7 +152,7 @@ impl<'a, K: StoreKey + ?Sized> Decide<'a, K> {
 /// A caller in line. One who goes away takes nothing, and gives back what he was granted meanwhile.
 #[must_use = "futures do nothing unless polled"]
 pub(in crate::rate_limit) struct Place {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     entry: Arc<Entry>,
     cost: u64,
     place: Option<usize>,
@@ -160,17 +160,17 @@ pub(in crate::rate_limit) struct Place {
 
 impl Place {
     /// A caller who wants `cost` and stands at `place` in the line of `entry`.
-    pub(super) fn new(shared: &Arc<Shared>, entry: &Arc<Entry>, cost: u64, place: usize) -> Self {
+    pub(super) fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, cost: u64, place: usize) -> Self {
         Self {
-            shared: Arc::clone(shared),
+            engine: Arc::clone(engine),
             entry: Arc::clone(entry),
             cost,
             place: Some(place),
         }
     }
 
-    pub(in crate::rate_limit) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(in crate::rate_limit) const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     pub(in crate::rate_limit) const fn entry(&self) -> &Arc<Entry> {
@@ -186,7 +186,7 @@ impl Place {
             return Poll::Pending;
         };
         self.place = None;
-        Poll::Ready(self.shared.answered(&self.entry, self.cost, answer))
+        Poll::Ready(self.engine.answered(&self.entry, self.cost, answer))
     }
 }
 
@@ -195,14 +195,14 @@ impl Future for Place {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
         let told = ready!(self.poll_told(context));
-        Poll::Ready(self.shared.counted(self.cost, told))
+        Poll::Ready(self.engine.counted(self.cost, told))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.shared.lane.leave(&self.entry, place);
+            self.engine.lane.leave(&self.entry, place);
         }
     }
 }

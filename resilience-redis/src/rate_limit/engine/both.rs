@@ -17,7 +17,7 @@ use resilience_core::{Rejected, Timestamp};
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    Shared,
+    Engine,
     ask::{Ask, Place, Told},
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(in crate::rate_limit) struct Answered {
 
 /// What an engine admitted, and what it takes to take that back.
 pub(in crate::rate_limit) struct Taken {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     entry: Arc<Entry>,
     told: Told,
 }
@@ -52,7 +52,7 @@ pub(in crate::rate_limit) struct Taken {
 #[must_use = "futures do nothing unless polled"]
 pub(in crate::rate_limit) struct Both {
     /// Who asks for the key.
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     cost: u64,
     /// When both have answered at the latest; of one who waits for room, when the second has after the
     /// first did.
@@ -83,45 +83,45 @@ struct All {
 /// What a key gave, which goes back unless somebody takes it.
 struct Held(Option<Taken>);
 
-/// A caller comes for `key`, for which `shared` asks, and `global` for all keys.
+/// A caller comes for `key`, for which `engine` asks, and `global` for all keys.
 pub(in crate::rate_limit) fn ask<K: StoreKey + ?Sized>(
-    shared: &Arc<Shared>,
-    global: &Arc<Shared>,
+    engine: &Arc<Engine>,
+    global: &Arc<Engine>,
     key: &K,
     (cost, max_wait): (u64, u64),
 ) -> Begun {
-    let never = shared.never_fits(cost);
+    let never = engine.never_fits(cost);
     let cost = match never.or_else(|| global.never_fits(cost)) {
         None => cost,
-        Some(rejected) => match shared.refuse((cost, HERE), rejected) {
+        Some(rejected) => match engine.refuse((cost, HERE), rejected) {
             Err(rejected) => return Begun::of_nothing(Decision::by(HERE, Err(rejected))),
             // Who goes on and takes nothing has a look.
             Ok(_) => 0,
         },
     };
-    let came = shared.lane.now();
+    let came = engine.lane.now();
     // For a refusal that is known the key need give nothing.
     if let Some(rejected) = global.refuses(cost, came) {
         return Begun::of_nothing(Decision::by(HERE, global.refuse((cost, HERE), rejected)));
     }
-    let stage = match shared.ask(key, (cost, max_wait), None, Arc::clone) {
+    let stage = match engine.ask(key, (cost, max_wait), None, Arc::clone) {
         Ask::Refused(rejected) => {
             return Begun::of_nothing(Decision::by(HERE, Err(rejected)));
         }
         Ask::Spared(status) => return Begun::of_nothing(Decision::by(HERE, Ok(status))),
         Ask::Waits(place) => Stage::Key(place),
         Ask::Leased(spent, entry) => {
-            let told = shared.leased(cost, &spent);
-            match Held::new(shared, &entry, told).ask_all(cost) {
+            let told = engine.leased(cost, &spent);
+            match Held::new(engine, &entry, told).ask_all(cost) {
                 Next::All(all) => Stage::All(all),
                 Next::Over(answered) => return Begun::Over(answered),
             }
         }
     };
-    let deadline = came.saturating_add(shared.lane.patience);
+    let deadline = came.saturating_add(engine.lane.patience);
     let deadline = (max_wait == 0).then_some(deadline);
     Begun::Waits(Box::new(Both {
-        shared: Arc::clone(shared),
+        engine: Arc::clone(engine),
         cost,
         deadline,
         stage,
@@ -141,8 +141,8 @@ impl Answered {
 }
 
 impl Both {
-    pub(in crate::rate_limit) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(in crate::rate_limit) const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 }
 
@@ -171,8 +171,8 @@ impl Future for Both {
             };
             match next {
                 Next::All(all) => {
-                    let now = || self.shared.lane.now();
-                    let deadline = || now().saturating_add(self.shared.lane.patience);
+                    let now = || self.engine.lane.now();
+                    let deadline = || now().saturating_add(self.engine.lane.patience);
                     self.deadline = Some(self.deadline.unwrap_or_else(deadline));
                     self.stage = Stage::All(all);
                 }
@@ -184,11 +184,11 @@ impl Future for Both {
 
 /// The key's quotas were asked: who was admitted goes on to that of all keys.
 fn heard_of_key(place: &Place, cost: u64, told: Told) -> Next {
-    let shared = place.shared();
+    let engine = place.engine();
     if told.decision.outcome.is_err() {
-        return Next::Over(Answered::of_nothing(shared.counted(cost, told)));
+        return Next::Over(Answered::of_nothing(engine.counted(cost, told)));
     }
-    Held::new(shared, place.entry(), told).ask_all(cost)
+    Held::new(engine, place.entry(), told).ask_all(cost)
 }
 
 impl All {
@@ -201,7 +201,7 @@ impl All {
         if let Poll::Ready(told) = self.place.poll_told(context) {
             return Poll::Ready(told);
         }
-        let (global, entry) = (self.place.shared(), self.place.entry());
+        let (global, entry) = (self.place.engine(), self.place.entry());
         let lane = &global.lane;
         // At most all of it, should the clock have been set back meanwhile.
         let left = deadline.map_or(lane.patience, |it| it.saturating_since(lane.now()));
@@ -219,14 +219,14 @@ impl All {
 
     fn conclude(self, cost: u64, told: Told) -> Answered {
         let Self { held, place, .. } = self;
-        let all = Taken::new(place.shared(), place.entry(), told);
+        let all = Taken::new(place.engine(), place.entry(), told);
         held.keep().conclude(cost, all)
     }
 }
 
 impl Held {
-    fn new(shared: &Arc<Shared>, entry: &Arc<Entry>, told: Told) -> Self {
-        Self(Some(Taken::new(shared, entry, told)))
+    fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, told: Told) -> Self {
+        Self(Some(Taken::new(engine, entry, told)))
     }
 
     fn keep(mut self) -> Taken {
@@ -236,7 +236,7 @@ impl Held {
     /// Asks for all keys.
     fn ask_all(self, cost: u64) -> Next {
         let key = self.0.as_ref().expect("not kept");
-        let global = key.shared.global.as_ref().expect("there is one");
+        let global = key.engine.global.as_ref().expect("there is one");
         let error = key.told.decision.error.clone();
         let of_nothing = |outcome| {
             error.iter().for_each(|error| global.warn(error));
@@ -269,9 +269,9 @@ impl Drop for Held {
 }
 
 impl Taken {
-    fn new(shared: &Arc<Shared>, entry: &Arc<Entry>, told: Told) -> Self {
+    fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, told: Told) -> Self {
         Self {
-            shared: Arc::clone(shared),
+            engine: Arc::clone(engine),
             entry: Arc::clone(entry),
             told,
         }
@@ -281,9 +281,9 @@ impl Taken {
     pub(in crate::rate_limit) fn give_back(self) {
         let Told { receipt, parts, .. } = self.told;
         if let Some(receipt) = receipt {
-            self.shared.give_back(&self.entry, receipt);
+            self.engine.give_back(&self.entry, receipt);
         }
-        self.shared.stake.give_back(self.entry.name(), parts);
+        self.engine.stake.give_back(self.entry.name(), parts);
     }
 
     /// What a caller is told whom his key admitted, when `all` keys are asked for.
@@ -294,7 +294,7 @@ impl Taken {
             let mut told = all.told;
             told.decision.error = error;
             self.give_back();
-            return Answered::of_nothing(all.shared.counted(cost, told));
+            return Answered::of_nothing(all.engine.counted(cost, told));
         };
         let tightest = if other.remaining < own.remaining {
             &all.told
@@ -313,13 +313,13 @@ impl Taken {
             parts: Parts::default(),
         };
         Answered {
-            told: self.shared.counted(cost, told),
+            told: self.engine.counted(cost, told),
             taken: Some(Box::new([self, all])),
         }
     }
 }
 
-impl Shared {
+impl Engine {
     /// The refusal of a call for any key, where it is known and nobody is to ask all the same.
     fn refuses(&self, cost: u64, now: Timestamp) -> Option<Rejected> {
         let verdict = self.table.denied(&(), cost, now)?;

@@ -11,7 +11,7 @@ use resilience_core::{
     rate_limit::{Policy, Terms},
 };
 
-use super::{Shared, Site};
+use super::{Engine, Site};
 use crate::{
     RedisStore, key,
     rate_limit::{
@@ -27,7 +27,7 @@ pub(in crate::rate_limit) fn build(
     policy: &Policy,
     store: &RedisStore,
     options: &Options,
-) -> Result<Arc<Shared>, InvalidPolicy> {
+) -> Result<Arc<Engine>, InvalidPolicy> {
     let terms = policy.terms()?;
     let rules = Rules::of(&terms)?;
     rules.each().try_for_each(|it| check_leases(options, it))?;
@@ -43,7 +43,7 @@ pub(in crate::rate_limit) fn build(
             terms: &terms,
         };
         let stake = Stake::new(Arc::clone(&share), whose);
-        Ok(Shared::new(site, rules, stake))
+        Ok(Engine::new(site, rules, stake))
     };
     let of_all = |rules| engine(KIND_OF_ALL, rules, Whose::All).map(Arc::new);
     let global = rules.global.map(of_all).transpose()?;
@@ -97,7 +97,7 @@ impl Rules {
     }
 }
 
-impl Shared {
+impl Engine {
     /// This engine of keys that are in no tier, and those of each tier.
     pub(in crate::rate_limit) fn of_keys(&self) -> impl Iterator<Item = &Self> {
         let tiers = self.tiers.iter().map(|(_, engine)| &**engine);

@@ -1,4 +1,5 @@
-//! What asks for the keys of one tier, of none, or for all keys, as the clones of a limiter share it.
+//! An engine: what asks for the keys of one tier, of none, or for all keys, as the clones of a limiter
+//! share it.
 
 mod ask;
 pub(super) mod both;
@@ -40,7 +41,7 @@ pub(super) use self::{
     build::build,
 };
 
-pub(super) struct Shared {
+pub(super) struct Engine {
     pub(super) name: &'static str,
     pub(super) store: RedisStore,
     /// What all keys of this policy begin with, the name included.
@@ -74,7 +75,7 @@ struct Site<'a> {
     pub(super) terms: &'a Terms,
 }
 
-impl Shared {
+impl Engine {
     fn new(site: Site<'_>, rules: Box<[Rule]>, stake: Stake) -> Self {
         let Site {
             name,
@@ -272,7 +273,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Engine {
     /// What was taken ahead goes back, where the runtime is still there to do it.
     fn drop(&mut self) {
         let refunds = self.lane.leases.surrender(self.lane.rules());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use resilience_core::{Event, QuotaStatus, Reason, Rejected};
 
 use super::{
-    Shared,
+    Engine,
     ask::{Receipt, Standing, Told},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-impl Shared {
+impl Engine {
     #[inline(always)]
     pub(super) fn answered(&self, entry: &Arc<Entry>, cost: u64, answer: Answer) -> Told {
         let (verdict, taken) = match answer {
