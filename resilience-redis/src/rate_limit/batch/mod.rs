@@ -13,7 +13,7 @@ use self::{plain::Plain, reply::Word};
 use crate::{
     StoreError,
     rate_limit::{
-        line::{Aftermath, Asked, Entry, Leasing, Question},
+        line::{Aftermath, Entry, Leasing, Question},
         quota::{Kind, Past, Rule, Run},
     },
 };
@@ -137,8 +137,8 @@ impl Batch {
             }
         };
         self.note_alarm(&entry, aftermath);
-        let Asked { since, has_time } = asked?;
-        self.times |= has_time;
+        let asked = asked?;
+        self.times |= asked.has_time();
         let whole = match (rules, &self.past[past..]) {
             ([rule], [known]) if is_window(rule) && self.spare == 0 && known.asked == 0 => {
                 Whole::of(rule, &self.runs[runs..], *known)
@@ -151,7 +151,7 @@ impl Batch {
             past: past..self.past.len(),
             whole,
         });
-        Some(since)
+        Some(asked.since)
     }
 
     fn note_alarm(&mut self, entry: &Arc<Entry>, aftermath: &mut Aftermath) {

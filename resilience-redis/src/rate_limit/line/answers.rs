@@ -105,6 +105,7 @@ impl Line {
         let ahead = &mut aftermath.ahead;
         let taken = taken + self.hear_ahead(rules, (before, taken), (sent, now), ahead);
         self.remember(rules, (before, taken), (sent, now));
+        self.heard = heard;
         let Hearing { again, refused, .. } = hearing;
         if !refused.is_empty() || self.waiters.is_some() {
             let outlook = Outlook::new(rules, (before, taken), (sent, now));

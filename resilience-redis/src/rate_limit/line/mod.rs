@@ -6,6 +6,7 @@
 
 mod ahead;
 mod answers;
+mod asking;
 mod denial;
 mod entry;
 mod front;
@@ -34,7 +35,7 @@ use self::{
     lease::Lease,
     places::{Places, Turn},
 };
-use crate::rate_limit::quota::{Kind, LastWord, Own, Past, Rule, Run, Verdict, Window, Windows};
+use crate::rate_limit::quota::{LastWord, Own, Rule, Verdict, Window, Windows};
 
 /// The callers of one key.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub(super) struct Line {
     /// Units that were allowed here without the server.
     own: Own,
     last_word: LastWord,
+    /// When the server decided something last.
+    heard: Timestamp,
 }
 
 /// One who comes.
@@ -88,15 +91,6 @@ pub(super) enum Entered {
     Queued(usize, Option<Timestamp>),
 }
 
-/// Those for whom a line asks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    /// Since when the first of them waits for an answer.
-    pub(super) since: Timestamp,
-    /// Whether one of them has time to wait until there is room.
-    pub(super) has_time: bool,
-}
-
 impl Line {
     pub(super) fn new(rules: &[Rule], leases: bool) -> Self {
         Self {
@@ -111,6 +105,7 @@ impl Line {
             waiters: None,
             own: Own::default(),
             last_word: LastWord::new(rules),
+            heard: Timestamp::ZERO,
         }
     }
 
@@ -193,71 +188,6 @@ impl Line {
         waited.is_some_and(|cost| self.went_away((index, cost), now, aftermath))
     }
 
-    /// Adds to `runs` and `past` what to ask about at `steps`, the present ones of `rules`, and says
-    /// for whom; `None` where nobody is in line any more, and then it is to be [passed on](Self::pass_on).
-    pub(super) fn ask(
-        &mut self,
-        rules: &[Rule],
-        steps: &[u64],
-        (runs, past): (&mut Vec<Run>, &mut Vec<Past>),
-        leasing: Option<Leasing>,
-    ) -> Option<Asked> {
-        self.call();
-        let first = runs.len();
-        let Some((since, largest)) = self.line_up(runs) else {
-            self.scheduled = false;
-            return None;
-        };
-        // What the server grants a key that has some must fit into this process' part as well. Nobody
-        // overtakes those who wait, nor do units that were taken ahead.
-        if let Some(leasing) = leasing
-            && !self.own.counts(leasing.now)
-            && self.may_ask_ahead(largest)
-        {
-            let callers = &runs[first..];
-            let ahead = self.ask_ahead(rules, callers, leasing);
-            runs.extend(ahead);
-        }
-        let windows = self.windows.iter().zip(rules).zip(steps);
-        past.extend(windows.map(|((window, rule), step)| match rule.kind {
-            Kind::Window { .. } => window.at(*step),
-            Kind::Log { .. } | Kind::Cells { .. } => Past::default(),
-        }));
-        Some(Asked {
-            since,
-            has_time: largest > 0,
-        })
-    }
-
-    /// Adds to `runs` those who are asked for next. Says since when the first of them waits, and what
-    /// those want at the most who have time; `None` where nobody is there.
-    fn line_up(&mut self, runs: &mut Vec<Run>) -> Option<(Timestamp, u64)> {
-        let first = runs.len();
-        let (mut oldest, mut largest) = (None, 0);
-        while let Some(&index) = self.callers.get(self.asked) {
-            let Some((cost, since)) = self.places.wanted(index) else {
-                self.callers.remove(self.asked);
-                continue;
-            };
-            // Who wants less could have room where who came before him has none, and waits.
-            if cost > 0 && cost < largest {
-                break;
-            }
-            let is_full = runs.len() - first == MOST_RUNS;
-            match runs[first..].last_mut() {
-                Some(run) if run.cost == cost => run.callers += 1,
-                Some(_) if is_full => break,
-                Some(_) | None => runs.push(Run { cost, callers: 1 }),
-            }
-            if self.places.has_time(index) {
-                largest = largest.max(cost);
-            }
-            oldest.get_or_insert(since);
-            self.asked += 1;
-        }
-        oldest.map(|since| (since, largest))
-    }
-
     /// Something changed that the server said: units came back, or a limit is another.
     pub(super) fn doubt(&mut self) {
         self.denial.forget();
@@ -281,6 +211,3 @@ impl Line {
         self.scheduled || !self.places.are_free() || holds_back
     }
 }
-
-/// Different costs in a row that one question can hold.
-const MOST_RUNS: usize = 64;

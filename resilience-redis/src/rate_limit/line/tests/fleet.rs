@@ -28,6 +28,7 @@ pub(super) struct Fleet {
     events: BTreeSet<(u64, usize, Event)>,
     /// Units that were taken ahead.
     pub(super) ahead: u64,
+    pub(super) questions: u32,
 }
 
 pub(super) struct Process {
@@ -84,6 +85,7 @@ impl Fleet {
             callers: Vec::new(),
             events: BTreeSet::new(),
             ahead: 0,
+            questions: 0,
         };
         let rules = fleet.server.rules();
         fleet.processes.extend((0..processes).map(|_| Process {
@@ -258,7 +260,9 @@ impl Fleet {
                 sent: self.now,
                 fails: self.server.fails,
                 undecided: std::mem::take(&mut self.server.undecided),
+                undone: false,
             };
+            self.questions += 1;
             assert!(it.asked.replace((asking, Vec::new())).is_none());
             self.events.insert((self.now + WAY, process, Event::Decide));
         }
@@ -280,6 +284,9 @@ impl Fleet {
         let line = &mut self.processes[process].line;
         let goes_on = if asking.undecided {
             line.unask();
+            true
+        } else if asking.undone {
+            line.ask_again();
             true
         } else if asking.fails {
             line.fail(&StoreError::Unavailable, heard, &mut aftermath)

@@ -48,8 +48,13 @@ impl Server {
     }
 
     /// What the script does, and answers.
-    pub(super) fn decide(&mut self, asking: &Asking, now: u64) -> Vec<u64> {
-        let (rule, now) = (&asking.rules[0], self.time(now));
+    pub(super) fn decide(&mut self, asking: &mut Asking, now: u64) -> Vec<u64> {
+        let now = self.time(now);
+        if let (Some(most), Kind::Window { step }) = (asking.most(), asking.rules[0].kind) {
+            let present: u64 = self.counts(now / step, step, 0).iter().sum();
+            asking.undone = present + asking.units() > most;
+        }
+        let rule = &asking.rules[0];
         let used = self.used(rule, now);
         let (taken, short) = asking.grants(rule.burst().saturating_sub(used));
         let mut counts = match rule.kind {
@@ -128,14 +133,31 @@ pub(super) struct Asking {
     pub(super) sent: u64,
     pub(super) fails: bool,
     pub(super) undecided: bool,
+    /// Whether all were to get what they want or nobody, and nobody did.
+    pub(super) undone: bool,
 }
 
 impl Asking {
+    /// What the present step may hold, where all take their units whole: as a batch has it.
+    fn most(&self) -> Option<u64> {
+        let ([rule], [past]) = (&self.rules[..], &self.past[..]) else {
+            return None;
+        };
+        let is_known = matches!(rule.kind, Kind::Window { .. }) && past.asked == 0;
+        let most = rule.limit().checked_sub(past.known)?;
+        let fits = past.present + self.units() <= most && self.runs.iter().all(|it| it.cost > 0);
+        (is_known && fits).then_some(most)
+    }
+
+    fn units(&self) -> u64 {
+        self.runs.iter().map(|run| run.cost * run.callers).sum()
+    }
+
     /// Of so much room, what the callers take, and how much had to be there for each run that was cut
     /// short.
     fn grants(&self, room: u64) -> (u64, Vec<u64>) {
         let (mut taken, mut short) = (0, Vec::new());
-        let nothing = self.fails || self.undecided;
+        let nothing = self.fails || self.undecided || self.undone;
         for run in self.runs.iter().filter(|_| !nothing) {
             let fits = (room.saturating_sub(taken)).checked_div(run.cost);
             let granted = fits.unwrap_or(run.callers).min(run.callers);

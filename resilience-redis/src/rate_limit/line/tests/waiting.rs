@@ -165,3 +165,39 @@ fn who_goes_away_while_he_is_asked_for_leaves_nobody_behind_him_waiting_in_vain(
         assert_eq!(fleet.granted(), 2, "{algorithm:?}");
     }
 }
+
+#[test]
+fn who_has_time_waits_for_his_turn_as_long_as_the_server_is_heard() {
+    for algorithm in ALL {
+        let mut fleet = Fleet::new(0, 1, algorithm, 900);
+        fleet.come(0, 1, SECOND);
+        fleet.run(10_000);
+        // Those who want less may not be asked for behind those who want more.
+        for index in 0..300 {
+            fleet.come(0, 2 - index % 2, SECOND);
+        }
+        fleet.run(SECOND / 2);
+        assert_eq!(fleet.granted(), 301, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn all_for_whom_there_is_room_are_asked_for_at_once_whatever_each_wants() {
+    for max_wait in [0, SECOND] {
+        let mut fleet = Fleet::new(0, 1, Algorithm::SlidingWindow, 900);
+        fleet.come(0, 1, 0);
+        fleet.run(1000);
+        let before = fleet.questions;
+        for index in 0..500 {
+            fleet.come(0, 2 - index % 2, max_wait);
+        }
+        fleet.run(1000);
+        assert_eq!((fleet.granted(), fleet.questions), (501, before + 1));
+        // Of more than there is room for each stands for himself.
+        fleet.come(0, 200, max_wait);
+        fleet.come(0, 149, max_wait);
+        fleet.come(0, 1, 0);
+        fleet.run(1000);
+        assert_eq!(fleet.granted(), if max_wait == 0 { 502 } else { 501 });
+    }
+}
