@@ -106,6 +106,8 @@ impl Shared {
         let views = self.views(&known).await?;
         let map = SlotMap::agreed(&views).ok_or(StoreError::Unavailable)?;
         if *map == known.map {
+            // One that a redirection named and that is gone would be called again and again.
+            lock(&self.nodes).retain(|_, node| known.nodes.contains(node) || node.is_well());
             return Ok(());
         }
         let nodes: Vec<_> = map.owners().iter().map(|at| self.node_at(at)).collect();

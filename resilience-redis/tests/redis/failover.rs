@@ -7,7 +7,10 @@ use resilience_redis::{
     RedisStore, StoreError,
     rate_limit::{Policy, Quota, RateLimiter},
 };
-use tokio::time::sleep;
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 use crate::support::{
     POLL, RedisCluster, RedisSentinels, RedisServer, eventually, in_time, patient, within,
@@ -17,6 +20,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_millis(50);
 /// How long servers that hand over keep callers waiting, and more.
 const HANDOVER: Duration = Duration::from_secs(1);
+/// How long a store waits before it tries once more to connect, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Enough that every owner of a cluster has some.
 const KEYS: u64 = 24;
 
@@ -282,6 +287,27 @@ async fn a_key_whose_slot_moves_is_cleared_wholly_or_not_said_to_be() {
     new.thaw();
     eventually(async || limiter.clear(&0_u64).await.ok()).await;
     assert!(counts(old).await.is_empty() && counts(new).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_only_a_redirection_named_is_given_up_when_it_is_gone() {
+    let mut cluster = RedisCluster::start().await;
+    let newcomer = cluster.grow().await;
+    let limiter = limiter(&cluster.url(), within(HANDOVER)).await;
+    let slot = "resilience:rl:{test:0}";
+    let from = cluster.owner_of(slot).await;
+    cluster.begin_to_move(slot, from, newcomer).await;
+    // Of a new key, which the old owner does not have.
+    limiter.clear(&0_u64).await.expect("both are up");
+    let address = ("127.0.0.1", cluster.members[newcomer].port());
+    cluster.members[newcomer].kill();
+    let place = eventually(async || TcpListener::bind(address).await.ok()).await;
+    let quiet = async || timeout(3 * LONGEST_PAUSE, place.accept()).await.is_err();
+    // It is looked for at once, and not with the next look at a cluster that is well.
+    let given_up = eventually(async || quiet().await.then_some(()));
+    timeout(10 * LONGEST_PAUSE, given_up)
+        .await
+        .expect("given up");
 }
 
 #[tokio::test]
