@@ -15,6 +15,7 @@ mod places;
 mod question;
 #[cfg(test)]
 mod tests;
+mod waiters;
 mod waiting;
 
 use std::{collections::VecDeque, task::Waker};
@@ -29,7 +30,7 @@ pub(super) use self::{
     question::{Aftermath, Leasing, Question},
 };
 
-use self::waiting::Waiters;
+use self::waiters::Waiters;
 use self::{
     denial::Denial,
     lease::Lease,

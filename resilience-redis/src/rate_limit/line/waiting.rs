@@ -5,99 +5,15 @@
 //! comes meanwhile waits behind him, or hears at once that it would take too long: so nobody is
 //! overtaken here, and no more wait than get their units in time if nobody else takes any.
 
-use std::{collections::VecDeque, time::Duration};
-
 use resilience_core::Timestamp;
 
 use super::{
-    Caller, Entered, Line,
-    places::{Answer, Places, Turn},
+    Line,
+    places::{Answer, Turn},
     question::Aftermath,
+    waiters::Waiters,
 };
 use crate::rate_limit::quota::{Outlook, Window};
-
-/// Those who wait, where somebody does, or is being asked for who did.
-#[derive(Debug)]
-pub(super) struct Waiters {
-    queue: VecDeque<usize>,
-    /// Units that those in the queue want, and those who are being asked for.
-    units: u64,
-    called: u64,
-    /// How many in the queue went away.
-    gone: usize,
-    outlook: Outlook,
-    /// When there is room for the first, and when to look whether there is already.
-    due: Timestamp,
-    looks: Timestamp,
-    /// Nobody's time is over before.
-    ends: Timestamp,
-    /// When it was said that they be asked for, until they are.
-    calls: Option<Timestamp>,
-    /// When somebody will ring.
-    alarm: Option<Timestamp>,
-}
-
-impl Waiters {
-    const fn new(outlook: Outlook) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            units: 0,
-            called: 0,
-            gone: 0,
-            outlook,
-            due: Timestamp::ZERO,
-            looks: Timestamp::ZERO,
-            ends: Timestamp::MAX,
-            calls: None,
-            alarm: None,
-        }
-    }
-
-    /// A caller comes while others wait.
-    pub(super) fn join(&mut self, places: &mut Places, caller: Caller<'_>) -> Entered {
-        let Caller {
-            cost, now, until, ..
-        } = caller;
-        let ahead = self.called + self.units;
-        let verdict = self.outlook.verdict(ahead, cost, now);
-        let is_late = !verdict.is_grant() && now.saturating_add(verdict.wait) > until;
-        // A sum of units that has no place in a number is no wait that ends.
-        if is_late || ahead.checked_add(cost).is_none() {
-            return Entered::Denied(verdict.refusal());
-        }
-        let index = places.enter(caller);
-        places.wait(index);
-        self.queue.push_back(index);
-        self.units += cost;
-        self.ends = self.ends.min(until);
-        // While the first are asked for, nobody need ring.
-        let rings = self.alarm.is_some() && self.ring_at(until);
-        Entered::Queued(index, rings.then_some(until))
-    }
-
-    /// The server gives no decision about one who waited and wants `cost`. Says whether he need not
-    /// wait any longer, since there was to be room by now; what he wants is then his, as far as is known.
-    pub(super) fn give_up(&mut self, cost: u64, now: Timestamp) -> bool {
-        let gives_up = self.outlook.verdict(0, cost, now).is_grant();
-        if gives_up {
-            self.outlook.assume(cost);
-        }
-        gives_up
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Somebody must ring at `time`. Says whether nobody would so far.
-    fn ring_at(&mut self, time: Timestamp) -> bool {
-        let is_first = self.alarm.is_none_or(|alarm| time < alarm);
-        if is_first {
-            self.alarm = Some(time);
-        }
-        is_first
-    }
-}
 
 impl Line {
     /// Those at the front of those who wait come into line again, if it is their turn.
@@ -105,22 +21,15 @@ impl Line {
         let Some(waiters) = &mut self.waiters else {
             return;
         };
-        let Some(since) = waiters.calls.take() else {
+        let Some(since) = waiters.answer_call() else {
             return;
         };
         // What came back to steps that are over must be heard of.
         self.windows.iter_mut().for_each(Window::doubt);
         let before = self.callers.len();
         while self.callers.len() - before < MOST_CALLED
-            && let Some(index) = waiters.queue.pop_front()
+            && let Some(index) = waiters.next(&mut self.places, since)
         {
-            let Some((cost, _)) = self.places.wanted(index) else {
-                waiters.gone -= 1;
-                continue;
-            };
-            waiters.units -= cost;
-            waiters.called += cost;
-            self.places.call(index, since);
             self.callers.push_back(index);
         }
     }
@@ -134,17 +43,37 @@ impl Line {
         heard: Timestamp,
         aftermath: &mut Aftermath,
     ) {
-        let came = std::mem::take(&mut self.callers);
         let mut waiters = match self.waiters.take() {
-            Some(waiters) => Waiters {
-                outlook,
-                ..*waiters
-            },
-            None => Waiters::new(outlook),
+            Some(mut waiters) => {
+                waiters.learn(outlook);
+                waiters
+            }
+            None => Box::new(Waiters::new(outlook)),
         };
-        waiters.called = 0;
-        let mut first = Vec::new();
-        let mut ahead = 0;
+        let first = self.sort_out(refused, waiters.outlook(), heard, aftermath);
+        // Those who wait stand for it: whoever comes hears how long that is.
+        self.denial.forget();
+        waiters.put_first(&mut self.places, &first);
+        if let Some(lease) = &mut self.lease {
+            waiters.serve(&mut self.places, lease, heard, aftermath);
+        }
+        waiters.pause(heard);
+        self.waiters = Some(waiters);
+        // Who was refused this instant is not asked for again at once.
+        self.arrange(heard, refused.is_empty(), aftermath);
+    }
+
+    /// Of those who were `refused`, and who came into line meanwhile, gives those who wait; those who
+    /// would have to for too long hear so, and who only looks stays in line.
+    fn sort_out(
+        &mut self,
+        refused: &[usize],
+        outlook: &Outlook,
+        heard: Timestamp,
+        aftermath: &mut Aftermath,
+    ) -> Vec<usize> {
+        let came = std::mem::take(&mut self.callers);
+        let (mut first, mut ahead) = (Vec::new(), 0);
         for &index in refused.iter().chain(&came) {
             let Some((cost, _)) = self.places.wanted(index) else {
                 continue;
@@ -153,9 +82,9 @@ impl Line {
                 self.callers.push_back(index);
                 continue;
             }
-            let verdict = waiters.outlook.verdict(ahead, cost, heard);
+            let verdict = outlook.verdict(ahead, cost, heard);
             let due = heard.saturating_add(verdict.wait);
-            let waits = cost <= waiters.outlook.most() && self.places.waits_on(index, due, heard);
+            let waits = cost <= outlook.most() && self.places.waits_on(index, due, heard);
             match u64::checked_add(ahead, cost).filter(|_| waits) {
                 Some(sum) => {
                     ahead = sum;
@@ -167,123 +96,15 @@ impl Line {
                 }
             }
         }
-        // Those who wait stand for it: whoever comes hears how long that is.
-        self.denial.forget();
-        self.waiters = Some(Box::new(waiters));
-        self.put_first(&first);
-        self.serve_waiters(heard, aftermath);
-        if let Some(waiters) = &mut self.waiters {
-            waiters.looks = heard.saturating_add(waiters.outlook.pause());
-        }
-        // Who was refused this instant is not asked for again at once.
-        self.arrange(heard, refused.is_empty(), aftermath);
-    }
-
-    /// Those who were asked for in vain wait again, before all others.
-    pub(super) fn put_first(&mut self, indices: &[usize]) {
-        let Some(waiters) = &mut self.waiters else {
-            return;
-        };
-        for &index in indices.iter().rev() {
-            let Some((cost, _)) = self.places.wanted(index) else {
-                continue;
-            };
-            self.places.wait(index);
-            waiters.units += cost;
-            waiters.ends = waiters.ends.min(self.places.until(index));
-            waiters.queue.push_front(index);
-        }
-    }
-
-    /// Those who wait get what was taken ahead, as far as it goes.
-    fn serve_waiters(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
-        let (Some(lease), Some(waiters)) = (&mut self.lease, &mut self.waiters) else {
-            return;
-        };
-        while let Some(&index) = waiters.queue.front() {
-            match self.places.wanted(index) {
-                None => waiters.gone -= 1,
-                Some((cost, _)) => {
-                    let Some(spent) = lease.spend(cost, now) else {
-                        return;
-                    };
-                    waiters.units -= cost;
-                    self.places.answer(index, Answer::Leased(spent), aftermath);
-                }
-            }
-            waiters.queue.pop_front();
-        }
+        first
     }
 
     /// Sees to it that those who wait are asked for when it is time: at once, where there is room by
     /// what is known and they `may` be, or when somebody rings.
     pub(super) fn arrange(&mut self, now: Timestamp, may: bool, aftermath: &mut Aftermath) {
-        self.send_away(now, aftermath);
-        let Some(waiters) = &mut self.waiters else {
-            return;
-        };
-        let cost = loop {
-            let Some(&index) = waiters.queue.front() else {
-                if waiters.called == 0 {
-                    self.waiters = None;
-                }
-                return;
-            };
-            match self.places.wanted(index) {
-                Some((cost, _)) => break cost,
-                None => waiters.gone -= 1,
-            }
-            waiters.queue.pop_front();
-        };
-        // Somebody asks, and what is heard then counts.
-        if waiters.called > 0 || waiters.calls.is_some() {
-            return;
-        }
-        let wait = waiters.outlook.verdict(0, cost, now).wait;
-        if may && wait.is_zero() {
-            waiters.calls = Some(now);
-            return;
-        }
-        waiters.due = now.saturating_add(wait.max(SOON));
-        let time = waiters.due.min(waiters.looks).min(waiters.ends);
-        if waiters.ring_at(time) {
-            aftermath.alarm = Some(time);
-        }
-    }
-
-    /// Those whose time is over hear that there was no room.
-    fn send_away(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
-        let (places, waiters) = (&mut self.places, &mut self.waiters);
-        let Some(waiters) = waiters
-            .as_deref_mut()
-            .filter(|it| now >= it.ends || it.outlook.is_ahead_of(now))
-        else {
-            return;
-        };
-        (waiters.units, waiters.gone, waiters.ends) = (0, 0, Timestamp::MAX);
-        let Waiters {
-            queue,
-            units,
-            called,
-            outlook,
-            ends,
-            ..
-        } = waiters;
-        queue.retain(|&index| {
-            let Some((cost, _)) = places.wanted(index) else {
-                return false;
-            };
-            let waits = places.can_wait(index, now, now);
-            if waits {
-                *units += cost;
-                *ends = places.until(index).min(*ends);
-            } else {
-                let verdict = outlook.verdict(*called + *units, cost, now);
-                let answer = Answer::Denied(verdict.refusal());
-                places.answer(index, answer, aftermath);
-            }
-            waits
-        });
+        let places = &mut self.places;
+        let is_over = |it: &mut Box<Waiters>| !it.arrange(places, now, may, aftermath);
+        self.waiters.take_if(is_over);
     }
 
     /// Somebody rings who was to do so at `time`. Says whether somebody must be sent to ask.
@@ -296,16 +117,13 @@ impl Line {
         let Some(waiters) = &mut self.waiters else {
             return false;
         };
-        if waiters.alarm != Some(time) {
+        if !waiters.ring(time) {
             return false;
         }
-        waiters.alarm = None;
-        // A clock that was set back must not keep them waiting.
-        let is_early = time <= now && now < waiters.due.min(waiters.looks);
-        if is_early {
+        if waiters.is_early(time, now) {
             self.arrange(now, true, aftermath);
         } else {
-            waiters.calls.get_or_insert(now);
+            waiters.call(now);
         }
         self.schedule()
     }
@@ -314,7 +132,7 @@ impl Line {
     /// sent to ask.
     pub(in crate::rate_limit) fn recall(&mut self, now: Timestamp) -> bool {
         if let Some(waiters) = &mut self.waiters {
-            waiters.calls.get_or_insert(now);
+            waiters.call(now);
         }
         self.schedule()
     }
@@ -327,7 +145,7 @@ impl Line {
         aftermath: &mut Aftermath,
     ) -> bool {
         if let Some(waiters) = &mut self.waiters {
-            waiters.called = 0;
+            waiters.learn_nothing();
         }
         self.arrange(now, true, aftermath);
         self.schedule()
@@ -341,7 +159,7 @@ impl Line {
     /// Whether those who wait are to be asked for.
     pub(super) fn is_called(&self) -> bool {
         let waiters = self.waiters.as_ref();
-        waiters.is_some_and(|it| it.calls.is_some())
+        waiters.is_some_and(|it| it.are_called())
     }
 
     /// Whether the question may ask for units ahead: not where somebody waits, or would then, who wants
@@ -354,25 +172,19 @@ impl Line {
         }
     }
 
-    /// One who wanted `cost` went away from those who wait, and holds up nobody behind him. Says
-    /// whether somebody must be sent to ask.
+    /// A `caller`, with what he wanted, went away from those who wait, and holds up nobody behind him.
+    /// Says whether somebody must be sent to ask.
     pub(super) fn went_away(
         &mut self,
-        (index, cost): (usize, u64),
+        caller: (usize, u64),
         now: Timestamp,
         aftermath: &mut Aftermath,
     ) -> bool {
         let Some(waiters) = &mut self.waiters else {
             return false;
         };
-        waiters.units -= cost;
-        waiters.gone += 1;
-        if waiters.queue.front() == Some(&index) {
+        if waiters.leave(&mut self.places, caller) {
             self.arrange(now, true, aftermath);
-        } else if waiters.gone > waiters.queue.len() / 2 {
-            let is_there = |index: &usize| self.places.wanted(*index).is_some();
-            waiters.queue.retain(is_there);
-            waiters.gone = 0;
         }
         self.schedule()
     }
@@ -383,28 +195,26 @@ impl Line {
         let Some(waiters) = &mut self.waiters else {
             return;
         };
-        waiters.called = 0;
-        waiters.looks = now.saturating_add(waiters.outlook.pause());
+        waiters.learn_nothing();
+        waiters.pause(now);
         let (places, mut behind) = (&self.places, Vec::new());
         self.callers.retain(|&index| {
             let waits = places.waiting(index, Turn::Called).is_some();
             behind.extend(waits.then_some(index));
             !waits
         });
-        self.put_first(&behind);
-        self.put_first(early);
+        waiters.put_first(&mut self.places, &behind);
+        waiters.put_first(&mut self.places, early);
         self.arrange(now, true, aftermath);
     }
 
     /// Nobody will ask any more for those who wait.
     pub(super) fn call_off(&mut self) {
         if let Some(waiters) = self.waiters.take() {
-            self.callers.extend(waiters.queue);
+            self.callers.extend(waiters.into_queue());
         }
     }
 }
 
 /// Callers who are asked for at once. Where all of them had room the next ones are asked for.
 const MOST_CALLED: usize = 1024;
-/// Timers count in milliseconds.
-const SOON: Duration = Duration::from_millis(1);
