@@ -113,6 +113,28 @@
 //! waits holds nobody up. Where the server cannot be heard, units may stay taken that nobody was
 //! granted; they come back with the window.
 
+// Words of the code behind this, from the caller to the server:
+//
+// engine      decides for the keys of one tier, of none, or for all keys together
+// entry       one key: its name on the server, its line, and what is left of a loan
+// line        the callers of one key, in the order in which they came, and what is known of it
+// place       where one of them stands until he has an answer
+// waiters     those of them who have time and for whom there is no room yet
+// lease       units of a key that were taken ahead of its callers
+// denial      a refusal that holds until a time that the server named
+// loan        what a line lends, units or a refusal, to who comes next and need not lock it then
+// front       where a loan is used: in the table of keys, under the lock that it has anyway
+// told        what a caller hears, and what it takes to take that back
+// question    what is asked about one line; a run of it are callers in a row who want the same
+// batch       the questions about many keys in one call of a script; a call of it is that about one
+// lane        the way of an engine's questions to the server
+// flight      a task that asks one batch after the other; it boards entries, is away, and lands
+// departures  the entries that wait for a flight, and how many are under way
+// stand       where a flight that found nothing to ask waits for who comes next
+// share       what this process may allow while the server gives no decision
+// part        a share of one quota
+// stake       the parts of a share that are one engine's
+
 // What users hold and read.
 mod decision;
 mod layer;
