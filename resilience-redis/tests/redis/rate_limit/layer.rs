@@ -11,100 +11,20 @@ use std::{
 use http_body_util::BodyExt as _;
 use resilience_core::{
     Reason, Rejected, Respond, Results,
-    rate_limit::{Charge, MissingKey, RateLimiter},
+    rate_limit::{Charge, MissingKey},
 };
-use resilience_redis::rate_limit::{self, Algorithm, Fallback, Mode, Options, Policy, Quota};
+use resilience_redis::rate_limit::{Algorithm, Fallback, Mode, Options, Policy, Quota};
 use tokio::time::timeout;
 use tower::{
     BoxError, Layer as _, Service as _, ServiceExt as _, limit::ConcurrencyLimit, service_fn,
 };
 
+use super::alike::{Ask as _, alike, used_up};
 use super::kitchen::{Request, kitchen, request, told, user};
 use crate::support::{RedisServer, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(200);
-
-/// What is asked without Tower, of one key.
-trait Ask {
-    /// Units that are left after `cost` were taken.
-    async fn left(&self, cost: u64) -> Result<u64, Reason>;
-
-    async fn back(&self, cost: u64);
-
-    fn change(&self, policy: Policy);
-
-    /// Calls that went on, and would not have.
-    fn would_refuse(&self) -> u64;
-}
-
-impl Ask for RateLimiter<String> {
-    async fn left(&self, cost: u64) -> Result<u64, Reason> {
-        let taken = self.try_take_n("alice", cost);
-        taken.map(|it| it.remaining).map_err(|it| it.reason())
-    }
-
-    async fn back(&self, cost: u64) {
-        self.refund("alice", cost);
-    }
-
-    fn change(&self, policy: Policy) {
-        self.reconfigure(policy).expect("limits can change");
-    }
-
-    fn would_refuse(&self) -> u64 {
-        self.snapshot().would_deny
-    }
-}
-
-impl Ask for rate_limit::RateLimiter {
-    async fn left(&self, cost: u64) -> Result<u64, Reason> {
-        let taken = self.try_take_n("alice", cost).await;
-        taken.map(|it| it.remaining).map_err(|it| it.reason())
-    }
-
-    async fn back(&self, cost: u64) {
-        self.refund("alice", cost).await.expect("redis is up");
-    }
-
-    fn change(&self, policy: Policy) {
-        self.reconfigure(policy).expect("limits can change");
-    }
-
-    fn would_refuse(&self) -> u64 {
-        let calls = self.snapshot().would_refuse;
-        calls.redis + calls.denied_locally + calls.lease + calls.degraded
-    }
-}
-
-/// Each test twice: where the limit is made is all that differs.
-macro_rules! alike {
-    ($($(#[$about:meta])* async fn $name:ident($limiter:ident: $policy:expr) $body:block)*) => {
-        mod in_memory {
-            use super::*;
-
-            $($(#[$about])*
-            #[tokio::test]
-            async fn $name() {
-                let $limiter = RateLimiter::<String>::new($policy).expect("a valid policy");
-                $body
-            })*
-        }
-
-        mod in_redis {
-            use super::*;
-
-            $($(#[$about])*
-            #[tokio::test]
-            async fn $name() {
-                let server = RedisServer::start().await;
-                let store = server.store().await;
-                let $limiter = store.rate_limiter(&$policy).expect("a valid policy");
-                $body
-            })*
-        }
-    };
-}
 
 alike! {
     async fn each_key_has_its_quota_and_answers_tell_where_it_stands(
@@ -244,14 +164,14 @@ alike! {
     async fn looks_cost_nothing_and_refunds_give_back(
         limiter: Policy::new("soup", Quota::new(5, MINUTE))
     ) {
-        assert_eq!(limiter.left(0).await, Ok(5));
-        assert_eq!(limiter.left(4).await, Ok(1));
-        assert_eq!(limiter.left(2).await, Err(Reason::RateLimited));
-        assert_eq!(limiter.left(6).await, Err(Reason::CostExceedsQuota));
-        limiter.back(3).await;
-        assert_eq!(limiter.left(4).await, Ok(0));
-        limiter.back(100).await;
-        assert_eq!(limiter.left(0).await, Ok(5));
+        assert_eq!(limiter.left("alice", 0).await, Ok(5));
+        assert_eq!(limiter.left("alice", 4).await, Ok(1));
+        assert_eq!(limiter.left("alice", 2).await, used_up("soup"));
+        assert_eq!(limiter.left("alice", 6).await, Err((Reason::CostExceedsQuota, "soup")));
+        limiter.back("alice", 3).await;
+        assert_eq!(limiter.left("alice", 4).await, Ok(0));
+        limiter.back("alice", 100).await;
+        assert_eq!(limiter.left("alice", 0).await, Ok(5));
     }
 
     async fn a_shadow_policy_counts_and_refuses_nothing_and_tells_clients_nothing(
@@ -264,17 +184,16 @@ alike! {
             assert_eq!(told(&answer), (200, None, None), "{user}");
         }
         // What would have been refused has taken nothing.
-        assert_eq!(limiter.left(0).await, Ok(0));
-        limiter.back(1).await;
+        assert_eq!(limiter.left("alice", 0).await, Ok(0));
+        limiter.back("alice", 1).await;
         for (cost, left) in [(3, 1), (2, 1), (1, 0), (1, 0), (3, 0)] {
-            assert_eq!(limiter.left(cost).await, Ok(left), "{cost}");
+            assert_eq!(limiter.left("alice", cost).await, Ok(left), "{cost}");
         }
         assert_eq!(limiter.would_refuse(), 6);
 
-        limiter.change(
-            Policy::new("soup", Quota::new(2, MINUTE)).missing_key(MissingKey::Refuse),
-        );
-        assert_eq!(limiter.left(1).await, Err(Reason::RateLimited));
+        let policy = Policy::new("soup", Quota::new(2, MINUTE));
+        assert_eq!(limiter.change(policy.missing_key(MissingKey::Refuse)), Ok(()));
+        assert_eq!(limiter.left("alice", 1).await, used_up("soup"));
         let answer = service.oneshot(request("alice")).await.expect("an answer");
         assert_eq!(answer.status(), 429);
         assert_eq!(limiter.would_refuse(), 6);
@@ -334,7 +253,8 @@ alike! {
     ) {
         let service = Respond::with((limiter.layer_by(user),)).layer(service_fn(kitchen));
         for (limit, status) in [(2, 200), (2, 200), (2, 429), (3, 200), (3, 429), (1, 429)] {
-            limiter.change(Policy::new("soup", Quota::new(limit, MINUTE)));
+            let policy = Policy::new("soup", Quota::new(limit, MINUTE));
+            assert_eq!(limiter.change(policy), Ok(()));
             let answer = service.clone().oneshot(request("alice")).await.expect("an answer");
             assert_eq!(answer.status(), status, "{limit}");
         }

@@ -1,5 +1,6 @@
 //! Limits that a fleet shares.
 
+mod alike;
 mod differential;
 mod fallback;
 mod fleet;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use resilience_core::{
-    Environment, Measured as _, Reason, Rejected, Respond,
+    Environment, Measured as _, Reason, Respond,
     rate_limit::{MissingKey, RateLimiter},
 };
 use resilience_redis::{
@@ -20,6 +20,7 @@ use resilience_redis::{
 use tokio::task::JoinSet;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
+use super::alike::{Ask as _, why};
 use crate::support::{Proxy, RedisServer, eventually, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -51,53 +52,6 @@ type Shared = rate_limit::RateLimiter<Tiered<String>>;
 fn shared(store: &RedisStore, policy: &Policy, options: &Options, plans: &Plans) -> Shared {
     let limiter = store.rate_limiter_with_tiers(policy, options, plans.clone().tier_of());
     limiter.expect("a valid policy")
-}
-
-/// Units that are left, or what refused and why.
-type Left = Result<u64, (Reason, &'static str)>;
-
-/// What is asked without Tower.
-trait Ask {
-    /// Takes `cost`.
-    async fn left(&self, user: &str, cost: u64) -> Left;
-
-    async fn back(&self, user: &str, cost: u64);
-
-    fn change(&self, policy: Policy) -> Result<(), &'static str>;
-}
-
-fn why(rejected: &Rejected) -> (Reason, &'static str) {
-    (rejected.reason(), rejected.policy())
-}
-
-impl Ask for RateLimiter<String> {
-    async fn left(&self, user: &str, cost: u64) -> Left {
-        let taken = self.try_take_n(user, cost);
-        taken.map(|it| it.remaining).map_err(|it| why(&it))
-    }
-
-    async fn back(&self, user: &str, cost: u64) {
-        self.refund(user, cost);
-    }
-
-    fn change(&self, policy: Policy) -> Result<(), &'static str> {
-        self.reconfigure(policy).map_err(|invalid| invalid.field())
-    }
-}
-
-impl Ask for Shared {
-    async fn left(&self, user: &str, cost: u64) -> Left {
-        let taken = self.try_take_n(user, cost).await;
-        taken.map(|it| it.remaining).map_err(|it| why(&it))
-    }
-
-    async fn back(&self, user: &str, cost: u64) {
-        self.refund(user, cost).await.expect("redis is up");
-    }
-
-    fn change(&self, policy: Policy) -> Result<(), &'static str> {
-        self.reconfigure(policy).map_err(|invalid| invalid.field())
-    }
 }
 
 /// Ten a minute; in gold thirty, in silver twenty.
