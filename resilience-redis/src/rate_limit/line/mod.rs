@@ -132,8 +132,9 @@ impl Line {
         } = caller;
         if cost > 0
             && let Some(waiters) = &mut self.waiters
+            && let Some(entered) = waiters.join(&mut self.places, caller)
         {
-            return waiters.join(&mut self.places, caller);
+            return entered;
         }
         // Nobody overtakes those in line.
         if let Some(lease) = &mut self.lease

@@ -16,7 +16,7 @@ use crate::rate_limit::quota::Outlook;
 #[derive(Debug)]
 pub(super) struct Waiters {
     queue: VecDeque<usize>,
-    /// Units that those in the queue want, and those who are being asked for.
+    /// Units that those in the queue want, and those in line before them.
     units: u64,
     called: u64,
     /// How many in the queue went away.
@@ -49,8 +49,9 @@ impl Waiters {
         }
     }
 
-    /// A caller comes while others wait.
-    pub(super) fn join(&mut self, places: &mut Places, caller: Caller<'_>) -> Entered {
+    /// A caller comes while others wait, or are being asked for who did. `None` where there is room for
+    /// him as well, as far as is known, and nobody waits any more: he comes into line behind them.
+    pub(super) fn join(&mut self, places: &mut Places, caller: Caller<'_>) -> Option<Entered> {
         let Caller {
             cost, now, until, ..
         } = caller;
@@ -59,7 +60,11 @@ impl Waiters {
         let is_late = !verdict.is_grant() && now.saturating_add(verdict.wait) > until;
         // A sum of units that has no place in a number is no wait that ends.
         if is_late || ahead.checked_add(cost).is_none() {
-            return Entered::Denied(verdict.refusal());
+            return Some(Entered::Denied(verdict.refusal()));
+        }
+        if self.queue.is_empty() && verdict.is_grant() {
+            self.let_by(cost);
+            return None;
         }
         let index = places.enter(caller);
         places.wait(index);
@@ -68,7 +73,12 @@ impl Waiters {
         self.ends = self.ends.min(until);
         // While the first are asked for, nobody need ring.
         let rings = self.alarm.is_some() && self.ring_at(until);
-        Entered::Queued(index, rings.then_some(until))
+        Some(Entered::Queued(index, rings.then_some(until)))
+    }
+
+    /// One who wants `cost` is in line before them.
+    pub(super) const fn let_by(&mut self, cost: u64) {
+        self.called += cost;
     }
 
     /// The server gives no decision about one who waited and wants `cost`. Says whether he need not
@@ -150,7 +160,9 @@ impl Waiters {
         now: Timestamp,
         aftermath: &mut Aftermath,
     ) {
-        while let Some(cost) = self.first(places)
+        // Nobody overtakes those in line.
+        while self.called == 0
+            && let Some(cost) = self.first(places)
             && let Some(spent) = lease.spend(cost, now)
         {
             self.units -= cost;
@@ -219,14 +231,18 @@ impl Waiters {
             let Some((cost, _)) = places.wanted(index) else {
                 return false;
             };
-            let waits = places.can_wait(index, now, now);
+            let verdict = outlook.verdict(*called + *units, cost, now);
+            let has_time = places.can_wait(index, now, now);
+            // For whom there is room by now is asked for first.
+            let waits = has_time || verdict.is_grant();
             if waits {
                 *units += cost;
-                *ends = places.until(index).min(*ends);
             } else {
-                let verdict = outlook.verdict(*called + *units, cost, now);
                 let answer = Answer::Denied(verdict.refusal());
                 places.answer(index, answer, aftermath);
+            }
+            if has_time {
+                *ends = places.until(index).min(*ends);
             }
             waits
         });

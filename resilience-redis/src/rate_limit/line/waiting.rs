@@ -50,7 +50,7 @@ impl Line {
             }
             None => Box::new(Waiters::new(outlook)),
         };
-        let first = self.sort_out(refused, waiters.outlook(), heard, aftermath);
+        let first = self.sort_out(refused, &mut waiters, heard, aftermath);
         // Those who wait stand for it: whoever comes hears how long that is.
         self.denial.forget();
         waiters.put_first(&mut self.places, &first);
@@ -63,34 +63,39 @@ impl Line {
         self.arrange(heard, refused.is_empty(), aftermath);
     }
 
-    /// Of those who were `refused`, and who came into line meanwhile, gives those who wait; those who
-    /// would have to for too long hear so, and who only looks stays in line.
+    /// Of those who were `refused`, and who came into line meanwhile, gives those who wait. Who came stays in
+    /// line where there is room for him by now; those who would have to wait for too long hear so.
     fn sort_out(
         &mut self,
         refused: &[usize],
-        outlook: &Outlook,
+        waiters: &mut Waiters,
         heard: Timestamp,
         aftermath: &mut Aftermath,
     ) -> Vec<usize> {
-        let came = std::mem::take(&mut self.callers);
+        let refused = refused.iter().map(|index| (*index, false));
+        let came = std::mem::take(&mut self.callers).into_iter();
+        let came = came.map(|index| (index, true));
         let (mut first, mut ahead) = (Vec::new(), 0);
-        for &index in refused.iter().chain(&came) {
+        for (index, came) in refused.chain(came) {
             let Some((cost, _)) = self.places.wanted(index) else {
                 continue;
             };
-            if cost == 0 {
-                self.callers.push_back(index);
-                continue;
-            }
-            let verdict = outlook.verdict(ahead, cost, heard);
+            let verdict = waiters.outlook().verdict(ahead, cost, heard);
             let due = heard.saturating_add(verdict.wait);
-            let waits = cost <= outlook.most() && self.places.waits_on(index, due, heard);
-            match u64::checked_add(ahead, cost).filter(|_| waits) {
-                Some(sum) => {
+            let fits = cost <= waiters.outlook().most();
+            match u64::checked_add(ahead, cost) {
+                _ if cost == 0 => self.callers.push_back(index),
+                // Nobody waits before him.
+                Some(sum) if came && first.is_empty() && verdict.is_grant() => {
+                    ahead = sum;
+                    waiters.let_by(cost);
+                    self.callers.push_back(index);
+                }
+                Some(sum) if fits && self.places.waits_on(index, due, heard) => {
                     ahead = sum;
                     first.push(index);
                 }
-                None => {
+                _ => {
                     let answer = Answer::Denied(verdict.refusal());
                     self.places.answer(index, answer, aftermath);
                 }

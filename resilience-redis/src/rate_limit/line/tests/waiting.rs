@@ -167,6 +167,34 @@ fn who_goes_away_while_he_is_asked_for_leaves_nobody_behind_him_waiting_in_vain(
 }
 
 #[test]
+fn who_tries_while_those_who_waited_are_asked_for_gets_what_they_leave() {
+    for (algorithm, back) in [
+        (Algorithm::SlidingWindow, SECOND * 11 / 10),
+        (Algorithm::SlidingLog, SECOND),
+    ] {
+        let mut fleet = Fleet::new(0, 1, algorithm, 10);
+        fleet.come(0, 10, 0);
+        fleet.run(10_000);
+        for cost in [2, 1, 2] {
+            fleet.come(0, cost, 5 * SECOND);
+        }
+        fleet.run(back - 10_000);
+        while fleet.processes[0].asked.is_none() {
+            fleet.run(WAY / 2);
+        }
+        assert_eq!(fleet.granted(), 1);
+        for cost in [1, 3, 2] {
+            fleet.come(0, cost, 0);
+        }
+        fleet.run(LATE);
+        fleet.check();
+        // But for the one for whom there was no room.
+        assert_eq!(fleet.granted(), 6, "{algorithm:?} {:?}", fleet.callers);
+        assert!(matches!(fleet.callers[6].end, Some((_, End::Refused(wait))) if wait > SECOND / 2));
+    }
+}
+
+#[test]
 fn who_has_time_waits_for_his_turn_as_long_as_the_server_is_heard() {
     for algorithm in ALL {
         let mut fleet = Fleet::new(0, 1, algorithm, 900);
