@@ -10,6 +10,8 @@ mod input;
 mod operating;
 mod outage;
 mod paying;
+#[path = "../../../resilience-redis/tests/redis/support/port.rs"]
+mod port;
 #[cfg(unix)]
 mod postgres;
 mod process;

@@ -1,19 +1,18 @@
 //! A Redis server of a test's own.
 
 use std::{
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use crate::reaper;
+use crate::{port::Port, reaper};
 
 /// A server on a free port, which forgets everything when it is killed.
 pub(crate) struct Redis {
     child: Child,
-    port: u16,
+    port: Port,
     folder: TempDir,
 }
 
@@ -21,10 +20,10 @@ impl Redis {
     pub(crate) async fn start() -> Self {
         // One that somebody else takes meanwhile is seen by `answers`, and another is tried.
         loop {
-            let port = free_port();
+            let port = Port::free();
             let folder = tempfile::tempdir().unwrap();
             let mut redis = Self {
-                child: serve(port, &folder),
+                child: serve(&port, &folder),
                 port,
                 folder,
             };
@@ -35,7 +34,7 @@ impl Redis {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.port.number())
     }
 
     pub(crate) fn kill(&mut self) {
@@ -45,7 +44,7 @@ impl Redis {
     }
 
     pub(crate) async fn start_again(&mut self) {
-        self.child = serve(self.port, &self.folder);
+        self.child = serve(&self.port, &self.folder);
         assert!(self.answers().await);
     }
 
@@ -76,14 +75,9 @@ impl Drop for Redis {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn serve(port: u16, folder: &TempDir) -> Child {
+fn serve(port: &Port, folder: &TempDir) -> Child {
     let child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--port", &port.number().to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
         .current_dir(folder.path())
         .stdin(Stdio::null())

@@ -7,7 +7,7 @@ use resilience_redis::{
     rate_limit::{Policy, Quota},
 };
 
-use crate::support::{Certificates, RedisServer, eventually, patient};
+use crate::support::{Certificates, Port, RedisServer, eventually, patient};
 
 async fn serves(target: impl Into<Target>) -> Result<(), StoreError> {
     let store = RedisStore::connect(target.into(), patient()).await?;
@@ -23,12 +23,12 @@ fn target(url: &str) -> Target {
 #[tokio::test]
 async fn over_tls_both_sides_prove_who_they_are() {
     let certificates = Certificates::make();
-    let port = RedisServer::free_port();
-    let Some(_server) = RedisServer::start_with_tls(&certificates, port, &[]).await else {
+    let port = Port::free();
+    let Some(_server) = RedisServer::start_with_tls(&certificates, &port, &[]).await else {
         return;
     };
 
-    let stranger = target(&format!("rediss://localhost:{port}"));
+    let stranger = target(&format!("rediss://localhost:{}", port.number()));
     let known = stranger.clone().root_certificate(certificates.authority);
     let (certificate, key) = certificates.client;
     let ours = known.clone().client_certificate(certificate, key);
@@ -46,9 +46,9 @@ async fn over_tls_both_sides_prove_who_they_are() {
 #[tokio::test]
 async fn a_certificate_for_another_name_is_not_believed() {
     let certificates = Certificates::make();
-    let port = RedisServer::free_port();
+    let port = Port::free();
     let anybody = ["--tls-auth-clients", "no"];
-    let Some(_server) = RedisServer::start_with_tls(&certificates, port, &anybody).await else {
+    let Some(_server) = RedisServer::start_with_tls(&certificates, &port, &anybody).await else {
         return;
     };
 
@@ -58,7 +58,7 @@ async fn a_certificate_for_another_name_is_not_believed() {
         ("127.0.0.2", Err(StoreError::Unavailable)),
         ("[::ffff:127.0.0.1]", Err(StoreError::Untrusted)),
     ] {
-        let target = target(&format!("rediss://{host}:{port}"));
+        let target = target(&format!("rediss://{host}:{}", port.number()));
         let target = target.root_certificate(certificates.authority.as_str());
         assert_eq!(serves(target).await, expected, "{host}");
     }
@@ -96,17 +96,17 @@ async fn a_server_without_resp3_is_spoken_to_in_resp2() {
 #[tokio::test]
 async fn a_cluster_is_reached_over_tls() {
     let certificates = Certificates::make();
-    let port = RedisServer::free_port();
+    let port = Port::free();
     let options = "--tls-auth-clients no --cluster-enabled yes --tls-cluster yes";
     let options: Vec<_> = options.split(' ').collect();
-    let Some(server) = RedisServer::start_with_tls(&certificates, port, &options).await else {
+    let Some(server) = RedisServer::start_with_tls(&certificates, &port, &options).await else {
         return;
     };
     let slots: Vec<_> = (0..16384).map(|slot| slot.to_string()).collect();
     server
         .tell(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")))
         .await;
-    let target = target(&format!("rediss-cluster://localhost:{port}"));
+    let target = target(&format!("rediss-cluster://localhost:{}", port.number()));
     let target = target.root_certificate(certificates.authority);
     eventually(async || serves(target.clone()).await.ok()).await;
 }

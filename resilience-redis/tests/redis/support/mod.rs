@@ -5,6 +5,7 @@ mod cluster;
 mod history;
 mod log;
 mod member;
+mod port;
 mod process;
 mod proxy;
 mod reaper;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     history::{History, Sequential},
     log::Log,
     member::{Member, obey, role},
+    port::Port,
     process::Process,
     proxy::Proxy,
     sentinels::RedisSentinels,

@@ -1,6 +1,6 @@
 //! One `redis-server`.
 
-use std::{env, fs, io::ErrorKind, net::TcpListener, process::Command, time::Duration};
+use std::{env, fs, io::ErrorKind, process::Command, time::Duration};
 
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use resilience_redis::{
@@ -10,12 +10,12 @@ use resilience_redis::{
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use super::{Certificates, PATIENCE, POLL, Process, eventually, patient};
+use super::{Certificates, PATIENCE, POLL, Port, Process, eventually, patient};
 
 /// A server on a free port of the loopback, without persistence, killed when dropped.
 pub(crate) struct RedisServer {
     process: Process,
-    port: u16,
+    port: Port,
     arguments: Vec<String>,
     directory: TempDir,
 }
@@ -36,9 +36,9 @@ impl RedisServer {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         for _ in 0..PORTS_TO_TRY {
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let port = Self::free_port();
+            let port = Port::free();
             let file = directory.path().join(CONFIGURATION);
-            let text = format!("port {port}\nbind 127.0.0.1\n{configuration}");
+            let text = format!("port {}\nbind 127.0.0.1\n{configuration}", port.number());
             fs::write(file, text).expect("our own directory");
             let mut server = Self {
                 process: spawn(&arguments, &directory),
@@ -54,29 +54,18 @@ impl RedisServer {
         panic!("redis-server did not come up on any of {PORTS_TO_TRY} free ports");
     }
 
-    /// A port that nobody listens on, nor on the one that the bus of a cluster has beside it. Below
-    /// those that systems give to connections, so that it stays free while its server is away.
-    pub(crate) fn free_port() -> u16 {
-        let is_free = |port: &u16| {
-            let bind = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-            bind(*port) && bind(*port + BUS)
-        };
-        let mut ports = std::iter::repeat_with(|| fastrand::u16(PORTS)).take(1000);
-        ports.find(is_free).expect("a free port")
-    }
-
     /// A server that speaks TLS on `port` by `certificates`, or `None` where the binary that the
     /// environment names cannot.
     pub(crate) async fn start_with_tls(
         certificates: &Certificates,
-        port: u16,
+        port: &Port,
         arguments: &[&str],
     ) -> Option<Self> {
         if env::var_os(PROGRAM).is_some() && !knows_tls() {
             eprintln!("not tested: this server was built without TLS");
             return None;
         }
-        let port = port.to_string();
+        let port = port.number().to_string();
         let mut options = certificates.options();
         options.extend(["--tls-port", &port]);
         options.extend(arguments);
@@ -84,18 +73,18 @@ impl RedisServer {
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The way in for the library, as a user who may do what its documentation asks for and
     /// nothing else: whatever passes the tests passes them under these permissions.
     pub(crate) fn url(&self) -> String {
-        format!("redis://{USER}:{USER}@127.0.0.1:{}", self.port)
+        format!("redis://{USER}:{USER}@127.0.0.1:{}", self.port())
     }
 
     /// The way in for a test itself, which may do everything.
     pub(crate) fn open_url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.port())
     }
 
     /// A store with time enough for a loaded machine; only tests of deadlines use less.
@@ -157,7 +146,7 @@ impl RedisServer {
             "ACL SETUSER user on >secret ~resilience:* {rules}"
         ))
         .await;
-        format!("redis://user:secret@127.0.0.1:{}", self.port)
+        format!("redis://user:secret@127.0.0.1:{}", self.port())
     }
 
     /// Kills the server and waits until it is gone.
@@ -228,9 +217,9 @@ fn program() -> Command {
 
 /// Either way it ends at once: for want of a certificate, or of knowing what that is.
 fn knows_tls() -> bool {
-    let port = RedisServer::free_port().to_string();
+    let port = Port::free();
     let output = program()
-        .args(["--port", "0", "--tls-port", &port])
+        .args(["--port", "0", "--tls-port", &port.number().to_string()])
         .output()
         .expect("redis-server starts");
     let said = [output.stdout, output.stderr].concat();
@@ -257,8 +246,4 @@ const PROGRAM: &str = "REDIS_SERVER";
 /// The name and the password of the user that the library logs in as.
 pub(super) const USER: &str = "library";
 const CONFIGURATION: &str = "redis.conf";
-/// With the bus of each they end at 30000.
-const PORTS: std::ops::Range<u16> = 10_000..20_000;
-/// Where the bus of a cluster listens, above the port.
-const BUS: u16 = 10_000;
 const PORTS_TO_TRY: usize = 10;
