@@ -108,20 +108,17 @@ impl Served {
         assert!(alone.count() > rest.len() / 2, "{rest:?}");
     }
 
-    /// How often the server was asked for a decision, answered or not.
+    /// How often the server was asked for a decision, answered or not, by what it remembers of commands.
+    /// That a process is there is said by a script as well.
     async fn asked(&self) -> usize {
-        let stats: String = self.server.ask("INFO commandstats").await;
-        let line = stats
-            .lines()
-            .find_map(|line| line.strip_prefix("cmdstat_evalsha:"));
-        let fields = line
-            .unwrap()
-            .split(',')
-            .filter_map(|field| field.split_once('='));
-        fields
-            .filter(|(name, _)| ["calls", "rejected_calls"].contains(name))
-            .map(|(_, count)| count.parse::<usize>().unwrap())
-            .sum()
+        type Remembered = Vec<(u64, u64, u64, Vec<Vec<u8>>, String, String)>;
+        let commands: Remembered = self.server.ask("SLOWLOG GET 10000").await;
+        let decides =
+            |words: &[Vec<u8>]| words[0] == b"EVALSHA" && words[3].starts_with(b"resilience:rl:");
+        let decisions = commands
+            .iter()
+            .filter(|(_, _, _, words, ..)| decides(words));
+        decisions.count()
     }
 }
 
@@ -168,7 +165,9 @@ async fn spoil_saves(server: &RedisServer) {
 
 #[tokio::test]
 async fn a_server_that_takes_no_writes_is_asked_once_a_call_until_it_does() {
-    let served = Served::start().await;
+    let remembers = "--slowlog-log-slower-than 0 --slowlog-max-len 10000";
+    let remembers: Vec<_> = remembers.split(' ').collect();
+    let served = Served::by(RedisServer::start_with(&remembers).await).await;
     let server = &served.server;
     spoil_saves(server).await;
     for (ill, well, code) in [
