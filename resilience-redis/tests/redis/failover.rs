@@ -17,6 +17,8 @@ use crate::support::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// So long that no step of it ends while its counts are moved.
+const DAY: Duration = Duration::from_secs(86_400);
 const DEADLINE: Duration = Duration::from_millis(50);
 /// How long servers that hand over keep callers waiting, and more.
 const HANDOVER: Duration = Duration::from_secs(1);
@@ -174,7 +176,7 @@ async fn a_slot_that_moves_costs_no_error_and_no_count() {
     let cluster = RedisCluster::start().await;
     let store = RedisStore::connect(&cluster.url(), patient()).await;
     // Two quotas are two keys of one slot, so that one can be here and one there.
-    let policy = Policy::new("test", Quota::new(100, MINUTE)).and(Quota::new(200, 2 * MINUTE));
+    let policy = Policy::new("test", Quota::new(100, DAY)).and(Quota::new(200, 2 * DAY));
     let limiter = store
         .expect("a store")
         .rate_limiter(&policy)
@@ -261,7 +263,7 @@ async fn a_key_whose_slot_moves_is_cleared_wholly_or_not_said_to_be() {
     // Less than it takes the others to replace an owner that hangs.
     let settings = patient().decision_timeout(within(Duration::from_millis(300)));
     let store = RedisStore::connect(&cluster.url(), settings).await;
-    let policy = Policy::new("test", Quota::new(100, MINUTE)).and(Quota::new(200, 2 * MINUTE));
+    let policy = Policy::new("test", Quota::new(100, DAY)).and(Quota::new(200, 2 * DAY));
     let limiter = store
         .expect("a store")
         .rate_limiter(&policy)

@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use crate::support::{Proxy, RedisServer, eventually, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// So long that no step of it ends while a test looks at what the step is counted in.
+const DAY: Duration = Duration::from_secs(86_400);
 /// 129 bytes when encoded.
 const TOO_LONG: &str = ":::::::::::::::::::::::::::::::::::::::::::";
 
@@ -322,8 +324,8 @@ async fn keys_that_differ_never_share_a_count() {
 #[tokio::test]
 async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
     let server = RedisServer::start().await;
-    let one = Policy::new("one", Quota::new(2, MINUTE));
-    let two = Policy::new("two", Quota::new(2, MINUTE)).and(Quota::new(2, 2 * MINUTE).named("two"));
+    let one = Policy::new("one", Quota::new(2, DAY));
+    let two = Policy::new("two", Quota::new(2, DAY)).and(Quota::new(2, 2 * DAY).named("two"));
     for policy in [one, two] {
         let deny = Options::new().fallback(Fallback::Deny);
         let limiter = server.store().await.rate_limiter_with(&policy, &deny);
@@ -360,7 +362,7 @@ async fn a_value_of_somebody_else_under_our_key_is_a_typed_error() {
 #[tokio::test]
 async fn a_spoilt_key_of_several_quotas_troubles_nobody_else_whatever_counts_it() {
     let server = RedisServer::start().await;
-    let quota = |minutes| Quota::new(5, minutes * MINUTE);
+    let quota = |days| Quota::new(5, days * DAY);
     let policy = Policy::new("three", quota(1))
         .and(quota(2).algorithm(Algorithm::SlidingLog).named("log"))
         .and(quota(3).algorithm(Algorithm::Gcra).named("cells"));
