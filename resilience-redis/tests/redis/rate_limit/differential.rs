@@ -135,9 +135,27 @@ enum Also {
     ChangesAndRefunds,
 }
 
-async fn play(name: &'static str, quotas: &[Quota], also: Also) {
+/// How many times as long as on a machine that has nothing else to do windows must be, for as many
+/// calls to fall into one.
+async fn slowness(server: &RedisServer) -> u32 {
+    const LOOKS: u32 = 50;
+    let limiter = server.limiter(1, LONG).await;
+    let look = async || limiter.decide("key", 0).await.time.expect("asked");
+    let start = look().await;
+    let mut end = start;
+    for _ in 0..LOOKS {
+        end = look().await;
+    }
+    let millis = (end - start).as_millis() / u128::from(LOOKS);
+    1 + u32::try_from(millis).expect("a server that answers")
+}
+
+/// `quotas` of windows that are so many times as long as they might be.
+async fn play(name: &'static str, quotas: impl Fn(u32) -> Vec<Quota>, also: Also) {
     let server = RedisServer::start().await;
     let store = server.store().await;
+    let slowness = slowness(&server).await;
+    let quotas = quotas(slowness);
     let policy = |share: u64| {
         let (first, rest) = quotas.split_first().expect("a quota");
         let policy = rest
@@ -161,7 +179,7 @@ async fn play(name: &'static str, quotas: &[Quota], also: Also) {
                 pair.memory.reconfigure(policy).expect("only limits change");
             }
             1 if also == Also::ChangesAndRefunds => {
-                let step = SHORT.as_micros() / 10;
+                let step = (slowness * SHORT).as_micros() / 10;
                 let before = pair.take(key, 0).await.expect("looks are never refused");
                 let units = random.u64(1..5);
                 pair.redis.refund(&key, units).await.expect("redis is up");
@@ -193,9 +211,12 @@ async fn play(name: &'static str, quotas: &[Quota], also: Also) {
 
 /// Keys that move from tier to tier, of windows that are as long as the first; what is used in one is
 /// used in all of them.
-async fn play_in_tiers(name: &'static str, quota: impl Fn(u64) -> Quota, beside: Quota) {
+async fn play_in_tiers(name: &'static str, quota: impl Fn(u64, Duration) -> Quota) {
     let server = RedisServer::start().await;
     let store = server.store().await;
+    let slowness = slowness(&server).await;
+    let beside = Quota::new(40, slowness * LONG);
+    let quota = |limit| quota(limit, slowness * SHORT);
     let policy = |more: u64| {
         let policy = Policy::new(name, quota(6 + more)).and(beside.named("beside"));
         let policy = policy.tier("gold", quota(12 + more).named("gold"));
@@ -237,17 +258,21 @@ async fn play_in_tiers(name: &'static str, quota: impl Fn(u64) -> Quota, beside:
 async fn windows_beside_one_of_all_keys_decide_alike() {
     let server = RedisServer::start().await;
     let store = server.store().await;
-    let of_key = |more: u64| Policy::new("test", Quota::new(8 + more, LONG));
-    let policy = |more: u64| of_key(more).global(Quota::new(17 - more, LONGER).named("all"));
+    let slowness = slowness(&server).await;
+    let (of_key, of_all) = (slowness * LONG, slowness * LONGER);
+    let policy_of_key = |more: u64| Policy::new("test", Quota::new(8 + more, of_key));
+    let policy = |more: u64| policy_of_key(more).global(Quota::new(17 - more, of_all).named("all"));
     let redis = store.rate_limiter(&policy(0)).expect("a valid policy");
-    let keys = store.rate_limiter(&of_key(0)).expect("a valid policy");
+    let keys = store
+        .rate_limiter(&policy_of_key(0))
+        .expect("a valid policy");
     let memory = |environment: &_| MemoryLimiter::new_in(policy(0), environment);
     let mut pair = Pair::new(redis.clone(), memory);
     pair.refusals = Refusals::One;
-    let step = |time: Duration| (time.as_micros() / 40_000, time.as_micros() / 60_000);
+    let step = |time: Duration| [of_key, of_all].map(|it| 10 * time.as_micros() / it.as_micros());
     let mut random = fastrand::Rng::with_seed(13);
-    let (mut granted, mut of_all, mut of_keys, mut begun) = (0, 0, 0, 0);
-    while granted < 300 || of_all < 100 || of_keys < 100 {
+    let (mut granted, mut by_all, mut by_keys, mut begun) = (0, 0, 0, 0);
+    while granted < 300 || by_all < 100 || by_keys < 100 {
         if random.u8(..40) == 0 {
             let policy = policy(random.u64(..3));
             redis
@@ -271,7 +296,7 @@ async fn windows_beside_one_of_all_keys_decide_alike() {
         match &decision.outcome {
             Ok(_) => granted += 1,
             Err(rejected) if rejected.policy() == "all" => {
-                of_all += 1;
+                by_all += 1;
                 // What the key gave is on its way back.
                 let is_back = async || {
                     let standing = keys.peek(&key).await.expect("redis is up");
@@ -279,7 +304,7 @@ async fn windows_beside_one_of_all_keys_decide_alike() {
                 };
                 eventually(is_back).await;
             }
-            Err(_) => of_keys += 1,
+            Err(_) => by_keys += 1,
         }
         pair.compare(&decision, (key, cost));
     }
@@ -292,54 +317,51 @@ const LONGER: Duration = Duration::from_millis(600);
 
 #[tokio::test]
 async fn sliding_windows_decide_alike() {
-    play("window", &[Quota::new(12, SHORT)], Also::ChangesAndRefunds).await;
+    let window = |times: u32| vec![Quota::new(12, times * SHORT)];
+    play("window", window, Also::ChangesAndRefunds).await;
 }
 
 #[tokio::test]
 async fn several_windows_decide_alike() {
-    let quotas = [Quota::new(12, SHORT), Quota::new(40, LONG).named("long")];
-    play("windows", &quotas, Also::Changes).await;
+    let quotas = |times: u32| {
+        let long = Quota::new(40, times * LONG);
+        vec![Quota::new(12, times * SHORT), long.named("long")]
+    };
+    play("windows", quotas, Also::Changes).await;
 }
 
 #[tokio::test]
 async fn exact_logs_decide_alike() {
-    let log = Quota::new(12, SHORT).algorithm(Algorithm::SlidingLog);
-    play("log", &[log], Also::Changes).await;
+    let log = |times: u32| Quota::new(12, times * SHORT).algorithm(Algorithm::SlidingLog);
+    play("log", |times| vec![log(times)], Also::Changes).await;
 }
 
 #[tokio::test]
 async fn cells_decide_alike() {
-    let cells = Quota::new(20, SHORT).algorithm(Algorithm::Gcra);
-    play("cells", &[cells.burst(6)], Also::Nothing).await;
+    let cells = |times: u32| Quota::new(20, times * SHORT).algorithm(Algorithm::Gcra);
+    play("cells", |times| vec![cells(times).burst(6)], Also::Nothing).await;
 }
 
 #[tokio::test]
 async fn quotas_of_all_kinds_decide_alike() {
-    let window = Quota::new(12, SHORT);
-    let log = Quota::new(30, LONG).algorithm(Algorithm::SlidingLog);
-    let cells = Quota::new(20, SHORT).algorithm(Algorithm::Gcra);
-    play(
-        "all",
-        &[window, log.named("log"), cells.named("cells")],
-        Also::Nothing,
-    )
-    .await;
+    let quotas = |times: u32| {
+        let window = Quota::new(12, times * SHORT);
+        let log = Quota::new(30, times * LONG).algorithm(Algorithm::SlidingLog);
+        let cells = Quota::new(20, times * SHORT).algorithm(Algorithm::Gcra);
+        vec![window, log.named("log"), cells.named("cells")]
+    };
+    play("all", quotas, Also::Nothing).await;
 }
 
 #[tokio::test]
 async fn windows_of_tiers_decide_alike() {
-    play_in_tiers(
-        "window",
-        |limit| Quota::new(limit, SHORT),
-        Quota::new(40, LONG),
-    )
-    .await;
+    play_in_tiers("window", Quota::new).await;
 }
 
 #[tokio::test]
 async fn logs_of_tiers_decide_alike() {
-    let log = |limit| Quota::new(limit, SHORT).algorithm(Algorithm::SlidingLog);
-    play_in_tiers("log", log, Quota::new(40, LONG)).await;
+    let log = |limit, per| Quota::new(limit, per).algorithm(Algorithm::SlidingLog);
+    play_in_tiers("log", log).await;
 }
 
 #[tokio::test]
