@@ -220,7 +220,7 @@ async fn every_entry_ends_moved_by_the_jitter_of_the_policy() {
 #[tokio::test]
 async fn an_entry_lives_no_longer_in_a_process_than_in_redis() {
     let (server, one, other) = fleet_of_two().await;
-    let short = Loaded::new("soup".to_owned()).ttl(Duration::from_millis(300));
+    let short = Loaded::new("soup".to_owned()).ttl(Duration::from_secs(2));
     one.cache.insert(7, short);
     stored(&server).await;
     assert_eq!(other.load(7, &Source::default()).await, "soup");

@@ -262,7 +262,7 @@ async fn the_fence_never_goes_back() {
 #[tokio::test]
 async fn what_became_of_calls_and_locks_is_counted() {
     let server = RedisServer::start().await;
-    let (one, other) = (server.locks(SHORT).await, server.locks(MINUTE).await);
+    let (one, other) = (server.locks(RENEWED).await, server.locks(MINUTE).await);
     assert_eq!(one.snapshot(), lock::Snapshot::default());
     let guard = take(&other).await;
     reason(&one).await;

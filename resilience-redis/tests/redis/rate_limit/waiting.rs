@@ -23,6 +23,8 @@ use tokio::{
 use crate::support::{PATIENCE, Proxy, RedisServer, eventually, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Long beside what a busy machine may stand still.
+const SECOND: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(200);
 const ALL: [Algorithm; 3] = [
     Algorithm::SlidingWindow,
@@ -256,7 +258,7 @@ async fn processes_that_compete_stay_within_the_limit_and_serve_all_who_wait() {
 #[tokio::test]
 async fn who_waits_in_vain_since_others_take_his_units_is_refused_in_the_end() {
     let server = RedisServer::start().await;
-    let quota = policy(Algorithm::Gcra, 10, SHORT).max_wait(2 * SHORT);
+    let quota = policy(Algorithm::Gcra, 10, SECOND).max_wait(2 * SECOND);
     let (limiter, other) = (
         limiter(&server, &quota).await,
         limiter(&server, &quota).await,
@@ -315,7 +317,7 @@ async fn what_becomes_of_who_waits_while_redis_is_away_says_the_fallback() {
     ] {
         let mut server = RedisServer::start().await;
         let options = Options::new().fallback(fallback);
-        let quota = policy(Algorithm::SlidingWindow, 2, Duration::from_millis(500));
+        let quota = policy(Algorithm::SlidingWindow, 2, 2 * SECOND);
         let limiter = server.store().await.rate_limiter_with(&quota, &options);
         let limiter = limiter.expect("a valid policy");
         limiter.take_n("key", 2).await.expect("a fresh key");
@@ -339,7 +341,7 @@ async fn a_server_that_does_not_answer_keeps_nobody_who_waits() {
     let settings = patient().decision_timeout(SHORT);
     let store = RedisStore::connect(&proxy.url(), settings).await;
     let options = Options::new().fallback(Fallback::Deny);
-    let quota = policy(Algorithm::SlidingWindow, 1, Duration::from_millis(500));
+    let quota = policy(Algorithm::SlidingWindow, 1, 2 * SECOND);
     let limiter = store.expect("a server").rate_limiter_with(&quota, &options);
     let limiter = limiter.expect("a valid policy");
     eventually(async || limiter.take("key").await.ok()).await;
