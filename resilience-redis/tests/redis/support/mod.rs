@@ -54,11 +54,16 @@ pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T 
     timeout(PATIENCE, asking).await.expect("it never happened")
 }
 
-/// `bar` where the machine is ours alone, as `STRICT_TIMES` says and the step `bars of a fleet` of
-/// `cargo xtask test` sees to; else far above it, since a loaded machine wakes the servers when it likes.
+/// Whether the machine is ours alone, as `STRICT_TIMES` says and the step `bars of a fleet` of
+/// `cargo xtask test` sees to.
+pub(crate) fn is_alone() -> bool {
+    env::var_os("STRICT_TIMES").is_some()
+}
+
+/// `bar` where the machine is ours alone; else far above it, since a loaded machine wakes the servers
+/// when it likes.
 pub(crate) fn within(bar: Duration) -> Duration {
-    let is_alone = env::var_os("STRICT_TIMES").is_some();
-    if is_alone { bar } else { bar * 3 }
+    if is_alone() { bar } else { bar * 3 }
 }
 
 /// What comes of `call`, which ends 5 ms after `deadline` or sooner.
