@@ -12,8 +12,8 @@ use resilience_redis::{
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use crate::support::{
-    PATIENCE, Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, in_time, patient,
-    within,
+    PATIENCE, Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, in_time, is_alone,
+    patient, within,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -95,9 +95,8 @@ impl<T: Tiers<u64>> Pair<T> {
 fn assert_sooner(redis: &Rejected, memory: &Rejected, same_time: bool) {
     assert_eq!(redis.reason(), memory.reason());
     let wait = |it: &Rejected| it.retry_after().unwrap_or_default();
-    // One counts in microseconds, the other in nanoseconds.
-    let micro = Duration::from_nanos(if same_time { 999 } else { 0 });
-    assert!(wait(redis) <= wait(memory) + micro, "{redis:?} {memory:?}");
+    let sooner = if same_time { NEARLY } else { RIGHT_TO };
+    assert!(wait(redis) < wait(memory) + sooner, "{redis:?} {memory:?}");
 }
 
 fn assert_alike(redis: &Rejected, memory: &Rejected, same_time: bool) {
@@ -113,16 +112,12 @@ fn assert_alike(redis: &Rejected, memory: &Rejected, same_time: bool) {
     let status = |it: &Rejected| it.quota().expect("a quota");
     if same_time {
         assert_eq!(status(redis), status(memory));
-        // One counts in microseconds, the other in nanoseconds.
-        assert!(
-            wait.abs_diff(other) < Duration::from_micros(1),
-            "{redis:?} {memory:?}"
-        );
+        assert!(wait.abs_diff(other) < NEARLY, "{redis:?} {memory:?}");
     } else {
         // Refused here, for what the server said some time ago; the clock of the one in memory
         // stands where the server was asked last.
         assert!(status(redis).remaining <= status(memory).remaining);
-        assert!(wait <= other, "{redis:?} {memory:?}");
+        assert!(wait < other + RIGHT_TO, "{redis:?} {memory:?}");
     }
 }
 
@@ -311,6 +306,10 @@ async fn windows_beside_one_of_all_keys_decide_alike() {
     assert!(begun > 0, "time goes on");
 }
 
+/// One counts in microseconds, the other in nanoseconds.
+const NEARLY: Duration = Duration::from_micros(1);
+/// A call that comes alone is told the server's time to the millisecond.
+const RIGHT_TO: Duration = Duration::from_millis(1);
 const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_millis(400);
 const LONGER: Duration = Duration::from_millis(600);
