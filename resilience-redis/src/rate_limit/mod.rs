@@ -139,8 +139,8 @@
 mod decision;
 mod layer;
 mod limiter;
+mod measure;
 mod options;
-mod snapshot;
 mod tiers;
 
 // Who decides for their callers, with all that the clones of a limiter share.
@@ -167,7 +167,7 @@ pub use self::{
     fallback::Fallback,
     layer::{Gate, Layer, Permit, Service, Wait},
     limiter::RateLimiter,
+    measure::{BySource, Snapshot},
     options::Options,
-    snapshot::{BySource, Snapshot},
     tiers::{Tiered, Tiers, Untiered},
 };

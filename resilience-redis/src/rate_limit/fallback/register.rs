@@ -12,7 +12,7 @@ use redis::from_redis_value;
 use resilience_core::Environment;
 use tokio::time::sleep;
 
-use super::Share;
+use super::share::Share;
 use crate::{
     RedisStore, StoreError,
     connection::Connection,

@@ -5,8 +5,8 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use resilience_core::{QuotaStatus, Reason, Rejected, Timestamp, rate_limit::Reservation};
 
 use super::{
-    Share,
     part::{Key, Part},
+    share::Share,
 };
 use crate::rate_limit::tiers::Tier;
 

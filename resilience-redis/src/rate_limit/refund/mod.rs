@@ -2,6 +2,7 @@
 
 mod leases;
 mod refunds;
+mod send;
 
 use std::sync::Arc;
 
@@ -12,10 +13,7 @@ use crate::rate_limit::{
     quota::{Kind, PAST, Rule},
 };
 
-pub(in crate::rate_limit) use self::{
-    leases::Leases,
-    refunds::{Refunds, Run},
-};
+pub(in crate::rate_limit) use self::{leases::Leases, refunds::Refunds};
 
 /// Units of one key that go back to each of its quotas.
 #[derive(Debug)]
