@@ -177,20 +177,7 @@ impl Follower {
         current: Option<Generation>,
         built: u64,
     ) -> Result<bool, StoreError> {
-        let is_overloaded = shared.replica.is_overloaded();
-        let mut is_old = false;
-        shared.progress.send_modify(|progress| {
-            // One that took over meanwhile stands in no answer yet.
-            is_old = progress.built != built;
-            if is_old {
-                return;
-            }
-            progress.wanted = current.is_none() || is_overloaded;
-            if current.is_none() {
-                progress.loaded = None;
-            }
-        });
-        if is_old {
+        if !note(shared, current.is_some(), built) {
             return Ok(false);
         }
         let loaded = shared.progress.borrow().loaded.clone();
@@ -243,6 +230,24 @@ impl Follower {
         self.prolonged = now;
         Ok(())
     }
+}
+
+/// Notes whether there is a generation. Says `false` where another was built since so many had been
+/// `built`: one that took over meanwhile stands in no answer yet.
+fn note(shared: &Shared, is_there: bool, built: u64) -> bool {
+    let is_overloaded = shared.replica.is_overloaded();
+    let mut is_present = false;
+    shared.progress.send_modify(|progress| {
+        is_present = progress.built == built;
+        if !is_present {
+            return;
+        }
+        progress.wanted = !is_there || is_overloaded;
+        if !is_there {
+            progress.loaded = None;
+        }
+    });
+    is_present
 }
 
 impl Loading {

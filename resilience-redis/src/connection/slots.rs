@@ -44,34 +44,33 @@ impl SlotMap {
             let [first, last, owner, replicas @ ..] = &parts[..] else {
                 return None;
             };
-            let (first, last) = (slot(first)?, slot(last)?);
-            if first > last {
-                return None;
-            }
-            ranges.push((first, last, server(owner, asked)?));
+            ranges.push((slot(first)?, slot(last)?, server(owner, asked)?));
             // One that is no address, as of a replica whose name is not known yet, helps nobody.
             let replicas = replicas.iter().filter_map(|replica| server(replica, asked));
             map.replicas.extend(replicas);
         }
         ranges.sort_unstable_by_key(|(first, ..)| *first);
         for (first, last, owner) in ranges {
-            if map
-                .ranges
-                .last()
-                .is_some_and(|(_, before, _)| *before >= first)
-            {
-                return None;
-            }
-            let known = map.owners.iter().position(|known| *known == owner);
-            let index = known.unwrap_or_else(|| {
-                map.owners.push(owner);
-                map.owners.len() - 1
-            });
-            map.ranges.push((first, last, index));
+            map.add(first, last, owner)?;
         }
         map.replicas.sort_unstable();
         map.replicas.dedup();
         (!map.owners.is_empty()).then_some(map)
+    }
+
+    /// Adds slots behind all that are there; `None` where that is not where they are.
+    fn add(&mut self, first: u16, last: u16, owner: Address) -> Option<()> {
+        let before = self.ranges.last().map(|(_, before, _)| *before);
+        if first > last || before.is_some_and(|before| before >= first) {
+            return None;
+        }
+        let known = self.owners.iter().position(|known| *known == owner);
+        let index = known.unwrap_or_else(|| {
+            self.owners.push(owner);
+            self.owners.len() - 1
+        });
+        self.ranges.push((first, last, index));
+        Some(())
     }
 
     /// What most of `views` say, where servers do not agree yet; the first of those that are even.

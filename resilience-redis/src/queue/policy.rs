@@ -138,6 +138,20 @@ impl Policy {
                 return Err(InvalidPolicy::new(field, "must be 1 to 2^53 - 1"));
             }
         }
+        self.check_times()?;
+        if !(1..=LARGEST_PAYLOAD).contains(&self.longest_payload) {
+            return Err(InvalidPolicy::new(
+                "longest_payload",
+                "must be 1 byte to 1 MiB",
+            ));
+        }
+        if self.deliveries == 0 {
+            return Err(InvalidPolicy::new("deliveries", "must be at least 1"));
+        }
+        self.check_groups()
+    }
+
+    fn check_times(&self) -> Result<(), InvalidPolicy> {
         let times = [
             (
                 "abandoned_after",
@@ -163,16 +177,7 @@ impl Policy {
                 return Err(InvalidPolicy::new(field, problem));
             }
         }
-        if !(1..=LARGEST_PAYLOAD).contains(&self.longest_payload) {
-            return Err(InvalidPolicy::new(
-                "longest_payload",
-                "must be 1 byte to 1 MiB",
-            ));
-        }
-        if self.deliveries == 0 {
-            return Err(InvalidPolicy::new("deliveries", "must be at least 1"));
-        }
-        self.check_groups()
+        Ok(())
     }
 
     fn check_groups(&self) -> Result<(), InvalidPolicy> {
