@@ -1,9 +1,31 @@
 //! How much a queue takes, and what makes room.
 
 use resilience_core::Reason;
+use resilience_redis::queue::{Consumer, Queue};
 
 use super::{STREAM, batch, consumer, ids, length, payloads, policy, rejected};
 use crate::support::RedisServer;
+
+/// A server that knows what a group was not given yet, where the one that is tested does.
+async fn knowing() -> Option<RedisServer> {
+    let server = RedisServer::start().await;
+    let knows = server.knows_lag().await;
+    if !knows {
+        eprintln!("not tested: this server does not know what a group was not given yet");
+    }
+    knows.then_some(server)
+}
+
+/// A full queue of four messages, and a consumer of each of its two groups.
+async fn filled(server: &RedisServer) -> (Queue, [Consumer; 2]) {
+    let policy = policy().capacity(4).groups(&["kitchen", "billing"]);
+    let queue = server.queue(policy).await;
+    let consumers = ["kitchen", "billing"].map(|group| queue.consumer(group).expect("named"));
+    for _ in 0..4 {
+        queue.push(b"a").await.expect("room");
+    }
+    (queue, consumers)
+}
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_has_room_for_what_is_done() {
@@ -48,11 +70,9 @@ async fn a_full_queue_refuses_and_has_room_for_what_is_done() {
 /// One that nobody can do anything with keeps those behind it, though they are done.
 #[tokio::test]
 async fn a_message_that_is_not_done_does_not_fill_the_queue_with_those_behind_it() {
-    let server = RedisServer::start().await;
-    if !server.knows_lag().await {
-        eprintln!("not tested: this server does not know what a group was not given yet");
+    let Some(server) = knowing().await else {
         return;
-    }
+    };
     let queue = server.queue(policy().capacity(3)).await;
     let mut raw = server.raw().await;
     let mut worker = consumer(&queue);
@@ -100,19 +120,10 @@ async fn what_is_done_is_deleted_in_steps() {
 /// What one group still needs counts, and what another needs besides.
 #[tokio::test]
 async fn what_any_group_needs_counts() {
-    let server = RedisServer::start().await;
-    if !server.knows_lag().await {
-        eprintln!("not tested: this server does not know what a group was not given yet");
+    let Some(server) = knowing().await else {
         return;
-    }
-    let queue = server
-        .queue(policy().capacity(4).groups(&["kitchen", "billing"]))
-        .await;
-    let mut kitchen = queue.consumer("kitchen").expect("named");
-    let mut billing = queue.consumer("billing").expect("named");
-    for _ in 0..4 {
-        queue.push(b"a").await.expect("room");
-    }
+    };
+    let (queue, [mut kitchen, mut billing]) = filled(&server).await;
     let first = ids(&batch(&mut kitchen, 4).await);
     kitchen.acknowledge(&first[1..]).await.expect("done");
     rejected(queue.push(b"a").await);
@@ -133,19 +144,10 @@ async fn what_any_group_needs_counts() {
 /// Which of those that two groups have are the same is not looked up with every push.
 #[tokio::test]
 async fn what_two_groups_were_given_counts_for_each_while_more_is_kept() {
-    let server = RedisServer::start().await;
-    if !server.knows_lag().await {
-        eprintln!("not tested: this server does not know what a group was not given yet");
+    let Some(server) = knowing().await else {
         return;
-    }
-    let queue = server
-        .queue(policy().capacity(4).groups(&["kitchen", "billing"]))
-        .await;
-    let mut kitchen = queue.consumer("kitchen").expect("named");
-    let mut billing = queue.consumer("billing").expect("named");
-    for _ in 0..4 {
-        queue.push(b"a").await.expect("room");
-    }
+    };
+    let (queue, [mut kitchen, mut billing]) = filled(&server).await;
     let ids = ids(&batch(&mut kitchen, 4).await);
     batch(&mut billing, 4).await;
     // The first two, for both.

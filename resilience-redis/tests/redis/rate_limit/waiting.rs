@@ -50,6 +50,15 @@ async fn waiter(limiter: &RateLimiter, cost: u64) -> JoinHandle<Decision> {
     waiter
 }
 
+/// Until somebody waits for `key`, and comes before whoever tries.
+async fn stands_in_line(limiter: &RateLimiter) {
+    eventually(async || {
+        let rejected = limiter.try_take("key").await.expect_err("used up");
+        (retry_after(&rejected) > MINUTE * 3 / 2).then_some(())
+    })
+    .await;
+}
+
 async fn decision(waiter: JoinHandle<Decision>) -> Decision {
     let decision = timeout(PATIENCE, waiter).await.expect("it never ended");
     decision.expect("no panics")
@@ -120,12 +129,7 @@ async fn who_only_looks_and_who_tries_never_wait_nor_does_anybody_in_shadow() {
         let limiter = limiter(&server, &quota).await;
         limiter.take("key").await.expect("a fresh key");
         let waiting = waiter(&limiter, 1).await;
-        eventually(async || {
-            let rejected = limiter.try_take("key").await.expect_err("used up");
-            // Those who wait come before whoever tries.
-            (retry_after(&rejected) > MINUTE * 3 / 2).then_some(())
-        })
-        .await;
+        stands_in_line(&limiter).await;
         assert_eq!(limiter.take_n("key", 0).await.expect("a look").remaining, 0);
         assert_eq!(limiter.peek("key").await.expect("a look").remaining, 0);
         limiter
@@ -195,11 +199,7 @@ async fn a_caller_dropped_while_it_waits_takes_nothing_and_holds_up_nobody() {
         let first = waiter(&limiter, 3).await;
         let second = waiter(&limiter, 2).await;
         let third = waiter(&limiter, 1).await;
-        eventually(async || {
-            let rejected = limiter.try_take("key").await.expect_err("used up");
-            (retry_after(&rejected) > MINUTE * 3 / 2).then_some(())
-        })
-        .await;
+        stands_in_line(&limiter).await;
         // There is room for the last, who does not overtake.
         limiter.refund("key", 1).await.expect("redis is up");
         limiter.peek("key").await.expect("a look");
@@ -377,11 +377,7 @@ async fn whoever_waits_hears_of_it_when_the_runtime_of_the_store_goes_down() {
     .expect("no panics");
     limiter.take("key").await.expect("a fresh key");
     let waiting = waiter(&limiter, 1).await;
-    eventually(async || {
-        let rejected = limiter.try_take("key").await.expect_err("used up");
-        (retry_after(&rejected) > MINUTE * 3 / 2).then_some(())
-    })
-    .await;
+    stands_in_line(&limiter).await;
     runtime.shutdown_background();
     let rejected = decision(waiting).await.outcome.expect_err("denied");
     assert_eq!(rejected.reason(), Reason::StoreUnavailable);
