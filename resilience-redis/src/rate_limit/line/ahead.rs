@@ -19,13 +19,16 @@ impl Line {
         callers: &[Run],
         leasing: Leasing,
     ) -> Option<Run> {
-        let wanted: u64 = callers.iter().map(|run| run.cost * run.callers).sum();
+        let wanted = callers.iter().fold(0_u64, |sum, run| {
+            sum.saturating_add(run.cost.saturating_mul(run.callers))
+        });
         let quotas = self.windows.iter().zip(rules);
         // Where little is left it is for whoever comes first, in whatever process.
         let most = quotas.map(|(window, rule)| {
             let part = u128::from(rule.limit()) * u128::from(leasing.percent) / 100;
             let part = u64::try_from(part).unwrap_or(u64::MAX);
-            part.min(rule.limit().saturating_sub(window.used() + wanted) / 2)
+            let used = window.used().saturating_add(wanted);
+            part.min(rule.limit().saturating_sub(used) / 2)
         });
         let most = most.min().unwrap_or(0) / leasing.nodes;
         let step = rules.iter().filter_map(Rule::step_length).min()?;

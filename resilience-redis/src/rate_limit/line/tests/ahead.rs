@@ -2,7 +2,7 @@
 
 use resilience_core::rate_limit::Algorithm;
 
-use super::{SECOND, fleet::Fleet};
+use super::{LATE, SECOND, fleet::Fleet};
 
 #[test]
 fn nothing_is_taken_ahead_of_one_who_would_wait() {
@@ -40,4 +40,23 @@ fn units_that_were_taken_ahead_are_for_those_who_wait_first() {
         ahead += fleet.ahead;
     }
     assert!(ahead > 100, "{ahead}");
+}
+
+#[test]
+fn whatever_a_crowd_wants_in_all_nothing_is_taken_ahead_of_it() {
+    let most = 1 << 52;
+    let mut fleet = Fleet::new(0, 1, Algorithm::SlidingWindow, most);
+    fleet.leases();
+    for _ in 0..3 {
+        fleet.come(0, 1, 0);
+        fleet.run(1000);
+    }
+    let ahead = fleet.ahead;
+    // Together more than there are numbers.
+    for _ in 0..=u64::MAX / most {
+        fleet.come(0, most, 0);
+    }
+    fleet.run(LATE);
+    fleet.check();
+    assert_eq!((fleet.granted(), fleet.ahead), (3, ahead));
 }

@@ -145,12 +145,14 @@ impl Asking {
         };
         let is_known = matches!(rule.kind, Kind::Window { .. }) && past.asked == 0;
         let most = rule.limit().checked_sub(past.known)?;
-        let fits = past.present + self.units() <= most && self.runs.iter().all(|it| it.cost > 0);
+        let used = past.present.saturating_add(self.units());
+        let fits = used <= most && self.runs.iter().all(|it| it.cost > 0);
         (is_known && fits).then_some(most)
     }
 
     fn units(&self) -> u64 {
-        self.runs.iter().map(|run| run.cost * run.callers).sum()
+        let units = |run: &Run| run.cost.saturating_mul(run.callers);
+        self.runs.iter().map(units).fold(0, u64::saturating_add)
     }
 
     /// Of so much room, what the callers take, and how much had to be there for each run that was cut
