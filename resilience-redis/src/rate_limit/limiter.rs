@@ -280,15 +280,17 @@ impl<T> RateLimiter<T> {
         outcome
     }
 
-    /// Replaces what the quotas allow while calls go on; what was taken stays taken.
+    /// Replaces what the quotas allow, `max_wait` and the mode while calls go on; what was taken stays
+    /// taken, and those who wait go on as long as they could before.
     ///
     /// Only in this process: tell the others as well. What cells drain is counted from the last call
     /// of a key, at the new rate. Takes time for each key that is remembered.
     ///
     /// # Errors
     ///
-    /// What is wrong with `policy`, or what in it cannot change: everything but limits, bursts and the
-    /// mode.
+    /// What is wrong with `policy`, or what in it cannot change: the name, the windows and algorithms of
+    /// quotas and how many there are, the names of tiers, the capacity, and what is done about missing
+    /// keys and charged.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "as the limits in memory have it"

@@ -128,6 +128,9 @@ impl Engine {
         if !are_named_alike || !old.eq(new.each().map(kinds)) {
             return Err(fixed("quotas"));
         }
+        if let Some(field) = self.stake.fixed_field(&terms) {
+            return Err(fixed(field));
+        }
         let _changing = self.changing.lock();
         self.stake.follow(&terms)?;
         for (engine, rules) in self.engines().zip(new.each()) {

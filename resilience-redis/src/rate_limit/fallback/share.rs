@@ -67,6 +67,18 @@ impl Share {
         self.nodes.load(Ordering::Relaxed)
     }
 
+    /// What in `new` terms cannot be taken over, if anything, beside what is counted.
+    pub(in crate::rate_limit) fn fixed_field(&self, new: &Terms) -> Option<&'static str> {
+        let old = self.terms();
+        let fixed = [
+            ("capacity", old.capacity == new.capacity),
+            ("missing_key", old.missing_key == new.missing_key),
+            ("charge", old.charge == new.charge),
+        ];
+        let changed = fixed.iter().find(|(_, is_same)| !is_same);
+        changed.map(|(field, _)| *field)
+    }
+
     /// Takes over what `terms` allow.
     pub(in crate::rate_limit) fn follow(&self, terms: &Terms) -> Result<(), InvalidPolicy> {
         let mut held = self.terms();

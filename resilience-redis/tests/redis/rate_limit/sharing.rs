@@ -3,7 +3,10 @@
 use std::{collections::HashMap, future::Future, pin::pin, task::Context, time::Duration};
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
-use resilience_core::{Clock, Timestamp};
+use resilience_core::{
+    Clock, Timestamp,
+    rate_limit::{Charge, MissingKey},
+};
 use resilience_redis::{
     RedisStore,
     rate_limit::{Algorithm, Policy, Quota, RateLimiter, Source},
@@ -304,6 +307,10 @@ async fn limits_change_at_once_and_what_was_taken_stays_taken() {
         (Policy::new("test", other), "quotas"),
         (policy(0), "limit"),
         (policy(5).and(other), "quotas"),
+        (policy(5).tier("gold", Quota::new(6, MINUTE)), "quotas"),
+        (policy(5).capacity(7), "capacity"),
+        (policy(5).missing_key(MissingKey::Refuse), "missing_key"),
+        (policy(5).charge(Charge::Failures), "charge"),
     ] {
         let invalid = limiter.reconfigure(policy).expect_err("it cannot change");
         assert_eq!(invalid.field(), field);
