@@ -96,35 +96,45 @@ if ahead < 0 or ahead > spare then
   return cmsgpack.pack(reply)
 end
 
-local gone, whole, at = gone_at(step, length), 0, 5
+local gone, at = gone_at(step, length), 5
 
-local function take_whole(last, text, units, most)
-  while whole < last do
-    whole = whole + 1
-    local key = keys[whole]
-    local count = units == 1 and call('INCR', key) or call('INCRBY', key, text)
-    if count == units then
-      call('PEXPIREAT', key, gone)
-    end
-    if count > most or count < units then
-      call('DECRBY', key, text)
-    end
-    reply[whole + 1] = count
+-- Of a count that is the first of its step, or more than there may be, or not one of ours.
+local function settle(key, count, units, most)
+  if count == units then
+    call('PEXPIREAT', key, gone)
+  end
+  if count > most or count < units then
+    call('DECRBY', key, string.format('%.0f', units))
   end
 end
 
+-- The reply says how many were served before.
+local function take_whole(last, text, units, most)
+  local keys, reply, call = keys, reply, call
+  for i = #reply, last do
+    local key = keys[i]
+    local count = text and call('INCRBY', key, text) or call('INCR', key)
+    if count <= units or count > most then
+      settle(key, count, units, most)
+    end
+    reply[i + 1] = count
+  end
+end
+
+local whole = 0
 for _ = 1, argv[4] do
-  local text, most, last = argv[at], tonumber(argv[at + 1]), whole + argv[at + 2]
-  local units = tonumber(text)
+  local units, most = tonumber(argv[at]), tonumber(argv[at + 1])
+  local text = units > 1 and argv[at]
+  whole = whole + argv[at + 2]
   -- One protected call for all, since one for each costs more than what it protects.
-  while whole < last do
-    local done, problem = pcall(take_whole, last, text, units, most)
+  while #reply <= whole do
+    local done, problem = pcall(take_whole, whole, text, units, most)
     if not done then
       problem = type(problem) == 'table' and problem.err or tostring(problem)
       if not is_foreign(problem) then
         return redis.error_reply(problem)
       end
-      reply[whole + 1] = false
+      reply[#reply + 1] = false
     end
   end
   at = at + 3
