@@ -123,32 +123,11 @@ pub(crate) fn push_parts(name: &mut String, key: &(impl StoreKey + ?Sized)) {
     if name.len() - start > LONGEST_KEY {
         let digest = Sha256::digest(&name.as_bytes()[start..]);
         name.truncate(start);
-        name.push_str(":#");
+        name.push_str(HASHED);
         for byte in digest {
             // Writing to a string cannot fail.
             let _ = write!(name, "{byte:02x}");
         }
-    }
-}
-
-/// Appends what tells `key` from all others within this process, for less than its name: every part
-/// as it is behind its length, or the name of one that is long.
-pub(crate) fn push_identity(identity: &mut Vec<u8>, key: &(impl StoreKey + ?Sized)) {
-    let (start, mut is_short) = (identity.len(), true);
-    key.parts(&mut |part| {
-        let length = u8::try_from(part.len()).unwrap_or(LONG);
-        is_short &= length != LONG && identity.len() - start + part.len() < LONGEST_KEY;
-        if is_short {
-            identity.push(length);
-            identity.extend_from_slice(part);
-        }
-    });
-    if !is_short {
-        let mut name = String::new();
-        push_parts(&mut name, key);
-        identity.truncate(start);
-        identity.push(LONG);
-        identity.extend_from_slice(name.as_bytes());
     }
 }
 
@@ -162,23 +141,19 @@ pub(crate) fn hash(state: &impl BuildHasher, key: &(impl StoreKey + ?Sized)) -> 
     hasher.finish()
 }
 
-/// Whether `identity` is the one of `key`.
-pub(crate) fn is_identity(identity: &[u8], key: &(impl StoreKey + ?Sized)) -> bool {
-    if identity.first() == Some(&LONG) {
-        let mut other = Vec::new();
-        push_identity(&mut other, key);
-        return identity == other;
+/// Whether `name` is what [`push_parts`] appends for `key`.
+pub(crate) fn is_name(name: &[u8], key: &(impl StoreKey + ?Sized)) -> bool {
+    if name.starts_with(HASHED.as_bytes()) {
+        let mut other = String::new();
+        push_parts(&mut other, key);
+        return name == other.as_bytes();
     }
-    let (mut rest, mut is_same) = (identity, true);
+    let mut rest = Some(name);
     key.parts(&mut |part| {
-        let same = rest
-            .split_first()
-            .filter(|(length, _)| usize::from(**length) == part.len())
-            .and_then(|(_, behind)| behind.strip_prefix(part));
-        is_same &= same.is_some();
-        rest = same.unwrap_or_default();
+        let behind = rest.and_then(|rest| rest.strip_prefix(b":"));
+        rest = behind.and_then(|rest| strip_encoded(rest, part));
     });
-    is_same && rest.is_empty()
+    rest.is_some_and(<[u8]>::is_empty)
 }
 
 /// Appends `part` with every byte that means something in a key, a hash tag or a pattern as `%XX`.
@@ -187,15 +162,30 @@ pub(crate) fn push_encoded(name: &mut String, part: &[u8]) {
     for run in part.chunk_by(|one, other| is_plain(*one) == is_plain(*other)) {
         match str::from_utf8(run) {
             Ok(text) if is_plain(run[0]) => name.push_str(text),
-            _ => run.iter().for_each(|byte| push_escaped(name, *byte)),
+            _ => {
+                let escaped = run.iter().flat_map(|byte| escaped(*byte));
+                name.extend(escaped.map(char::from));
+            }
         }
     }
 }
 
-fn push_escaped(name: &mut String, byte: u8) {
+fn escaped(byte: u8) -> [u8; 3] {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    name.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+    let digit = |half: u8| DIGITS[usize::from(half)];
+    [b'%', digit(byte >> 4), digit(byte & 15)]
+}
+
+/// What is behind all that [`push_encoded`] appends for `part`, where `name` begins with it.
+fn strip_encoded<'a>(name: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = name;
+    for &byte in part {
+        rest = match rest.split_first()? {
+            (first, behind) if *first == byte && is_plain(byte) => behind,
+            _ => rest.strip_prefix(&escaped(byte))?,
+        };
+    }
+    Some(rest)
 }
 
 /// How many bytes [`push_encoded`] appends.
@@ -213,8 +203,8 @@ const fn is_plain(byte: u8) -> bool {
 pub(crate) const LONGEST_PREFIX: usize = 64;
 pub(crate) const LONGEST_NAME: usize = 128;
 const LONGEST_KEY: usize = 256;
-/// Stands for the length of a part that is longer than can be told in a byte.
-const LONG: u8 = u8::MAX;
+/// What stands before a digest. No encoded part contains the mark.
+const HASHED: &str = ":#";
 
 #[cfg(test)]
 mod tests {
@@ -226,16 +216,10 @@ mod tests {
         name
     }
 
-    fn identity(key: &(impl StoreKey + ?Sized)) -> Vec<u8> {
-        let mut identity = Vec::new();
-        push_identity(&mut identity, key);
-        identity
-    }
-
-    /// Which of `identities` are the one of `key`.
-    fn own(identities: &[Vec<u8>], key: &(impl StoreKey + ?Sized)) -> Vec<usize> {
-        let is_own = |index: &usize| is_identity(&identities[*index], key);
-        (0..identities.len()).filter(is_own).collect()
+    /// Which of `names` are the one of `key`.
+    fn own(names: &[String], key: &(impl StoreKey + ?Sized)) -> Vec<usize> {
+        let is_own = |index: &usize| is_name(names[*index].as_bytes(), key);
+        (0..names.len()).filter(is_own).collect()
     }
 
     #[test]
@@ -261,18 +245,18 @@ mod tests {
                     $of($($with,)? &(&long[..254], "")),
                     $of($($with,)? &(&long[..200], &long[..100])),
                     $of($($with,)? &(&long[..100], &long[..200])),
+                    $of($($with,)? ":"),
+                    $of($($with,)? "%"),
+                    $of($($with,)? "#"),
                 ]
             };
         }
-        let (names, identities) = (of_all!(encoded), of_all!(identity));
+        let names = of_all!(encoded);
         for (i, one) in names.iter().enumerate() {
             assert!(names[i + 1..].iter().all(|other| one != other), "{one}");
         }
-        for (i, own) in of_all!(own, &identities).into_iter().enumerate() {
+        for (i, own) in of_all!(own, &names).into_iter().enumerate() {
             assert_eq!(own, [i]);
-        }
-        for (i, one) in identities.iter().enumerate() {
-            assert!(one.len() <= 1 + LONGEST_KEY && identities[i + 1..].iter().all(|it| one != it));
         }
     }
 
@@ -280,7 +264,7 @@ mod tests {
     fn nothing_but_plain_characters_comes_through_and_long_keys_are_hashed() {
         let hostile: Vec<u8> = (0..=255).collect();
         let name = encoded(&hostile);
-        assert_eq!(name.len(), ":#".len() + 64);
+        assert_eq!(name.len(), HASHED.len() + 64);
         let name = encoded(&hostile[..80]);
         assert!(name[1..].bytes().all(|byte| is_plain(byte) || byte == b'%'));
         assert_eq!(name.len() - 1, encoded_len(&hostile[..80]));

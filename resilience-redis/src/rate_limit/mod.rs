@@ -83,8 +83,9 @@
 //!
 //! On the server, a key of a sliding window has a counter of 72 bytes for each step in which it took
 //! something, where its name has up to 30 bytes, else some more; each is gone by itself after 1.1
-//! windows. In this process [`Policy::capacity`] keys are remembered, at about 800 bytes each; one
-//! that is forgotten costs a longer question and nothing else. Of each tier there may be as many.
+//! windows. In this process [`Policy::capacity`] keys are remembered, at about 550 bytes each, and 750
+//! where it is used up; one that is forgotten costs a longer question and nothing else. Of each tier
+//! there may be as many.
 //!
 //! # Leases
 //!

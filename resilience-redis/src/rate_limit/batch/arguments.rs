@@ -15,10 +15,10 @@ impl Batch {
             let past = &self.past[call.past.clone()];
             for (index, (rule, past)) in rules.iter().zip(past).enumerate() {
                 let suffix = &self.suffixes[index];
-                write_arg(command, &[call.entry.name(), suffix]);
+                write_arg(command, &[call.entry.name_bytes(), suffix.as_bytes()]);
                 for age in 1..=self.before(rule, past.asked) {
                     let suffix = rule.suffix(self.steps[index].saturating_sub(age));
-                    write_arg(command, &[call.entry.name(), &suffix]);
+                    write_arg(command, &[call.entry.name_bytes(), suffix.as_bytes()]);
                 }
             }
         }
@@ -39,7 +39,7 @@ impl Batch {
     /// About how many words that is, and how many bytes.
     pub(in crate::rate_limit) fn size(&self, rules: &[Rule]) -> (usize, usize) {
         let keys = usize::try_from(self.keys(rules)).unwrap_or(0);
-        let key = |call: &Call| call.entry.name().len() + self.suffixes[0].len();
+        let key = |call: &Call| call.entry.name_bytes().len() + self.suffixes[0].len();
         let others = self.calls.len() - self.wholes;
         let arguments = WORDS * (1 + rules.len() + others);
         let bytes = keys * self.calls.first().map_or(0, key) + arguments * WORD;

@@ -80,7 +80,7 @@ impl Plain<'_> {
 
     /// A command about the count, with room for some `words` more.
     fn command(&self, verb: &str, words: usize) -> Cmd {
-        let (name, suffix) = (self.entry.name(), self.suffix);
+        let (name, suffix) = (self.entry.name_bytes(), self.suffix.as_bytes());
         let bytes = verb.len() + name.len() + suffix.len() + words * WORD;
         let mut command = Cmd::with_capacity(2 + words, bytes);
         command.arg(verb);

@@ -308,7 +308,7 @@ mod tests {
                 ..Past::default()
             }));
             batch.calls.push(Call {
-                entry: Arc::new(Entry::new("test".into(), Line::new(rules, false))),
+                entry: Arc::new(Entry::new("test", Line::new(rules, false))),
                 runs: 0..0,
                 past: first..batch.past.len(),
                 whole: None,

@@ -87,8 +87,8 @@ impl Engine {
         Self {
             name,
             store: store.clone(),
+            table: Table::new(terms.capacity, &key_start),
             key_start,
-            table: Table::new(terms.capacity),
             charge: terms.charge,
             missing_key: terms.missing_key,
             fallback: options.fallback,
@@ -138,10 +138,7 @@ impl Engine {
             },
         };
         let now = self.lane.now();
-        let make = || {
-            let name = self.name_of(key).into();
-            (name, Line::new(self.lane.rules(), self.leases))
-        };
+        let make = || (self.name_of(key), Line::new(self.lane.rules(), self.leases));
         let until = Timestamp::from_nanos(now.as_nanos().saturating_add(max_wait));
         let (mut first, mut alarm) = (None, None);
         let waits = |entry: &Arc<Entry>, place| Ask::Waits(Place::new(self, entry, cost, place));

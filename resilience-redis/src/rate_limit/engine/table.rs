@@ -9,15 +9,12 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use indexmap::{
-    IndexMap,
-    map::raw_entry_v1::{RawEntryApiV1, RawEntryMut},
-};
+use hashbrown::HashTable;
 use resilience_core::Timestamp;
 
 use crate::{
     StoreKey,
-    key::{self, is_identity},
+    key::{self, is_name},
     rate_limit::{
         line::{Caller, Entered, Entry, Front, Line},
         quota::{Own, Verdict},
@@ -28,11 +25,14 @@ use crate::{
 pub(in crate::rate_limit) struct Table {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
+    /// Bytes that all names begin with, up to the key's own.
+    start: usize,
 }
 
 struct Shard {
-    slots: IndexMap<Box<[u8]>, Slot, RandomState>,
+    slots: HashTable<Slot>,
     capacity: usize,
+    /// Where to look next for one that can go.
     hand: usize,
     decided: Decided,
     /// Units that this process allowed of keys that are remembered no more: any new key may be one
@@ -42,6 +42,7 @@ struct Shard {
 
 /// What is remembered of one key.
 struct Slot {
+    hash: u64,
     entry: Arc<Entry>,
     front: Front,
     /// When somebody came for it last.
@@ -56,12 +57,12 @@ pub(in crate::rate_limit) struct Decided {
 }
 
 impl Table {
-    /// For at most `capacity` keys, which is not zero, rounded down to a multiple of the shards.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// For at most `capacity` keys, which is not zero, rounded down to a multiple of the shards; all of
+    /// their names begin with `start`.
+    pub(super) fn new(capacity: usize, start: &str) -> Self {
         let shards = 1 << (capacity / SHARD).clamp(1, SHARDS).ilog2();
-        let hasher = RandomState::default();
         let shard = || Shard {
-            slots: IndexMap::with_hasher(hasher.clone()),
+            slots: HashTable::new(),
             capacity: capacity / shards,
             hand: 0,
             decided: Decided::default(),
@@ -69,7 +70,8 @@ impl Table {
         };
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
-            hasher,
+            hasher: RandomState::default(),
+            start: start.len(),
         }
     }
 
@@ -80,14 +82,13 @@ impl Table {
         &self,
         key: &K,
         caller: Caller<'_>,
-        make: impl FnOnce() -> (Box<str>, Line),
+        make: impl FnOnce() -> (String, Line),
         keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
     ) -> R {
         let hash = key::hash(&self.hasher, key);
         let mut shard = lock(self.shard(hash));
-        let found = shard.slots.raw_entry_v1();
-        let found = found.index_from_hash(hash, |it| is_identity(it, key));
-        let index = found.unwrap_or_else(|| shard.add(hash, key, caller.now, make));
+        let found = shard.slots.find_bucket_index(hash, self.is(hash, key));
+        let index = found.unwrap_or_else(|| shard.add(hash, caller.now, make));
         shard.enter(index, caller, keep)
     }
 
@@ -101,25 +102,22 @@ impl Table {
     ) -> Option<Verdict> {
         let hash = key::hash(&self.hasher, key);
         let mut shard = lock(self.shard(hash));
-        let found = shard.slots.raw_entry_v1();
-        let index = found.index_from_hash(hash, |it| is_identity(it, key))?;
-        let Slot { entry, front, .. } = &mut shard.slots[index];
-        front.denied(entry, cost, now)
+        let found = shard.slots.find_mut(hash, self.is(hash, key))?;
+        found.front.denied(&found.entry, cost, now)
     }
 
     /// The entry of `key`, where there is one.
     pub(super) fn get<K: StoreKey + ?Sized>(&self, key: &K) -> Option<Arc<Entry>> {
         let hash = key::hash(&self.hasher, key);
         let shard = lock(self.shard(hash));
-        let found = shard.slots.raw_entry_v1();
-        let found = found.from_hash(hash, |it| is_identity(it, key));
-        found.map(|(_, slot)| Arc::clone(&slot.entry))
+        let found = shard.slots.find(hash, self.is(hash, key));
+        found.map(|slot| Arc::clone(&slot.entry))
     }
 
     /// Every entry, one shard after the other.
     pub(super) fn for_each(&self, mut act: impl FnMut(&Arc<Entry>)) {
         for shard in &self.shards {
-            lock(shard).slots.values().for_each(|slot| act(&slot.entry));
+            lock(shard).slots.iter().for_each(|slot| act(&slot.entry));
         }
     }
 
@@ -139,6 +137,12 @@ impl Table {
         self.shards.iter().map(entries).sum()
     }
 
+    /// Whether a slot is that of `key`, which has this hash.
+    #[inline]
+    fn is<K: StoreKey + ?Sized>(&self, hash: u64, key: &K) -> impl Fn(&Slot) -> bool {
+        move |slot| slot.hash == hash && is_name(slot.entry.name_behind(self.start), key)
+    }
+
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
         // The map inside takes its place from the low bits and its tag from the top seven.
         &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
@@ -154,7 +158,10 @@ impl Shard {
         caller: Caller<'_>,
         keep: impl FnOnce(&Arc<Entry>, Entered) -> R,
     ) -> R {
-        let Slot { entry, front, used } = &mut self.slots[index];
+        let slot = self.slots.get_bucket_mut(index);
+        let Slot {
+            entry, front, used, ..
+        } = slot.expect("it was just found");
         *used = caller.now;
         let entered = front.enter(entry, caller);
         match entered {
@@ -167,32 +174,18 @@ impl Shard {
 
     /// Remembers one more key, with its name and its line, and says where.
     #[inline(never)]
-    fn add<K: StoreKey + ?Sized>(
-        &mut self,
-        hash: u64,
-        key: &K,
-        now: Timestamp,
-        make: impl FnOnce() -> (Box<str>, Line),
-    ) -> usize {
+    fn add(&mut self, hash: u64, now: Timestamp, make: impl FnOnce() -> (String, Line)) -> usize {
         self.make_room(now);
         let (name, mut line) = make();
         line.allowed(self.forgotten);
         let slot = Slot {
-            entry: Arc::new(Entry::new(name, line)),
+            hash,
+            entry: Arc::new(Entry::new(&name, line)),
             front: Front::default(),
             used: now,
         };
-        let mut identity = Vec::new();
-        key::push_identity(&mut identity, key);
-        let vacant = self.slots.raw_entry_mut_v1();
-        match vacant.from_hash(hash, |_| false) {
-            RawEntryMut::Occupied(found) => found.index(),
-            RawEntryMut::Vacant(vacant) => {
-                let index = vacant.index();
-                vacant.insert_hashed_nocheck(hash, identity.into(), slot);
-                index
-            }
-        }
+        let added = self.slots.insert_unique(hash, slot, |slot| slot.hash);
+        added.bucket_index()
     }
 
     /// Makes room for one more.
@@ -200,20 +193,26 @@ impl Shard {
         if self.slots.len() < self.capacity {
             return;
         }
-        let length = self.slots.len();
-        let sample = (0..SAMPLE.min(length)).map(|step| (self.hand + step) % length);
-        let spared = sample.min_by_key(|&index| {
-            let Slot { entry, used, .. } = &self.slots[index];
-            // Whoever is served there would be served as well without the entry, but alone; and
-            // whoever is held back there would ask the server again.
-            let busy = entry.line().is_busy(now);
-            (busy, *used)
-        });
-        self.hand = (self.hand + SAMPLE) % length;
-        if let Some(index) = spared {
-            let gone = self.slots.swap_remove_index(index);
-            let own = gone.map(|(_, slot)| slot.entry.line().own());
-            self.forgotten = self.forgotten.and(own.unwrap_or_default());
+        let buckets = self.slots.num_buckets();
+        let around = (self.hand..buckets).chain(0..self.hand);
+        let sample = around.filter_map(|index| Some((index, self.slots.get_bucket(index)?)));
+        let mut hand = 0;
+        let spared = sample
+            .take(SAMPLE)
+            .inspect(|(index, _)| hand = index + 1)
+            .min_by_key(|(_, Slot { entry, used, .. })| {
+                // Whoever is served there would be served as well without the entry, but alone; and
+                // whoever is held back there would ask the server again.
+                let busy = entry.line().is_busy(now);
+                (busy, *used)
+            });
+        let spared = spared.map(|(index, _)| index);
+        self.hand = hand;
+        if let Some(index) = spared
+            && let Ok(slot) = self.slots.get_bucket_entry(index)
+        {
+            let (gone, _) = slot.remove();
+            self.forgotten = self.forgotten.and(gone.entry.line().own());
         }
     }
 }
@@ -240,10 +239,12 @@ const SHARDS: usize = 64;
 mod tests {
     use super::*;
 
+    const START: &str = "{test";
+
     fn touch(table: &Table, key: u64, now: u64) -> Arc<Entry> {
-        let make = || (key.to_string().into(), Line::new(&[], false));
+        let make = || (format!("{{test:{key}}}"), Line::new(&[], false));
         table.enter(
-            &key.to_be_bytes()[..],
+            &key,
             Caller {
                 cost: 1,
                 now: Timestamp::from_nanos(now),
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn it_never_holds_more_than_its_capacity_and_keeps_what_is_used() {
         for capacity in [1, 7, 100, 1000] {
-            let table = Table::new(capacity);
+            let table = Table::new(capacity, START);
             for key in 0..3000 {
                 touch(&table, key, key);
                 if capacity >= 100 {
@@ -266,16 +267,13 @@ mod tests {
                 }
             }
             assert!(table.len() <= capacity, "{} of {capacity}", table.len());
-            assert_eq!(
-                table.get(&0_u64.to_be_bytes()[..]).is_some(),
-                capacity >= 100
-            );
+            assert_eq!(table.get(&0_u64).is_some(), capacity >= 100);
         }
     }
 
     #[test]
     fn one_key_has_one_entry() {
-        let table = Table::new(100);
+        let table = Table::new(100, START);
         assert!(Arc::ptr_eq(&touch(&table, 1, 0), &touch(&table, 1, 1)));
         assert!(!Arc::ptr_eq(&touch(&table, 1, 2), &touch(&table, 2, 2)));
         assert_eq!(table.len(), 2);

@@ -64,15 +64,17 @@ impl Line {
     /// Those who came meanwhile get what was taken ahead, as far as it goes.
     pub(super) fn serve_ahead(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
         let Some(lease) = &mut self.lease else { return };
-        while let Some(&index) = self.callers.front() {
+        let mut served = 0;
+        for &index in &self.callers {
             if let Some((cost, _)) = self.places.wanted(index) {
                 let Some(spent) = lease.spend(cost, now) else {
-                    return;
+                    break;
                 };
                 self.places.answer(index, Answer::Leased(spent), aftermath);
             }
-            self.callers.pop_front();
+            served += 1;
         }
+        self.callers.drain(..served);
     }
 
     /// Lends what those who come can decide by themselves for as long as nobody comes to the line.

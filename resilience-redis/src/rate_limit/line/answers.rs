@@ -112,9 +112,7 @@ impl Line {
             self.settle(&refused, outlook, heard, aftermath);
         }
         self.resolve_doubts(!again.is_empty());
-        for index in again.into_iter().rev() {
-            self.callers.push_front(index);
-        }
+        self.callers.insert_many(0, again);
         self.serve_ahead(heard, aftermath);
         self.goes_on()
     }
@@ -192,7 +190,7 @@ impl Line {
     /// Gives memory back that many callers needed, where there is none.
     pub(super) fn rest(&mut self) {
         if self.places.are_free() {
-            self.callers.shrink_to(IDLE_CALLERS);
+            self.callers.shrink_to_fit();
         }
     }
 }
@@ -234,6 +232,3 @@ impl Hearing<'_> {
         true
     }
 }
-
-/// Callers for whom there is memory where nobody waits: as many as the first one takes it for.
-const IDLE_CALLERS: usize = 4;

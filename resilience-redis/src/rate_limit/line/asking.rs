@@ -61,9 +61,10 @@ impl Line {
         // What all want; where one only looks that is not taken whole.
         let (mut units, mut room) = (Some(0_u64), None);
         let mut as_one = false;
-        while let Some(&index) = self.callers.get(self.asked) {
+        let mut gone = 0;
+        while let Some(&index) = self.callers.get(self.asked + gone) {
             let Some((cost, since)) = self.places.wanted(index) else {
-                self.callers.remove(self.asked);
+                gone += 1;
                 continue;
             };
             units = units
@@ -91,8 +92,10 @@ impl Line {
             if self.places.has_time(index) {
                 asked.largest = asked.largest.max(cost);
             }
+            self.callers[self.asked] = index;
             self.asked += 1;
         }
+        self.callers.drain(self.asked..self.asked + gone);
         asked
     }
 

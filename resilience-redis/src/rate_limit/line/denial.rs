@@ -11,9 +11,9 @@ use resilience_core::Timestamp;
 
 use crate::rate_limit::quota::Verdict;
 
-/// What the server refused last, as long as that holds.
+/// What the server refused last, as long as that holds. Nearly all keys are never refused.
 #[derive(Debug, Default)]
-pub(super) struct Denial(Option<Denied>);
+pub(super) struct Denial(Option<Box<Denied>>);
 
 /// A refusal that holds until a time that the server named.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl Denial {
 
     /// What is known of a call that wants `cost`.
     pub(super) fn known(&mut self, cost: u64, now: Timestamp) -> Option<Verdict> {
-        let denied = self.0?;
+        let denied = self.0.as_deref()?;
         if !denied.holds(now) {
             self.0 = None;
             return None;
@@ -54,47 +54,44 @@ impl Denial {
     /// The server refused `cost` when it was asked at `sent`; after each `pause` one asks again.
     pub(super) fn note(&mut self, cost: u64, verdict: Verdict, sent: Timestamp, pause: Duration) {
         // A larger call that was sent to ask may hear that a smaller one has room by now.
-        let is_news = |denied: Denied| cost <= denied.cost || denied.cost <= verdict.remaining;
-        if cost > 0 && self.0.is_none_or(is_news) {
+        let is_news = |denied: &Denied| cost <= denied.cost || denied.cost <= verdict.remaining;
+        if cost > 0 && self.0.as_deref().is_none_or(is_news) {
             // The server read its clock after `sent`: its time comes no later than this.
             let until = sent.saturating_add(verdict.wait);
-            self.0 = Some(Denied {
+            self.0 = Some(Box::new(Denied {
                 cost,
                 since: sent,
                 until,
                 asks: sent.saturating_add(pause),
                 pause,
                 verdict,
-            });
+            }));
         }
     }
 
     /// The server granted `cost`: there is room again for who was refused no more than that.
     pub(super) fn granted(&mut self, cost: u64) {
-        if self.0.is_some_and(|denied| denied.cost <= cost) {
-            self.0 = None;
-        }
+        self.0.take_if(|denied| denied.cost <= cost);
     }
 
     /// Somebody took units: who was refused for more than was left has to wait longer.
     pub(super) fn took(&mut self) {
-        if self.0.is_some_and(|denied| denied.cost > 1) {
-            self.0 = None;
-        }
+        self.0.take_if(|denied| denied.cost > 1);
     }
 
     /// What callers may be told by others for as long as this stays as it is.
-    pub(super) const fn lend(&self) -> Option<Denied> {
-        self.0
+    pub(super) fn lend(&self) -> Option<Denied> {
+        self.0.as_deref().copied()
     }
 
-    pub(super) const fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.0 = None;
     }
 
     /// Whether somebody is held back by `now`.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
-        self.0.is_some_and(|denied| now < denied.until)
+        let denied = self.0.as_deref();
+        denied.is_some_and(|denied| now < denied.until)
     }
 }
 

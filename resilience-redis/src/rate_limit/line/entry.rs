@@ -2,29 +2,42 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use smallvec::SmallVec;
+
 use super::{Line, front::Left};
 
 /// One key: what its name is on the server, and who waits for a word about it.
 #[derive(Debug)]
 pub(in crate::rate_limit) struct Entry {
-    /// What all its keys on the server begin with, the hash tag included.
-    name: Box<str>,
+    /// What all its keys on the server begin with, the hash tag included. With the entry in memory,
+    /// where it is not long, since who comes for the entry looks at it.
+    name: SmallVec<[u8; SHORT_NAME]>,
     line: Mutex<Line>,
     /// Of what the line has lent.
     left: Left,
 }
 
 impl Entry {
-    pub(in crate::rate_limit) fn new(name: Box<str>, line: Line) -> Self {
+    pub(in crate::rate_limit) fn new(name: &str, line: Line) -> Self {
         Self {
-            name,
+            name: SmallVec::from_slice(name.as_bytes()),
             line: Mutex::new(line),
             left: Left::default(),
         }
     }
 
     pub(in crate::rate_limit) fn name(&self) -> &str {
+        str::from_utf8(&self.name).expect("made of a string")
+    }
+
+    pub(in crate::rate_limit) fn name_bytes(&self) -> &[u8] {
         &self.name
+    }
+
+    /// What the name has from its key, where all names begin with `start` bytes that are alike.
+    #[inline]
+    pub(in crate::rate_limit) fn name_behind(&self, start: usize) -> &[u8] {
+        &self.name[start..self.name.len() - 1]
     }
 
     /// The line, which has back what it had lent.
@@ -40,3 +53,6 @@ impl Entry {
         &self.left
     }
 }
+
+/// Bytes of a name for which an entry has room.
+const SHORT_NAME: usize = 48;

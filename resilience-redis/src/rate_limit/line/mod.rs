@@ -18,9 +18,10 @@ mod tests;
 mod waiters;
 mod waiting;
 
-use std::{collections::VecDeque, task::Waker};
+use std::task::Waker;
 
 use resilience_core::Timestamp;
+use smallvec::SmallVec;
 
 pub(super) use self::{
     entry::Entry,
@@ -43,7 +44,7 @@ use crate::rate_limit::quota::{LastWord, Own, Rule, Verdict, Window, Windows};
 pub(super) struct Line {
     places: Places,
     /// Places of all who are in line, in this order, but for those who wait until there is room.
-    callers: VecDeque<usize>,
+    callers: SmallVec<[usize; 2]>,
     /// How many of them, the first, are being asked for.
     asked: usize,
     /// Whether somebody is to ask, or asks.
@@ -96,7 +97,7 @@ impl Line {
     pub(super) fn new(rules: &[Rule], leases: bool) -> Self {
         Self {
             places: Places::default(),
-            callers: VecDeque::new(),
+            callers: SmallVec::new(),
             asked: 0,
             scheduled: false,
             windows: Windows::new(rules.len()),
@@ -149,7 +150,7 @@ impl Line {
             return Entered::Denied(verdict);
         }
         let index = self.places.enter(caller);
-        self.callers.push_back(index);
+        self.callers.push(index);
         if std::mem::replace(&mut self.scheduled, true) {
             Entered::Waits(index)
         } else {

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use resilience_core::Timestamp;
+use smallvec::SmallVec;
 
 use super::{Caller, lease::Spent, question::Aftermath};
 use crate::{StoreError, rate_limit::quota::Verdict};
@@ -10,7 +11,8 @@ use crate::{StoreError, rate_limit::quota::Verdict};
 /// Places, some of them free.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    places: Vec<Place>,
+    /// Most keys have one caller at a time, who needs no memory of its own.
+    places: SmallVec<[Place; 1]>,
     /// The first free one.
     free: Option<usize>,
     taken: usize,
@@ -84,10 +86,6 @@ impl Places {
                 index
             }
             None => {
-                if self.places.is_empty() {
-                    // Most keys have one caller at a time, and there are many keys.
-                    self.places.reserve_exact(IDLE_PLACES);
-                }
                 self.places.push(place);
                 self.places.len() - 1
             }
@@ -200,10 +198,10 @@ impl Places {
         }
     }
 
-    /// The place is free; where all are, no more are kept than one caller needs.
+    /// The place is free; where all are, none are kept but the first.
     fn release(&mut self, index: usize) {
         self.taken -= 1;
-        if self.are_free() && self.places.capacity() > IDLE_PLACES {
+        if self.are_free() && self.places.spilled() {
             *self = Self::default();
             return;
         }
@@ -216,10 +214,7 @@ impl Places {
     }
 
     #[cfg(test)]
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 }
-
-/// Places that are kept where nobody waits: who comes next needs no memory.
-const IDLE_PLACES: usize = 1;

@@ -30,7 +30,7 @@ impl Line {
         while self.callers.len() - before < MOST_CALLED
             && let Some(index) = waiters.next(&mut self.places, since)
         {
-            self.callers.push_back(index);
+            self.callers.push(index);
         }
     }
 
@@ -84,12 +84,12 @@ impl Line {
             let due = heard.saturating_add(verdict.wait);
             let fits = cost <= waiters.outlook().most();
             match u64::checked_add(ahead, cost) {
-                _ if cost == 0 => self.callers.push_back(index),
+                _ if cost == 0 => self.callers.push(index),
                 // Nobody waits before him.
                 Some(sum) if came && first.is_empty() && verdict.is_grant() => {
                     ahead = sum;
                     waiters.let_by(cost);
-                    self.callers.push_back(index);
+                    self.callers.push(index);
                 }
                 Some(sum) if fits && self.places.waits_on(index, due, heard) => {
                     ahead = sum;
@@ -203,7 +203,7 @@ impl Line {
         waiters.learn_nothing();
         waiters.pause(now);
         let (places, mut behind) = (&self.places, Vec::new());
-        self.callers.retain(|&index| {
+        self.callers.retain(|&mut index| {
             let waits = places.waiting(index, Turn::Called).is_some();
             behind.extend(waits.then_some(index));
             !waits

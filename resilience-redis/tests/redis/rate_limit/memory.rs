@@ -26,7 +26,7 @@ async fn ask(limiter: &RateLimiter, callers: u64) -> u64 {
 }
 
 #[test]
-fn a_key_that_is_remembered_takes_about_800_bytes() {
+fn a_key_that_is_remembered_takes_550_bytes_and_750_where_it_is_used_up() {
     // Memory is counted for this thread, which does all of it.
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -49,9 +49,11 @@ fn a_key_that_is_remembered_takes_about_800_bytes() {
     // Nor does a crowd leave anything behind, but what those who are refused here are told.
     let crowded = refused + bytes(20, 0);
     println!("{granted} bytes of a key, {refused} where it is used up, {crowded} after a crowd");
-    for bytes in [granted, refused, crowded] {
-        assert!((600..=850).contains(&bytes), "{bytes}");
-    }
+    assert!((500..=600).contains(&granted), "{granted}");
+    assert!(
+        (600..=800).contains(&refused) && (600..=800).contains(&crowded),
+        "{refused} {crowded}"
+    );
 }
 
 /// As many as fill no map to its last place, nor leave half of it empty.

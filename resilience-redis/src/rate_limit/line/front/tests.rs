@@ -117,7 +117,7 @@ fn answer(line: &mut Line, place: usize, rules: &[Rule], used: u64, micros: u64)
 }
 
 fn entry(line: Line) -> Entry {
-    Entry::new("test".into(), line)
+    Entry::new("test", line)
 }
 
 fn caller(cost: u64, now: Timestamp) -> Caller<'static> {
