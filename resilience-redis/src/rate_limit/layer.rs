@@ -21,8 +21,8 @@ use crate::{
     StoreKey,
     rate_limit::{
         engine::{
-            Ask, Engine, Place, Receipt, Standing, Told,
-            both::{self, Answered, Begun, Both, Taken},
+            Answered, Ask, Engine, Place, Receipt, Standing, Taken, Told,
+            both::{self, Begun, Both},
         },
         line,
     },

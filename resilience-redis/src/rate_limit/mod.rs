@@ -135,6 +135,7 @@
 // share       what this process may allow while the server gives no decision
 // part        a share of one quota
 // stake       the parts of a share that are one engine's
+// own         when this process allowed units of a key by itself, which the server does not count
 
 // What users hold and read.
 mod decision;

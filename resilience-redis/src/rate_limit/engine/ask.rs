@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use resilience_core::{QuotaStatus, Rejected};
@@ -13,52 +12,15 @@ use resilience_core::{QuotaStatus, Rejected};
 use super::{
     Engine,
     both::{self, Begun, Both},
+    told::Told,
 };
 use crate::{
     StoreKey,
     rate_limit::{
         decision::{Decision, Source},
-        fallback::Parts,
         line::{Entry, Spent},
     },
 };
-
-/// What a caller is told, and what it takes to take it back.
-pub(in crate::rate_limit) struct Told {
-    pub(in crate::rate_limit) decision: Decision,
-    pub(in crate::rate_limit) standing: Option<Standing>,
-    pub(in crate::rate_limit) receipt: Option<Receipt>,
-    /// What was taken of this process' part, in place of the server's counts or beside them.
-    pub(super) parts: Parts,
-}
-
-/// What an answer to an admitted call tells beside where its quota stands.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::rate_limit) struct Standing {
-    pub(in crate::rate_limit) name: &'static str,
-    /// Until there is more.
-    pub(in crate::rate_limit) next_back: Duration,
-}
-
-/// Units of a key that were taken from the server's counts.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::rate_limit) struct Receipt {
-    pub(super) units: u64,
-    pub(super) taken: u64,
-    /// Where they were taken ahead, when that lease ends.
-    pub(super) lease: Option<u64>,
-}
-
-impl From<Decision> for Told {
-    fn from(decision: Decision) -> Self {
-        Self {
-            decision,
-            standing: None,
-            receipt: None,
-            parts: Parts::default(),
-        }
-    }
-}
 
 /// How a caller fares, of whom `E` is kept where nobody needs to be asked.
 pub(in crate::rate_limit) enum Ask<E> {

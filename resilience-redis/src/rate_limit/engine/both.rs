@@ -18,34 +18,19 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     Engine,
-    ask::{Ask, Place, Told},
+    ask::{Ask, Place},
+    taken::{Answered, Held, Taken},
+    told::Told,
 };
 use crate::{
     StoreError, StoreKey,
-    rate_limit::{
-        decision::{Decision, Source},
-        fallback::Parts,
-        line::Entry,
-    },
+    rate_limit::decision::{Decision, Source},
 };
 
 /// How a caller fares.
 pub(in crate::rate_limit) enum Begun {
     Over(Answered),
     Waits(Box<Both>),
-}
-
-/// What a caller is told, and what he took of his key and of all keys where he was admitted.
-pub(in crate::rate_limit) struct Answered {
-    pub(in crate::rate_limit) told: Told,
-    pub(in crate::rate_limit) taken: Option<Box<[Taken; 2]>>,
-}
-
-/// What an engine admitted, and what it takes to take that back.
-pub(in crate::rate_limit) struct Taken {
-    engine: Arc<Engine>,
-    entry: Arc<Entry>,
-    told: Told,
 }
 
 /// A caller who waits for an answer.
@@ -79,9 +64,6 @@ struct All {
     place: Place,
     late: Option<Pin<Box<Sleep>>>,
 }
-
-/// What a key gave, which goes back unless somebody takes it.
-struct Held(Option<Taken>);
 
 /// A caller comes for `key`, for which `engine` asks, and `global` for all keys.
 pub(in crate::rate_limit) fn ask<K: StoreKey + ?Sized>(
@@ -131,12 +113,6 @@ pub(in crate::rate_limit) fn ask<K: StoreKey + ?Sized>(
 impl Begun {
     fn of_nothing(decision: Decision) -> Self {
         Self::Over(Answered::of_nothing(decision.into()))
-    }
-}
-
-impl Answered {
-    const fn of_nothing(told: Told) -> Self {
-        Self { told, taken: None }
     }
 }
 
@@ -225,17 +201,9 @@ impl All {
 }
 
 impl Held {
-    fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, told: Told) -> Self {
-        Self(Some(Taken::new(engine, entry, told)))
-    }
-
-    fn keep(mut self) -> Taken {
-        self.0.take().expect("kept once")
-    }
-
     /// Asks for all keys.
     fn ask_all(self, cost: u64) -> Next {
-        let key = self.0.as_ref().expect("not kept");
+        let key = self.taken();
         let global = key.engine.global.as_ref().expect("there is one");
         let error = key.told.decision.error.clone();
         let of_nothing = |outcome| {
@@ -260,65 +228,6 @@ impl Held {
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(taken) = self.0.take() {
-            taken.give_back();
-        }
-    }
-}
-
-impl Taken {
-    fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, told: Told) -> Self {
-        Self {
-            engine: Arc::clone(engine),
-            entry: Arc::clone(entry),
-            told,
-        }
-    }
-
-    /// Takes it back.
-    pub(in crate::rate_limit) fn give_back(self) {
-        let Told { receipt, parts, .. } = self.told;
-        if let Some(receipt) = receipt {
-            self.engine.give_back(&self.entry, receipt);
-        }
-        self.engine.stake.give_back(self.entry.name(), parts);
-    }
-
-    /// What a caller is told whom his key admitted, when `all` keys are asked for.
-    fn conclude(self, cost: u64, all: Self) -> Answered {
-        let (key, of_all) = (&self.told.decision, &all.told.decision);
-        let error = key.error.clone().or_else(|| of_all.error.clone());
-        let (Ok(own), Ok(other)) = (&key.outcome, &of_all.outcome) else {
-            let mut told = all.told;
-            told.decision.error = error;
-            self.give_back();
-            return Answered::of_nothing(all.engine.counted(cost, told));
-        };
-        let tightest = if other.remaining < own.remaining {
-            &all.told
-        } else {
-            &self.told
-        };
-        let told = Told {
-            decision: Decision {
-                outcome: tightest.decision.outcome.clone(),
-                source: source(key.source, of_all.source),
-                time: key.time.max(of_all.time),
-                error,
-            },
-            standing: tightest.standing,
-            receipt: None,
-            parts: Parts::default(),
-        };
-        Answered {
-            told: self.engine.counted(cost, told),
-            taken: Some(Box::new([self, all])),
-        }
-    }
-}
-
 impl Engine {
     /// The refusal of a call for any key, where it is known and nobody is to ask all the same.
     fn refuses(&self, cost: u64, now: Timestamp) -> Option<Rejected> {
@@ -326,13 +235,6 @@ impl Engine {
         self.tally.refuse(HERE);
         Some(self.rejected(&verdict))
     }
-}
-
-/// Who decided, where two admitted: the one that knows the least.
-fn source(one: Source, other: Source) -> Source {
-    let mut all = [Source::Degraded, Source::Redis].into_iter();
-    let least = all.find(|source| *source == one || *source == other);
-    least.unwrap_or(Source::Lease)
 }
 
 const HERE: Source = Source::DeniedLocally;

@@ -4,7 +4,9 @@
 mod ask;
 pub(super) mod both;
 mod build;
+mod degraded;
 mod table;
+mod taken;
 mod tally;
 mod told;
 
@@ -37,8 +39,10 @@ use crate::{
 };
 
 pub(super) use self::{
-    ask::{Ask, Decide, Place, Receipt, Standing, Told},
+    ask::{Ask, Decide, Place},
     build::build,
+    taken::{Answered, Taken},
+    told::{Receipt, Standing, Told},
 };
 
 pub(super) struct Engine {
@@ -174,14 +178,6 @@ impl Engine {
                 Ok(status) => Ask::Spared(status),
             }
         })
-    }
-
-    /// Tells the operator that this process decides alone, or nobody: not with every call.
-    fn warn(&self, error: &StoreError) {
-        if self.stake.warns(self.lane.now()) {
-            let (policy, fallback) = (self.name, self.fallback);
-            tracing::warn!(policy, ?fallback, reason = %error, "redis gives no decision");
-        }
     }
 
     /// Gives back what was taken of `entry`: to the lease that it is of, where that is there still.

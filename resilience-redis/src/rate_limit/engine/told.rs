@@ -1,22 +1,53 @@
 //! What callers are told, by whoever decides.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use resilience_core::{Event, QuotaStatus, Reason, Rejected};
 
-use super::{
-    Engine,
-    ask::{Receipt, Standing, Told},
+use super::Engine;
+use crate::rate_limit::{
+    decision::{Decision, Source},
+    fallback::Parts,
+    line::{Answer, Entry, Spent},
+    quota::{Rule, Verdict, since_1970},
 };
-use crate::{
-    StoreError,
-    rate_limit::{
-        decision::{Decision, Source},
-        fallback::{Fallback, Parts},
-        line::{Answer, Entry, Spent},
-        quota::{Own, Rule, Verdict, since_1970},
-    },
-};
+
+/// What a caller is told, and what it takes to take it back.
+pub(in crate::rate_limit) struct Told {
+    pub(in crate::rate_limit) decision: Decision,
+    pub(in crate::rate_limit) standing: Option<Standing>,
+    pub(in crate::rate_limit) receipt: Option<Receipt>,
+    /// What was taken of this process' part, in place of the server's counts or beside them.
+    pub(super) parts: Parts,
+}
+
+/// What an answer to an admitted call tells beside where its quota stands.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Standing {
+    pub(in crate::rate_limit) name: &'static str,
+    /// Until there is more.
+    pub(in crate::rate_limit) next_back: Duration,
+}
+
+/// Units of a key that were taken from the server's counts.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate_limit) struct Receipt {
+    pub(super) units: u64,
+    pub(super) taken: u64,
+    /// Where they were taken ahead, when that lease ends.
+    pub(super) lease: Option<u64>,
+}
+
+impl From<Decision> for Told {
+    fn from(decision: Decision) -> Self {
+        Self {
+            decision,
+            standing: None,
+            receipt: None,
+            parts: Parts::default(),
+        }
+    }
+}
 
 impl Engine {
     #[inline(always)]
@@ -150,69 +181,6 @@ impl Engine {
         Decision::by(Source::DeniedLocally, Err(rejected))
     }
 
-    /// The decision of this process, where the server gives none.
-    pub(super) fn undecided(&self, entry: &Entry, cost: u64, error: StoreError) -> Told {
-        // What the server refused before holds, as if nobody had asked once more.
-        let denied = entry.line().denied(cost, self.lane.now());
-        if let Some(verdict) = denied {
-            let rejected = Err(self.rejected(&verdict));
-            let error = Some(error);
-            let decision = Decision::by(Source::DeniedLocally, rejected);
-            return Decision { error, ..decision }.into();
-        }
-        let rule = &self.lane.rules()[0];
-        let mut parts = Parts::default();
-        let outcome = match self.fallback {
-            Fallback::Allow => Ok(rule.status(rule.limit())),
-            Fallback::Deny => Err(Rejected::new(Reason::StoreUnavailable, self.name)),
-            Fallback::LocalShare => self.take_part(entry, cost).map(|(status, taken)| {
-                parts = taken;
-                status
-            }),
-        };
-        if let Err(rejected) = &outcome {
-            self.tell(rejected);
-        }
-        let error = Some(error);
-        let decision = Decision::by(Source::Degraded, outcome);
-        Told {
-            parts,
-            ..Told::from(Decision { error, ..decision })
-        }
-    }
-
-    /// Takes from this process' part of the quotas.
-    fn take_part(&self, entry: &Entry, cost: u64) -> Result<(QuotaStatus, Parts), Rejected> {
-        let (rules, now) = (self.lane.rules(), self.lane.now());
-        let known = entry.line().last_word(rules, now);
-        self.stake.seed(entry.name(), known.into_iter().flatten());
-        let (status, taken) = self.stake.take(entry.name(), cost, |_| true)?;
-        if cost > 0 {
-            let own = Own::new(rules, now);
-            entry.line().allowed(own);
-            self.stake.allowed(own.until());
-        }
-        Ok((status.unwrap_or_else(|| rules[0].status(0)), taken))
-    }
-
-    /// Takes what the server granted from the part of each quota of which this process has allowed
-    /// units on its own that count still.
-    fn fit_beside_own(&self, entry: &Entry, cost: u64) -> Result<Parts, Rejected> {
-        let (rules, now) = (self.lane.rules(), self.lane.now());
-        let own = entry.line().own();
-        // In whichever tier a key was allowed some, they are known to the part alone.
-        let may_have_moved = self.stake.may_have_moved(now);
-        if !own.counts(now) && !may_have_moved {
-            return Ok(Parts::default());
-        }
-        let counts = |index: usize| {
-            let is_used = || self.stake.is_used(entry.name(), index);
-            own.counts_in(&rules[index], now) || may_have_moved && is_used()
-        };
-        let taken = self.stake.take(entry.name(), cost, counts);
-        taken.map(|(_, parts)| parts)
-    }
-
     /// The refusal of a call that costs more than there ever is.
     #[inline]
     pub(super) fn never_fits(&self, cost: u64) -> Option<Rejected> {
@@ -258,7 +226,7 @@ impl Engine {
     }
 
     #[inline]
-    fn tell(&self, rejected: &Rejected) {
+    pub(super) fn tell(&self, rejected: &Rejected) {
         if self.is_shadow() {
             self.tell_shadow(rejected.clone());
         } else {
