@@ -89,9 +89,10 @@ impl RedisServer {
 
     /// A store with time enough for a loaded machine; only tests of deadlines use less.
     pub(crate) async fn store(&self) -> RedisStore {
-        RedisStore::connect(&self.url(), patient())
-            .await
-            .expect("the server is up")
+        // Nor is its silence taken for the end of a connection.
+        let settings = patient().dead_after(PATIENCE);
+        let store = RedisStore::connect(&self.url(), settings).await;
+        store.expect("the server is up")
     }
 
     pub(crate) async fn limiter(&self, limit: u64, per: Duration) -> RateLimiter {
