@@ -114,6 +114,11 @@ impl Line {
         self.resolve_doubts(!again.is_empty());
         self.callers.insert_many(0, again);
         self.serve_ahead(heard, aftermath);
+        let waiters = self.waiters.as_ref();
+        if self.callers.is_empty() && waiters.is_some_and(|it| it.are_behind()) {
+            // Those who were before them have what was taken ahead.
+            self.pass_on(heard, aftermath);
+        }
         self.goes_on()
     }
 

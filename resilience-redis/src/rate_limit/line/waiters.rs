@@ -81,6 +81,11 @@ impl Waiters {
         self.called += cost;
     }
 
+    /// Whether somebody is in line before them.
+    pub(super) const fn are_behind(&self) -> bool {
+        self.called > 0
+    }
+
     /// The server gives no decision about one who waited and wants `cost`. Says whether he need not
     /// wait any longer, since there was to be room by now; what he wants is then his, as far as is known.
     pub(super) fn give_up(&mut self, cost: u64, now: Timestamp) -> bool {
@@ -161,7 +166,7 @@ impl Waiters {
         aftermath: &mut Aftermath,
     ) {
         // Nobody overtakes those in line.
-        while self.called == 0
+        while !self.are_behind()
             && let Some(cost) = self.first(places)
             && let Some(spent) = lease.spend(cost, now)
         {

@@ -2,7 +2,7 @@
 
 use resilience_core::rate_limit::Algorithm;
 
-use super::{LATE, SECOND, fleet::Fleet};
+use super::{LATE, SECOND, WAY, fleet::Fleet};
 
 #[test]
 fn nothing_is_taken_ahead_of_one_who_would_wait() {
@@ -59,4 +59,30 @@ fn whatever_a_crowd_wants_in_all_nothing_is_taken_ahead_of_it() {
     fleet.run(LATE);
     fleet.check();
     assert_eq!((fleet.granted(), fleet.ahead), (3, ahead));
+}
+
+#[test]
+fn who_gets_what_was_taken_ahead_leaves_nobody_behind_him_waiting_in_vain() {
+    let mut fleet = Fleet::new(0, 2, Algorithm::SlidingWindow, 40);
+    fleet.leases();
+    fleet.come(1, 40, 0);
+    fleet.run(1000);
+    fleet.come(0, 1, 2 * SECOND);
+    fleet.run(SECOND * 11 / 10 - 1000);
+    while fleet.processes[0].asked.is_none() {
+        fleet.run(WAY / 2);
+    }
+    // One comes while another is asked for, and so on.
+    for _ in 0..3 {
+        fleet.come(0, 1, 0);
+        fleet.run(2 * WAY);
+    }
+    fleet.run(1000);
+    assert!(fleet.ahead > 0);
+    assert_eq!(fleet.granted(), 5);
+    fleet.come(1, 40 - 4 - fleet.ahead, 0);
+    fleet.come(0, 30, 2 * SECOND);
+    fleet.run(2 * SECOND);
+    fleet.check();
+    assert!(fleet.processes[0].line.waiters.is_none());
 }
