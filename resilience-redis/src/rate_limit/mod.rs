@@ -150,6 +150,8 @@ mod engine;
 
 // The callers of one key who wait for an answer, and what is known of it meanwhile.
 mod line;
+
+// What the server counts of a key, and what follows from that.
 mod quota;
 
 // Who asks the server for those in line, and in what words.

@@ -89,7 +89,7 @@ impl Line {
     }
 
     /// Takes back what was lent, of which so many units were not used.
-    pub(in crate::rate_limit) fn take_back(&mut self, units: u64) {
+    pub(super) fn take_back(&mut self, units: u64) {
         if let Some(lease) = &mut self.lease {
             lease.take_back(units);
         }

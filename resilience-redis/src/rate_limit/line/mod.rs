@@ -23,6 +23,14 @@ use std::task::Waker;
 use resilience_core::Timestamp;
 use smallvec::SmallVec;
 
+use self::{
+    denial::Denial,
+    lease::Lease,
+    places::{Places, Turn},
+    waiters::Waiters,
+};
+use crate::rate_limit::quota::{LastWord, Own, Rule, Verdict, Window, Windows};
+
 pub(super) use self::{
     entry::Entry,
     front::Front,
@@ -30,14 +38,6 @@ pub(super) use self::{
     places::Answer,
     question::{Aftermath, Leasing, Question},
 };
-
-use self::waiters::Waiters;
-use self::{
-    denial::Denial,
-    lease::Lease,
-    places::{Places, Turn},
-};
-use crate::rate_limit::quota::{LastWord, Own, Rule, Verdict, Window, Windows};
 
 /// The callers of one key.
 #[derive(Debug)]

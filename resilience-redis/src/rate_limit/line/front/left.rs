@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How much of a loan is left. Set by those who have the lock of the table and the line's; units are
 /// taken by those who have the one, and all is taken back by those who have the other.
 #[derive(Debug)]
-pub(in crate::rate_limit) struct Left(AtomicU64);
+pub(in crate::rate_limit::line) struct Left(AtomicU64);
 
 /// By hand, since loom's atomics have no default.
 impl Default for Left {
@@ -45,7 +45,7 @@ impl Left {
 
     /// Ends the loan, and says how many units are left of it.
     #[inline]
-    pub(in crate::rate_limit) fn take_back(&self) -> u64 {
+    pub(in crate::rate_limit::line) fn take_back(&self) -> u64 {
         // Nobody lends but who has the lock of the line, as the caller of this.
         if self.0.load(Ordering::Relaxed) == 0 {
             return 0;

@@ -15,16 +15,15 @@ mod tests;
 
 use resilience_core::Timestamp;
 
-pub(in crate::rate_limit) use self::left::Left;
-
 use self::left::REFUSAL;
-
 use super::{
     Caller, Entered, Entry, Line,
     denial::Denied,
     lease::{Held, Spent},
 };
 use crate::rate_limit::quota::Verdict;
+
+pub(super) use self::left::Left;
 
 /// What the line of a key has lent, as those know it who have the lock of the table.
 #[derive(Debug, Default)]
