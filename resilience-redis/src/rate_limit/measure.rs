@@ -5,12 +5,14 @@ use resilience_core::{Instrument, InstrumentKind, Measured, Sample};
 use super::{decision::Source, limiter::RateLimiter};
 use crate::rate_limit::engine::Engine;
 
-/// How a limiter stands in this process: a level now, and sums since it was built.
+/// How a limiter stands in this process: two levels now, and sums since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Processes that have the limiter, this one included: see [`RateLimiter::nodes`].
     pub nodes: u64,
+    /// Calls that wait now until there is room: see [`Policy::max_wait`](super::Policy::max_wait).
+    pub waiting: u64,
     /// Calls that could go on. Who only looked is not counted, nor who went away before the answer.
     pub admitted: BySource,
     /// Calls that were refused.
@@ -98,6 +100,7 @@ impl Engine {
         });
         Snapshot {
             nodes: 0,
+            waiting: self.waiting(),
             admitted: BySource {
                 lease: admitted.lease + if alone { decided.leased } else { 0 },
                 ..admitted
@@ -117,6 +120,7 @@ impl Snapshot {
     fn and(self, other: Self) -> Self {
         Self {
             nodes: self.nodes,
+            waiting: self.waiting + other.waiting,
             admitted: self.admitted.and(other.admitted),
             refused: self.refused.and(other.refused),
             would_refuse: self.would_refuse.and(other.would_refuse),
@@ -134,13 +138,14 @@ impl<T: Send + Sync> Measured for RateLimiter<T> {
     }
 
     fn instruments(&self) -> &'static [&'static Instrument] {
-        static ALL: [&Instrument; 6] = [
+        static ALL: [&Instrument; 7] = [
             &ADMITTED,
             &REFUSED,
             &WOULD_REFUSE,
             &LEASES,
             &DROPPED,
             &NODES,
+            &WAITING,
         ];
         &ALL
     }
@@ -148,6 +153,7 @@ impl<T: Send + Sync> Measured for RateLimiter<T> {
     fn measure(&self, record: &mut dyn FnMut(Sample)) {
         let Snapshot {
             nodes,
+            waiting,
             admitted,
             refused,
             would_refuse,
@@ -177,6 +183,7 @@ impl<T: Send + Sync> Measured for RateLimiter<T> {
         }
         tell(&DROPPED, None, dropped_refunds);
         tell(&NODES, None, nodes);
+        tell(&WAITING, None, waiting);
     }
 }
 
@@ -225,5 +232,13 @@ static NODES: Instrument = Instrument {
     kind: InstrumentKind::Gauge,
     unit: "{process}",
     description: "Processes that share the limit, and would share its quota without Redis.",
+    label: None,
+};
+
+static WAITING: Instrument = Instrument {
+    name: "resilience.rate_limit.waiting",
+    kind: InstrumentKind::Gauge,
+    unit: "{call}",
+    description: "Calls that wait until a shared rate limit has room.",
     label: None,
 };

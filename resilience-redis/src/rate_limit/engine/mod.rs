@@ -122,6 +122,17 @@ impl Engine {
         self.max_wait.load(Ordering::Relaxed)
     }
 
+    /// Callers who wait until there is room. Takes time for each key that is remembered, where anybody
+    /// may wait at all.
+    pub(super) fn waiting(&self) -> u64 {
+        let mut waiting = 0;
+        if self.max_wait.load(Ordering::Relaxed) > 0 {
+            self.table
+                .for_each(|entry| waiting += entry.waiting() as u64);
+        }
+        waiting
+    }
+
     /// A caller comes for `key` who wants `cost`, and waits for room up to `max_wait` nanoseconds; of its
     /// entry he keeps what `keep` takes, where nobody needs to be asked. Else `waker` is woken when there is an
     /// answer.

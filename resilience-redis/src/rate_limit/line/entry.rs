@@ -48,6 +48,12 @@ impl Entry {
         line
     }
 
+    /// Callers who wait until there is room. What is lent stays so.
+    pub(in crate::rate_limit) fn waiting(&self) -> usize {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.waiting()
+    }
+
     #[inline]
     pub(super) const fn left(&self) -> &Left {
         &self.left

@@ -176,6 +176,13 @@ impl Places {
         waits.then_some(place.cost)
     }
 
+    /// How many callers wait, or waited, until there is room, and have no answer yet.
+    pub(super) fn count_waiting(&self) -> usize {
+        let waits =
+            |place: &&Place| matches!(place.state, State::Waiting(_)) && place.turn != Turn::First;
+        self.places.iter().filter(waits).count()
+    }
+
     /// From now on the caller at `index` waits until there is room.
     pub(super) fn wait(&mut self, index: usize) {
         self.places[index].turn = Turn::Waits;

@@ -156,6 +156,12 @@ impl Line {
         self.schedule()
     }
 
+    /// Callers who wait until there is room, those included who are being asked for again.
+    pub(super) fn waiting(&self) -> usize {
+        let waiters = self.waiters.as_ref();
+        waiters.map_or(0, |_| self.places.count_waiting())
+    }
+
     /// Whether there is somebody to ask for, and nobody yet who is to ask.
     fn schedule(&mut self) -> bool {
         self.is_called() && !std::mem::replace(&mut self.scheduled, true)

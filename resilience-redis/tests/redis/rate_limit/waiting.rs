@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use resilience_core::{Reason, Rejected};
+use resilience_core::{Measured as _, Reason, Rejected};
 use resilience_redis::{
     RedisStore,
     rate_limit::{
@@ -210,6 +210,32 @@ async fn a_caller_dropped_while_it_waits_takes_nothing_and_holds_up_nobody() {
         assert_eq!(limiter.peek("key").await.expect("a look").remaining, 0);
         limiter.clear("key").await.expect("redis is up");
     }
+}
+
+#[tokio::test]
+async fn who_waits_is_counted() {
+    let server = RedisServer::start().await;
+    let quota = policy(Algorithm::SlidingWindow, 1, MINUTE).max_wait(3 * MINUTE);
+    let limiter = limiter(&server, &quota).await;
+    let waits = async |many: u64| {
+        eventually(async || (limiter.snapshot().waiting == many).then_some(())).await;
+        let mut told = None;
+        limiter.measure(&mut |sample| {
+            if sample.instrument.name == "resilience.rate_limit.waiting" {
+                told = Some(sample.value);
+            }
+        });
+        assert_eq!(told, Some(many));
+    };
+    limiter.take("key").await.expect("a fresh key");
+    waits(0).await;
+    let (first, second) = (waiter(&limiter, 1).await, waiter(&limiter, 1).await);
+    waits(2).await;
+    first.abort();
+    waits(1).await;
+    limiter.refund("key", 1).await.expect("redis is up");
+    time(&decision(second).await);
+    waits(0).await;
 }
 
 #[tokio::test]
