@@ -29,8 +29,13 @@
 //! What is told of a call that was admitted is where the tightest quota stands, the key's where both
 //! have as few left; [`Decision::source`] is [`Source::Degraded`] where this process decided for either,
 //! else [`Source::Redis`] where either was asked, else [`Source::Lease`]. A refusal tells of the first
-//! that has no room: the other may ask for a longer wait. Nobody waits for room among all keys but
-//! calls that have no key: others wait for their key's, and are refused where all have none.
+//! that has no room: the other may ask for a longer wait.
+//!
+//! Who [waits](#waiting) waits for room for both, and holds nothing meanwhile: where all keys have none,
+//! what his key gave goes back, and is asked for anew when it is his turn; where others took it by then
+//! he waits for his key once more. Callers come into the line of all keys as their keys have answered.
+//! Of one key no more wait there than the key has room for in time, so that none fills the line; what
+//! comes beyond that is refused.
 //!
 //! # Waiting
 //!

@@ -127,7 +127,7 @@ fn who_waits_for_room_of_all_keys_when_the_runtime_of_the_store_ends_is_told_so(
     let policy = Policy::new("test", Quota::new(10, DAY))
         .global(Quota::new(1, DAY).named("all"))
         .missing_key(MissingKey::Admit)
-        .max_wait(3 * DAY);
+        .max_wait(9 * DAY);
     let options = Options::new().fallback(Fallback::Deny);
     let limiter = store.expect("up").rate_limiter_with(&policy, &options);
     let limiter = limiter.expect("a valid policy");
@@ -141,18 +141,15 @@ fn who_waits_for_room_of_all_keys_when_the_runtime_of_the_store_ends_is_told_so(
         answer.expect("an answer").status()
     };
     let ending = async || {
-        // Somebody waits before whoever comes now.
-        eventually(async || {
-            let rejected = limiter.try_take("key").await.expect_err("used up");
-            (rejected.retry_after() > Some(DAY * 3 / 2)).then_some(())
-        })
-        .await;
+        eventually(async || (limiter.snapshot().waiting == 2).then_some(())).await;
         home.shutdown_background();
     };
     elsewhere.block_on(async {
         assert_eq!(call().await, 200);
-        let (status, ()) = tokio::join!(call(), ending());
+        let (status, taken, ()) = tokio::join!(call(), limiter.take("key"), ending());
         assert_eq!(status, 503);
+        let rejected = taken.expect_err("nobody decides");
+        assert_eq!(rejected.reason(), Reason::StoreUnavailable);
         // Nor does who comes later wait.
         assert_eq!(call().await, 503);
         let rejected = limiter.take("key").await.expect_err("nobody decides");

@@ -139,6 +139,12 @@ impl Place {
         &self.entry
     }
 
+    /// Whether the caller waits until there is room, or did so.
+    pub(super) fn waits(&self) -> bool {
+        self.place
+            .is_some_and(|place| self.entry.line().waits(place))
+    }
+
     /// What the caller is told, before that is counted.
     #[inline(always)]
     pub(super) fn poll_told(&mut self, context: &Context<'_>) -> Poll<Told> {

@@ -4,13 +4,16 @@
 //! key's quotas are asked first and, where they have room, that of all keys; where it has none, what
 //! the key gave goes back. In this order nobody who is refused for his own key takes anything from
 //! others, and neither limit is ever exceeded. Who goes away in between takes nothing in the end.
+//!
+//! Who waits for room stands in one line at a time, and holds nothing meanwhile: where the second that
+//! is asked has none, what the first gave goes back, and when there is room the first is asked anew.
 
 use std::{
     future::Future,
-    mem::replace,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use resilience_core::{Rejected, Timestamp};
@@ -24,7 +27,10 @@ use super::{
 };
 use crate::{
     StoreError, StoreKey,
-    rate_limit::decision::{Decision, Source},
+    rate_limit::{
+        decision::{Decision, Source},
+        line::Entry,
+    },
 };
 
 /// How a caller fares.
@@ -38,31 +44,35 @@ pub(in crate::rate_limit) enum Begun {
 pub(in crate::rate_limit) struct Both {
     /// Who asks for the key.
     engine: Arc<Engine>,
+    key: Arc<Entry>,
     cost: u64,
-    /// When both have answered at the latest; of one who waits for room, when the second has after the
-    /// first did.
+    /// How long he waits for room, in nanoseconds, and until when.
+    max_wait: u64,
+    until: Timestamp,
+    /// Of one who does not wait for room: when both have answered at the latest.
     deadline: Option<Timestamp>,
-    stage: Stage,
+    /// Who is asked; nobody when it is over.
+    asks: Option<Asks>,
 }
 
-enum Stage {
-    /// The key's quotas are asked.
-    Key(Place),
-    /// They have room, and that of all keys is asked.
-    All(Box<All>),
-    Over,
+/// One of the two is asked.
+struct Asks {
+    place: Place,
+    /// What the other gave, where it was asked before.
+    held: Held,
+    late: Option<Pin<Box<Sleep>>>,
+    _claim: Option<Claim>,
+}
+
+/// Units of a key for which a caller may wait for room among all keys.
+struct Claim {
+    key: Arc<Entry>,
+    units: u64,
 }
 
 enum Next {
-    All(Box<All>),
+    Asks(Asks),
     Over(Answered),
-}
-
-/// A caller for whom his key has room.
-struct All {
-    held: Held,
-    place: Place,
-    late: Option<Pin<Box<Sleep>>>,
 }
 
 /// A caller comes for `key`, for which `engine` asks, and `global` for all keys.
@@ -83,31 +93,38 @@ pub(in crate::rate_limit) fn ask<K: StoreKey + ?Sized>(
     };
     let came = engine.lane.now();
     // For a refusal that is known the key need give nothing.
-    if let Some(rejected) = global.refuses(cost, came) {
+    if let Some(rejected) = global.refuses(cost, came, max_wait) {
         return Begun::of_nothing(Decision::by(HERE, global.refuse((cost, HERE), rejected)));
     }
-    let stage = match engine.ask(key, (cost, max_wait), None, Arc::clone) {
+    let deadline = came.saturating_add(engine.lane.patience);
+    let both = |entry: &Arc<Entry>| Both {
+        engine: Arc::clone(engine),
+        key: Arc::clone(entry),
+        cost,
+        max_wait,
+        until: Timestamp::from_nanos(came.as_nanos().saturating_add(max_wait)),
+        deadline: (max_wait == 0).then_some(deadline),
+        asks: None,
+    };
+    let (both, next) = match engine.ask(key, (cost, max_wait), None, Arc::clone) {
         Ask::Refused(rejected) => {
             return Begun::of_nothing(Decision::by(HERE, Err(rejected)));
         }
         Ask::Spared(status) => return Begun::of_nothing(Decision::by(HERE, Ok(status))),
-        Ask::Waits(place) => Stage::Key(place),
+        Ask::Waits(place) => (both(place.entry()), Next::Asks(Asks::first(place))),
         Ask::Leased(spent, entry) => {
-            let told = engine.leased(cost, &spent);
-            match Held::new(engine, &entry, told).ask_all(cost) {
-                Next::All(all) => Stage::All(all),
-                Next::Over(answered) => return Begun::Over(answered),
-            }
+            let both = both(&entry);
+            let next = both.ask_other(Taken::new(engine, &entry, engine.leased(cost, &spent)));
+            (both, next)
         }
     };
-    let deadline = came.saturating_add(engine.lane.patience);
-    let deadline = (max_wait == 0).then_some(deadline);
-    Begun::Waits(Box::new(Both {
-        engine: Arc::clone(engine),
-        cost,
-        deadline,
-        stage,
-    }))
+    match next {
+        Next::Over(answered) => Begun::Over(answered),
+        Next::Asks(asks) => {
+            let asks = Some(asks);
+            Begun::Waits(Box::new(Both { asks, ..both }))
+        }
+    }
 }
 
 impl Begun {
@@ -120,54 +137,130 @@ impl Both {
     pub(in crate::rate_limit) const fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
+
+    /// How long he waits yet, in nanoseconds.
+    fn left(&self) -> u64 {
+        let left = self.until.saturating_since(self.engine.lane.now());
+        // A clock that was set back would prolong it.
+        let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+        left.min(self.max_wait)
+    }
+
+    /// One of the two was asked, and `told` something.
+    fn heard(&self, asks: Asks, mut told: Told) -> Next {
+        let Asks { place, held, .. } = asks;
+        let other = held.keep();
+        if told.decision.outcome.is_err() {
+            if let Some(other) = other {
+                let earlier = other.told.decision.error.clone();
+                told.decision.error = earlier.or(told.decision.error);
+                other.give_back();
+            }
+            let told = place.engine().counted(self.cost, told);
+            return Next::Over(Answered::of_nothing(told));
+        }
+        let taken = Taken::new(place.engine(), place.entry(), told);
+        match other {
+            Some(other) => Next::Over(self.conclude(taken, other)),
+            None => self.ask_other(taken),
+        }
+    }
+
+    /// The first that was asked has room, and the other is asked.
+    fn ask_other(&self, taken: Taken) -> Next {
+        let error = taken.told.decision.error.clone();
+        let held = Held::of(taken);
+        let (ask, claim) = if held.is_of(&self.engine) {
+            let claim = self.claim();
+            let wait = claim.as_ref().map_or(0, |_| self.left());
+            let ask = self.global().ask(&(), (self.cost, wait), None, Arc::clone);
+            (ask, claim)
+        } else {
+            let wanted = (self.cost, self.left());
+            (self.engine.ask_again(&self.key, wanted), None)
+        };
+        let of_nothing = |outcome| {
+            error.iter().for_each(|error| self.engine.warn(error));
+            let decision = Decision::by(HERE, outcome);
+            Next::Over(Answered::of_nothing(Decision { error, ..decision }.into()))
+        };
+        match ask {
+            Ask::Refused(rejected) => of_nothing(Err(rejected)),
+            Ask::Spared(status) => of_nothing(Ok(status)),
+            Ask::Leased(spent, entry) => {
+                let engine = if held.is_of(&self.engine) {
+                    self.global()
+                } else {
+                    &self.engine
+                };
+                let told = engine.leased(self.cost, &spent);
+                let taken = Taken::new(engine, &entry, told);
+                let other = held.keep().expect("what the first gave");
+                Next::Over(self.conclude(taken, other))
+            }
+            Ask::Waits(place) => Next::Asks(Asks {
+                place,
+                held,
+                late: None,
+                _claim: claim,
+            }),
+        }
+    }
+
+    /// What of this key may wait for room among all keys: no more than the key has room for in time, so
+    /// that none fills the line of all. `None` where that is too much, and where nobody waits.
+    fn claim(&self) -> Option<Claim> {
+        let left = Duration::from_nanos(self.left());
+        let rules = self.engine.lane.rules().iter();
+        let most = rules.map(|rule| rule.most_within(left)).min()?;
+        let claims = !left.is_zero() && self.key.claim(self.cost, most);
+        claims.then(|| Claim {
+            key: Arc::clone(&self.key),
+            units: self.cost,
+        })
+    }
+
+    fn conclude(&self, one: Taken, other: Taken) -> Answered {
+        if Arc::ptr_eq(&one.engine, &self.engine) {
+            one.conclude(self.cost, other)
+        } else {
+            other.conclude(self.cost, one)
+        }
+    }
+
+    fn global(&self) -> &Arc<Engine> {
+        self.engine.global.as_ref().expect("there is one")
+    }
 }
 
 impl Future for Both {
     type Output = Answered;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
-        let cost = self.cost;
         loop {
-            let next = match replace(&mut self.stage, Stage::Over) {
-                Stage::Key(mut place) => match place.poll_told(context) {
-                    Poll::Ready(told) => heard_of_key(&place, cost, told),
-                    Poll::Pending => {
-                        self.stage = Stage::Key(place);
-                        return Poll::Pending;
-                    }
-                },
-                Stage::All(mut all) => match all.poll(cost, self.deadline, context) {
-                    Poll::Ready(told) => Next::Over(all.conclude(cost, told)),
-                    Poll::Pending => {
-                        self.stage = Stage::All(all);
-                        return Poll::Pending;
-                    }
-                },
-                Stage::Over => panic!("polled after it was ready"),
+            let mut asks = self.asks.take().expect("polled after it was ready");
+            let Poll::Ready(told) = asks.poll(self.cost, self.deadline, context) else {
+                self.asks = Some(asks);
+                return Poll::Pending;
             };
-            match next {
-                Next::All(all) => {
-                    let now = || self.engine.lane.now();
-                    let deadline = || now().saturating_add(self.engine.lane.patience);
-                    self.deadline = Some(self.deadline.unwrap_or_else(deadline));
-                    self.stage = Stage::All(all);
-                }
+            match self.heard(asks, told) {
+                Next::Asks(asks) => self.asks = Some(asks),
                 Next::Over(answered) => return Poll::Ready(answered),
             }
         }
     }
 }
 
-/// The key's quotas were asked: who was admitted goes on to that of all keys.
-fn heard_of_key(place: &Place, cost: u64, told: Told) -> Next {
-    let engine = place.engine();
-    if told.decision.outcome.is_err() {
-        return Next::Over(Answered::of_nothing(engine.counted(cost, told)));
+impl Asks {
+    const fn first(place: Place) -> Self {
+        Self {
+            place,
+            held: Held::nothing(),
+            late: None,
+            _claim: None,
+        }
     }
-    Held::new(engine, place.entry(), told).ask_all(cost)
-}
 
-impl All {
     fn poll(
         &mut self,
         cost: u64,
@@ -177,11 +270,21 @@ impl All {
         if let Poll::Ready(told) = self.place.poll_told(context) {
             return Poll::Ready(told);
         }
-        let (global, entry) = (self.place.engine(), self.place.entry());
-        let lane = &global.lane;
+        if self.held.is_nothing() {
+            return Poll::Pending;
+        }
+        let Some(deadline) = deadline else {
+            // Held for as long as it takes to wait, it would be taken at another time than it is used,
+            // and from others.
+            if self.place.waits() {
+                self.held = Held::nothing();
+            }
+            return Poll::Pending;
+        };
+        let (engine, entry) = (self.place.engine(), self.place.entry());
+        let lane = &engine.lane;
         // At most all of it, should the clock have been set back meanwhile.
-        let left = deadline.map_or(lane.patience, |it| it.saturating_since(lane.now()));
-        let left = left.min(lane.patience);
+        let left = deadline.saturating_since(lane.now()).min(lane.patience);
         if !left.is_zero() {
             let late = self.late.get_or_insert_with(|| {
                 let _runtime = lane.runtime().enter();
@@ -190,48 +293,24 @@ impl All {
             ready!(late.as_mut().poll(context));
         }
         let late = StoreError::Timeout(lane.patience);
-        Poll::Ready(global.undecided(entry, cost, late))
-    }
-
-    fn conclude(self, cost: u64, told: Told) -> Answered {
-        let Self { held, place, .. } = self;
-        let all = Taken::new(place.engine(), place.entry(), told);
-        held.keep().conclude(cost, all)
+        Poll::Ready(engine.undecided(entry, cost, late))
     }
 }
 
-impl Held {
-    /// Asks for all keys.
-    fn ask_all(self, cost: u64) -> Next {
-        let key = self.taken();
-        let global = key.engine.global.as_ref().expect("there is one");
-        let error = key.told.decision.error.clone();
-        let of_nothing = |outcome| {
-            error.iter().for_each(|error| global.warn(error));
-            let decision = Decision::by(HERE, outcome);
-            Next::Over(Answered::of_nothing(Decision { error, ..decision }.into()))
-        };
-        match global.ask(&(), (cost, 0), None, Arc::clone) {
-            Ask::Refused(rejected) => of_nothing(Err(rejected)),
-            Ask::Spared(status) => of_nothing(Ok(status)),
-            Ask::Leased(spent, entry) => {
-                let told = global.leased(cost, &spent);
-                let all = Taken::new(global, &entry, told);
-                Next::Over(self.keep().conclude(cost, all))
-            }
-            Ask::Waits(place) => Next::All(Box::new(All {
-                held: self,
-                place,
-                late: None,
-            })),
-        }
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.key.unclaim(self.units);
     }
 }
 
 impl Engine {
-    /// The refusal of a call for any key, where it is known and nobody is to ask all the same.
-    fn refuses(&self, cost: u64, now: Timestamp) -> Option<Rejected> {
+    /// The refusal of a call for any key, where it is known, longer than `max_wait` nanoseconds off, and
+    /// nobody is to ask all the same.
+    fn refuses(&self, cost: u64, now: Timestamp, max_wait: u64) -> Option<Rejected> {
         let verdict = self.table.denied(&(), cost, now)?;
+        if verdict.wait <= Duration::from_nanos(max_wait) {
+            return None;
+        }
         self.tally.refuse(HERE);
         Some(self.rejected(&verdict))
     }

@@ -191,6 +191,45 @@ impl Engine {
         })
     }
 
+    /// A caller comes for the key of `entry` once more, as to [`ask`](Self::ask).
+    fn ask_again(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        (cost, max_wait): (u64, u64),
+    ) -> Ask<Arc<Entry>> {
+        let now = self.lane.now();
+        let caller = Caller {
+            cost,
+            now,
+            until: Timestamp::from_nanos(now.as_nanos().saturating_add(max_wait)),
+            waker: None,
+        };
+        let entered = entry.line().enter(caller);
+        let place = match entered {
+            Entered::Denied(verdict) => {
+                self.tally.refuse(Source::DeniedLocally);
+                let rejected = self.rejected(&verdict);
+                return match self.refuse((cost, Source::DeniedLocally), rejected) {
+                    Err(rejected) => Ask::Refused(rejected),
+                    Ok(status) => Ask::Spared(status),
+                };
+            }
+            Entered::Leased(spent) => return Ask::Leased(spent, Arc::clone(entry)),
+            Entered::Waits(place) => place,
+            Entered::First(place) => {
+                self.lane.push(Arc::clone(entry));
+                place
+            }
+            Entered::Queued(place, time) => {
+                if let Some(time) = time {
+                    self.lane.set_alarm(Arc::clone(entry), time);
+                }
+                place
+            }
+        };
+        Ask::Waits(Place::new(self, entry, cost, place))
+    }
+
     /// Gives back what was taken of `entry`: to the lease that it is of, where that is there still.
     pub(super) fn give_back(&self, entry: &Arc<Entry>, receipt: Receipt) {
         let Receipt {

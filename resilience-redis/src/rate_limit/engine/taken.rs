@@ -22,7 +22,7 @@ pub(in crate::rate_limit) struct Taken {
     pub(super) told: Told,
 }
 
-/// What a key gave, which goes back unless somebody takes it.
+/// What an engine gave, if one did, which goes back unless somebody takes it.
 pub(super) struct Held(Option<Taken>);
 
 impl Answered {
@@ -32,16 +32,26 @@ impl Answered {
 }
 
 impl Held {
-    pub(super) fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, told: Told) -> Self {
-        Self(Some(Taken::new(engine, entry, told)))
+    pub(super) const fn of(taken: Taken) -> Self {
+        Self(Some(taken))
     }
 
-    pub(super) const fn taken(&self) -> &Taken {
-        self.0.as_ref().expect("not kept")
+    pub(super) const fn nothing() -> Self {
+        Self(None)
     }
 
-    pub(super) fn keep(mut self) -> Taken {
-        self.0.take().expect("kept once")
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn keep(mut self) -> Option<Taken> {
+        self.0.take()
+    }
+
+    /// Whether `engine` gave it.
+    pub(super) fn is_of(&self, engine: &Arc<Engine>) -> bool {
+        let taken = self.0.as_ref();
+        taken.is_some_and(|taken| Arc::ptr_eq(&taken.engine, engine))
     }
 }
 
@@ -71,17 +81,12 @@ impl Taken {
         self.engine.stake.give_back(self.entry.name(), parts);
     }
 
-    /// What a caller is told whom his key admitted, when `all` keys are asked for.
+    /// What a caller is told whom his key admitted, and `all` keys.
     pub(super) fn conclude(self, cost: u64, all: Self) -> Answered {
         let (key, of_all) = (&self.told.decision, &all.told.decision);
         let error = key.error.clone().or_else(|| of_all.error.clone());
-        let (Ok(own), Ok(other)) = (&key.outcome, &of_all.outcome) else {
-            let mut told = all.told;
-            told.decision.error = error;
-            self.give_back();
-            return Answered::of_nothing(all.engine.counted(cost, told));
-        };
-        let tightest = if other.remaining < own.remaining {
+        let left = |decision: &Decision| decision.outcome.as_ref().map_or(0, |it| it.remaining);
+        let tightest = if left(of_all) < left(key) {
             &all.told
         } else {
             &self.told

@@ -1,6 +1,9 @@
 //! One key, its line and what that has lent.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use smallvec::SmallVec;
 
@@ -15,6 +18,8 @@ pub(in crate::rate_limit) struct Entry {
     line: Mutex<Line>,
     /// Of what the line has lent.
     left: Left,
+    /// Units for which callers of this key may wait for room among all keys.
+    claimed: AtomicU64,
 }
 
 impl Entry {
@@ -23,6 +28,7 @@ impl Entry {
             name: SmallVec::from_slice(name.as_bytes()),
             line: Mutex::new(line),
             left: Left::default(),
+            claimed: AtomicU64::new(0),
         }
     }
 
@@ -52,6 +58,19 @@ impl Entry {
     pub(in crate::rate_limit) fn waiting(&self) -> usize {
         let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.waiting()
+    }
+
+    /// Claims `units` more, where those claimed are `most` then at most.
+    pub(in crate::rate_limit) fn claim(&self, units: u64, most: u64) -> bool {
+        let claim = |claimed: u64| claimed.checked_add(units).filter(|sum| *sum <= most);
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let claimed = self.claimed.fetch_update(success, failure, claim);
+        claimed.is_ok()
+    }
+
+    /// Gives up a claim of so many `units`.
+    pub(in crate::rate_limit) fn unclaim(&self, units: u64) {
+        self.claimed.fetch_sub(units, Ordering::Relaxed);
     }
 
     #[inline]

@@ -183,9 +183,22 @@ impl Places {
         self.places.iter().filter(waits).count()
     }
 
-    /// From now on the caller at `index` waits until there is room.
-    pub(super) fn wait(&mut self, index: usize) {
-        self.places[index].turn = Turn::Waits;
+    /// From now on the caller at `index` waits until there is room; he is to hear of it who did not
+    /// before, and may hold what he needs beside it.
+    pub(super) fn wait(&mut self, index: usize) -> Option<Waker> {
+        let place = &mut self.places[index];
+        match (
+            std::mem::replace(&mut place.turn, Turn::Waits),
+            &place.state,
+        ) {
+            (Turn::First, State::Waiting(waker)) => waker.clone(),
+            _ => None,
+        }
+    }
+
+    /// Whether the caller at `index` waits until there is room, or did so.
+    pub(super) fn waits(&self, index: usize) -> bool {
+        self.places[index].turn != Turn::First
     }
 
     /// It was said at `since` that the caller at `index` be asked for.

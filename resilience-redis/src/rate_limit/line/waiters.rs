@@ -67,7 +67,8 @@ impl Waiters {
             return None;
         }
         let index = places.enter(caller);
-        places.wait(index);
+        // He is here, and asks next.
+        drop(places.wait(index));
         self.queue.push_back(index);
         self.units += cost;
         self.ends = self.ends.min(until);
@@ -145,12 +146,17 @@ impl Waiters {
     }
 
     /// Those who were asked for in vain wait again, before all others.
-    pub(super) fn put_first(&mut self, places: &mut Places, indices: &[usize]) {
+    pub(super) fn put_first(
+        &mut self,
+        places: &mut Places,
+        indices: &[usize],
+        aftermath: &mut Aftermath,
+    ) {
         for &index in indices.iter().rev() {
             let Some((cost, _)) = places.wanted(index) else {
                 continue;
             };
-            places.wait(index);
+            aftermath.wakers.extend(places.wait(index));
             self.units += cost;
             self.ends = self.ends.min(places.until(index));
             self.queue.push_front(index);

@@ -53,7 +53,7 @@ impl Line {
         let first = self.sort_out(refused, &mut waiters, heard, aftermath);
         // Those who wait stand for it: whoever comes hears how long that is.
         self.denial.forget();
-        waiters.put_first(&mut self.places, &first);
+        waiters.put_first(&mut self.places, &first, aftermath);
         if let Some(lease) = &mut self.lease {
             waiters.serve(&mut self.places, lease, heard, aftermath);
         }
@@ -156,6 +156,11 @@ impl Line {
         self.schedule()
     }
 
+    /// Whether the caller at `index` waits until there is room, or did so.
+    pub(in crate::rate_limit) fn waits(&self, index: usize) -> bool {
+        self.places.waits(index)
+    }
+
     /// Callers who wait until there is room, those included who are being asked for again.
     pub(super) fn waiting(&self) -> usize {
         let waiters = self.waiters.as_ref();
@@ -214,8 +219,8 @@ impl Line {
             behind.extend(waits.then_some(index));
             !waits
         });
-        waiters.put_first(&mut self.places, &behind);
-        waiters.put_first(&mut self.places, early);
+        waiters.put_first(&mut self.places, &behind, aftermath);
+        waiters.put_first(&mut self.places, early, aftermath);
         self.arrange(now, true, aftermath);
     }
 

@@ -182,6 +182,14 @@ impl Rule {
         longest.saturating_add(longest / 10)
     }
 
+    /// Units that a key can take at most before `wait` is over.
+    pub(in crate::rate_limit) fn most_within(&self, wait: Duration) -> u64 {
+        let windows = wait.as_nanos() / self.length.as_nanos().max(1);
+        let windows = u64::try_from(windows).unwrap_or(u64::MAX);
+        let later = self.limit().saturating_mul(windows);
+        self.burst().saturating_add(later)
+    }
+
     /// Milliseconds that a key lives after it was written, where that is always the same.
     pub(in crate::rate_limit) const fn lives(&self) -> u64 {
         match self.kind {

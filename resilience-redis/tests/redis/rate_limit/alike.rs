@@ -19,6 +19,9 @@ pub(super) trait Ask {
     /// Takes `cost`.
     async fn left(&self, user: &str, cost: u64) -> Left;
 
+    /// Takes one, and waits for it.
+    async fn waits(&self, user: &str) -> Left;
+
     async fn back(&self, user: &str, cost: u64);
 
     fn change(&self, policy: Policy) -> Result<(), &'static str>;
@@ -30,6 +33,11 @@ pub(super) trait Ask {
 impl Ask for RateLimiter<String> {
     async fn left(&self, user: &str, cost: u64) -> Left {
         let taken = self.try_take_n(user, cost);
+        taken.map(|it| it.remaining).map_err(|it| why(&it))
+    }
+
+    async fn waits(&self, user: &str) -> Left {
+        let taken = self.take(user).await;
         taken.map(|it| it.remaining).map_err(|it| why(&it))
     }
 
@@ -49,6 +57,11 @@ impl Ask for RateLimiter<String> {
 impl<T: Tiers<str>> Ask for rate_limit::RateLimiter<T> {
     async fn left(&self, user: &str, cost: u64) -> Left {
         let taken = self.try_take_n(user, cost).await;
+        taken.map(|it| it.remaining).map_err(|it| why(&it))
+    }
+
+    async fn waits(&self, user: &str) -> Left {
+        let taken = self.take(user).await;
         taken.map(|it| it.remaining).map_err(|it| why(&it))
     }
 

@@ -1,11 +1,14 @@
 //! A quota of all keys, in memory and in Redis.
 
+use std::cell::RefCell;
+
 use http_body_util::BodyExt as _;
 use resilience_core::{
-    Reason, Respond,
+    Clock, Reason, Respond,
     rate_limit::{Charge, MissingKey},
 };
 use resilience_redis::rate_limit::{Mode, Policy, Quota};
+use tokio::time::timeout;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::{
@@ -13,7 +16,7 @@ use super::{
         alike::{Ask as _, alike, used_up},
         kitchen::{kitchen, request, told, user},
     },
-    MINUTE,
+    MINUTE, SHORT,
 };
 use crate::support::eventually;
 
@@ -148,6 +151,39 @@ alike! {
             assert_eq!(answer.status(), status);
         }
         assert_eq!(limiter.left("alice", 3).await, Ok(1));
+    }
+
+    async fn who_may_wait_waits_for_room_for_his_key_and_among_all_keys(
+        limiter: Policy::new("soup", Quota::new(2, SHORT))
+            .global(Quota::new(3, SHORT).named("all")).max_wait(MINUTE)
+    ) {
+        let (clock, waits) = (Clock::system(), RefCell::new(Vec::new()));
+        let start = clock.now();
+        let call = async |user| {
+            let outcome = limiter.waits(user).await;
+            assert!(outcome.is_ok(), "{user} {outcome:?}");
+            waits.borrow_mut().push(clock.now().saturating_since(start));
+        };
+        tokio::join!(
+            call("alice"), call("bob"), call("carol"), call("alice"),
+            call("dave"), call("erin"), call("alice"), call("frank"),
+        );
+        // Three at a time.
+        let waits = waits.into_inner();
+        assert!(waits[3] >= SHORT && waits[6] >= 2 * SHORT, "{waits:?}");
+    }
+
+    async fn who_would_wait_too_long_for_room_among_all_keys_is_refused_at_once(
+        limiter: soup().max_wait(MINUTE / 2)
+    ) {
+        assert_eq!(limiter.left("alice", 5).await, Ok(0));
+        assert_eq!(limiter.left("bob", 3).await, Ok(0));
+        let refused = timeout(MINUTE / 4, limiter.waits("carol")).await;
+        assert_eq!(refused.expect("at once"), used_up("all"));
+        let refused = timeout(MINUTE / 4, limiter.waits("alice")).await;
+        assert!(refused.expect("at once").is_err());
+        limiter.back("bob", 1).await;
+        eventually(async || (limiter.left("carol", 1).await == Ok(0)).then_some(())).await;
     }
 
     async fn a_shadow_policy_takes_from_both_or_from_none_and_refuses_nothing(

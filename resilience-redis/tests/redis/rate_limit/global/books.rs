@@ -10,7 +10,7 @@ use crate::support::{eventually, patient};
 
 /// Looks past the quota of the one at what was taken of the other.
 pub(super) struct Books {
-    keys: RateLimiter,
+    pub(super) keys: RateLimiter,
     all: RateLimiter,
 }
 

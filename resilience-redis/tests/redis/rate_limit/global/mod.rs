@@ -4,6 +4,7 @@ mod alike;
 mod books;
 mod cluster;
 mod outages;
+mod waiting;
 
 use std::{future::Future as _, pin::pin, task::Context, time::Duration};
 
@@ -18,6 +19,7 @@ use crate::support::{RedisServer, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+const SHORT: Duration = Duration::from_millis(200);
 
 /// Ten an hour for each key, and so many for all of them.
 fn of_all(limit: u64) -> Policy {
@@ -180,28 +182,6 @@ async fn whoever_takes_ahead_of_keys_and_of_all_needs_no_question() {
         let standing = other.peek(user).await.expect("redis is up");
         assert_eq!((standing.limit, standing.remaining), (limit, remaining));
     }
-}
-
-#[tokio::test]
-async fn who_waits_for_room_for_his_key_is_refused_where_all_keys_have_none() {
-    let server = RedisServer::start().await;
-    let quota = Quota::new(1, Duration::from_millis(200));
-    let policy = Policy::new("test", quota).max_wait(MINUTE);
-    let policy = policy.global(Quota::new(3, HOUR).named("all"));
-    let limiter = server.store().await.rate_limiter(&policy);
-    let limiter = limiter.expect("a valid policy");
-    let start = limiter.decide("key", 0).await.time.expect("asked");
-    for waits in 0..3 {
-        let decision = limiter.decide_or_wait("key", 1).await;
-        assert_eq!((decision.source, decision.error), (Source::Redis, None));
-        decision.outcome.expect("room in the end");
-        // Of when the key gave its unit it is known that it was before this.
-        let time = decision.time.expect("the server decided");
-        assert!(time >= start + waits * Duration::from_millis(200));
-    }
-    let rejected = limiter.take("key").await.expect_err("used up");
-    assert_eq!(why(&rejected), (Reason::RateLimited, "all"));
-    assert!(rejected.retry_after() > Some(MINUTE));
 }
 
 /// Asks for three units and goes away after so many polls; says whether the answer came first.
