@@ -48,8 +48,8 @@
 //!
 //! # What the server must allow
 //!
-//! To the user that a store logs in as, on the keys `~resilience:*` (or your prefix), and for
-//! [`cache`] on the channels `resetchannels &resilience:*` (before Redis 7 users begin with all):
+//! To the user that a store logs in as, on the keys `~res:*` (or your prefix), and for
+//! [`cache`] on the channels `resetchannels &res:*` (before Redis 7 users begin with all):
 //!
 //! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
 //! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +incrby +decrby +mget

@@ -20,16 +20,17 @@ impl Settings {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            prefix: "resilience".to_owned(),
+            prefix: "res".to_owned(),
             decision_timeout: Duration::from_millis(10),
             connect_timeout: Duration::from_secs(1),
             dead_after: Duration::from_secs(1),
         }
     }
 
-    /// Sets what every key begins with. Default: `resilience`.
+    /// Sets what every key begins with. Default: `res`.
     ///
-    /// Stores share their counts where server, database and prefix are the same.
+    /// Stores share their counts where server, database and prefix are the same. A short one is worth
+    /// it: the server needs less memory and less time for a key whose whole name has up to 44 bytes.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();

@@ -127,13 +127,13 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names::new("resilience", "dishes").expect("a short name")
+        Names::new("res", "dishes").expect("a short name")
     }
 
     #[test]
     fn the_keys_of_one_entry_share_a_hash_tag_of_ours() {
         let keys = names().keys(&Part::of(b"a{b}:c"));
-        assert_eq!(keys[0], "resilience:cache:{dishes:a%7Bb%7D%3Ac}");
+        assert_eq!(keys[0], "res:cache:{dishes:a%7Bb%7D%3Ac}");
         let tag = |key: &str| key[key.find('{').expect("a tag")..].to_owned();
         assert!(keys.iter().all(|key| tag(key) == tag(&keys[0])));
         assert!(keys.iter().all(|key| key.len() <= 512));
@@ -150,11 +150,7 @@ mod tests {
         }
         assert_eq!(names.meant(names.void_all().as_bytes()), Some(Meant::All));
         assert_ne!(Part::of(b"*").as_str(), ALL);
-        for foreign in [
-            "",
-            "resilience:cache:{dishes:7}",
-            "resilience:cache_void:{dishes2:7}",
-        ] {
+        for foreign in ["", "res:cache:{dishes:7}", "res:cache_void:{dishes2:7}"] {
             assert_eq!(names.meant(foreign.as_bytes()), None);
         }
         assert_eq!(names.meant(&[0xFF]), None);

@@ -115,7 +115,7 @@ impl Served {
         type Remembered = Vec<(u64, u64, u64, Vec<Vec<u8>>, String, String)>;
         let commands: Remembered = self.server.ask("SLOWLOG GET 10000").await;
         let decides =
-            |words: &[Vec<u8>]| words[0] == b"EVALSHA" && words[3].starts_with(b"resilience:rl:");
+            |words: &[Vec<u8>]| words[0] == b"EVALSHA" && words[3].starts_with(b"res:rl:");
         let decisions = commands
             .iter()
             .filter(|(_, _, _, words, ..)| decides(words));

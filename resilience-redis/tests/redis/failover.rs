@@ -238,7 +238,7 @@ async fn a_slot_that_is_on_its_way_is_refused_at_once_and_harms_no_other() {
         .expect("a store")
         .rate_limiter(&policy)
         .expect("a valid policy");
-    let slot = |key: u64| format!("resilience:rl:{{test:{key}}}");
+    let slot = |key: u64| format!("res:rl:{{test:{key}}}");
     let from = cluster.owner_of(&slot(0)).await;
     let mut other = 1;
     while cluster.owner_of(&slot(other)).await != from {
@@ -269,7 +269,7 @@ async fn a_key_whose_slot_moves_is_cleared_wholly_or_not_said_to_be() {
         .rate_limiter(&policy)
         .expect("a valid policy");
     take(&limiter, 0).await.expect("no error");
-    let name = "resilience:rl:{test:0}";
+    let name = "res:rl:{test:0}";
     let from = cluster.owner_of(name).await;
     let to = (from + 1) % cluster.owners().len();
     let [old, new] = [from, to].map(|index| &cluster.members[index]);
@@ -296,7 +296,7 @@ async fn a_server_that_only_a_redirection_named_is_given_up_when_it_is_gone() {
     let mut cluster = RedisCluster::start().await;
     let newcomer = cluster.grow().await;
     let limiter = limiter(&cluster.url(), within(HANDOVER)).await;
-    let slot = "resilience:rl:{test:0}";
+    let slot = "res:rl:{test:0}";
     let from = cluster.owner_of(slot).await;
     cluster.begin_to_move(slot, from, newcomer).await;
     // Of a new key, which the old owner does not have.

@@ -152,14 +152,10 @@ impl Engines {
 
 /// A key of a lock and of a stock whose owner has the queue as well, and that owner.
 async fn one_owner(cluster: &RedisCluster) -> (String, usize) {
-    let owner = cluster.owner_of("resilience:queue:{test}").await;
+    let owner = cluster.owner_of("res:queue:{test}").await;
     for key in 0_u64.. {
-        let lock = cluster
-            .owner_of(&format!("resilience:lock:{{test:{key}}}"))
-            .await;
-        let stock = cluster
-            .owner_of(&format!("resilience:stock:{{test:{key}}}"))
-            .await;
+        let lock = cluster.owner_of(&format!("res:lock:{{test:{key}}}")).await;
+        let stock = cluster.owner_of(&format!("res:stock:{{test:{key}}}")).await;
         if (lock, stock) == (owner, owner) {
             return (key.to_string(), owner);
         }
@@ -226,8 +222,8 @@ async fn a_slot_that_moves_loses_nothing() {
     let engines = Engines::new(&cluster.url(), key.clone()).await;
     let mut before = engines.begin().await;
     let to = (from + 1) % cluster.owners().len();
-    let [lock, stock] = ["lock", "stock"].map(|of| format!("resilience:{of}:{{test:{key}}}"));
-    let queue = "resilience:queue:{test}".to_owned();
+    let [lock, stock] = ["lock", "stock"].map(|of| format!("res:{of}:{{test:{key}}}"));
+    let queue = "res:queue:{test}".to_owned();
     // Lock and stock share a slot.
     for slot in [&lock, &queue] {
         cluster.begin_to_move(slot, from, to).await;
@@ -237,7 +233,7 @@ async fn a_slot_that_moves_loses_nothing() {
         cluster.move_key(first, from, to).await;
     }
     engines.are_apart().await;
-    let others: Vec<String> = cluster.members[from].ask("KEYS resilience:*").await;
+    let others: Vec<String> = cluster.members[from].ask("KEYS res:*").await;
     for other in others {
         cluster.move_key(&other, from, to).await;
     }

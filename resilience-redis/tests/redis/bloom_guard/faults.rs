@@ -67,7 +67,7 @@ async fn an_insert_whose_answer_is_lost_fails_and_is_made_again() {
 async fn a_rebuild_whose_last_answer_is_lost_has_taken_over_with_all_keys() {
     let (server, proxy, one, other) = one_behind_a_proxy().await;
     let current = async || {
-        let field = "HGET resilience:filter:{dishes} current";
+        let field = "HGET res:filter:{dishes} current";
         server.ask::<Option<String>>(field).await
     };
     let committed_unheard = async || {

@@ -14,10 +14,7 @@ async fn what_redis_has_lost_passes_until_it_is_rebuilt() {
     let server = RedisServer::start().await;
     let one = process(&server.url(), patient()).await;
     let other = process(&server.url(), patient()).await;
-    let mut lost = vec![
-        "FLUSHALL".to_owned(),
-        "DEL resilience:filter:{dishes}".to_owned(),
-    ];
+    let mut lost = vec!["FLUSHALL".to_owned(), "DEL res:filter:{dishes}".to_owned()];
     for _ in 0..3 {
         one.rebuild_from(|| [1]).await.unwrap();
         answers(&one).await;
@@ -26,7 +23,7 @@ async fn what_redis_has_lost_passes_until_it_is_rebuilt() {
         other.insert(&2).await.unwrap();
         let Some(command) = lost.pop() else {
             // A partition that was evicted is found out by whoever inserts a key into it.
-            let names: Vec<String> = server.ask("KEYS resilience:filter_bits:*").await;
+            let names: Vec<String> = server.ask("KEYS res:filter_bits:*").await;
             server.tell(&format!("DEL {}", names.join(" "))).await;
             one.insert(&3).await.unwrap();
             break;
@@ -40,7 +37,7 @@ async fn what_redis_has_lost_passes_until_it_is_rebuilt() {
     passes(&other).await;
     // Or by whoever loads it.
     one.rebuild_from(|| [1]).await.unwrap();
-    let names: Vec<String> = server.ask("KEYS resilience:filter_bits:*").await;
+    let names: Vec<String> = server.ask("KEYS res:filter_bits:*").await;
     server.tell(&format!("DEL {}", names.join(" "))).await;
     let late = process(&server.url(), patient()).await;
     late.rebuild_is_wanted().await.unwrap();
@@ -79,7 +76,7 @@ async fn a_server_that_restarts_empty_or_with_an_older_state_is_not_believed() {
         one.insert(&2).await.unwrap();
         server.kill();
         server.start_again().await;
-        let kept: u64 = server.ask("EXISTS resilience:filter:{dishes}").await;
+        let kept: u64 = server.ask("EXISTS res:filter:{dishes}").await;
         let dump: u64 = server.ask("DBSIZE").await;
         assert!(saved || dump <= 2 && kept <= 1, "{dump}");
         for guard in [&one, &other] {
@@ -127,9 +124,7 @@ async fn whoever_was_silent_for_longer_than_the_log_loads_it_all() {
     is_out_of_touch(&one).await;
     other.insert(&1).await.unwrap();
     // As if ten thousand others had been inserted since.
-    server
-        .tell("XTRIM resilience:filter_log:{dishes} MAXLEN 0")
-        .await;
+    server.tell("XTRIM res:filter_log:{dishes} MAXLEN 0").await;
     other.insert(&2).await.unwrap();
     proxy.heal();
     knows(&one, [0, 1, 2]).await;

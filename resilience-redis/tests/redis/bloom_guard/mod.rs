@@ -127,7 +127,7 @@ async fn a_filter_of_many_partitions_is_whole_everywhere() {
         knows(guard, 1_000_000..1_000_200).await;
         assert_eq!(guard.snapshot().capacity, 60_000);
     }
-    let names: Vec<String> = server.ask("KEYS resilience:filter_bits:*").await;
+    let names: Vec<String> = server.ask("KEYS res:filter_bits:*").await;
     assert_eq!(names.len(), 5, "{names:?}");
     for name in names {
         let length: usize = server.ask(&format!("STRLEN {name}")).await;
@@ -166,7 +166,7 @@ async fn a_rebuild_forgets_what_is_gone_and_keeps_what_is_inserted_meanwhile() {
     }
     // The one before is cleared away.
     eventually(async || {
-        let names: Vec<String> = server.ask("KEYS resilience:filter_bits:*").await;
+        let names: Vec<String> = server.ask("KEYS res:filter_bits:*").await;
         (names.len() == 1).then_some(())
     })
     .await;
@@ -189,7 +189,7 @@ async fn a_rebuild_that_is_dropped_changes_nothing_and_stands_in_nobodys_way() {
     assert_eq!(failed, Err(RebuildError::Source("database away")));
     eventually(async || one.rebuild_from(|| [3]).await.ok()).await;
     eventually(async || {
-        let names: Vec<String> = server.ask("KEYS resilience:filter_bits:*").await;
+        let names: Vec<String> = server.ask("KEYS res:filter_bits:*").await;
         (names.len() == 1).then_some(())
     })
     .await;

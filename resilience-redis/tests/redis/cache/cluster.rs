@@ -53,7 +53,7 @@ async fn in_a_cluster_a_slot_that_moves_costs_no_invalidation() {
     let cluster = RedisCluster::start().await;
     let one = Process::with(&cluster.url(), hasty(), policy()).await;
     let other = Process::with(&cluster.url(), hasty(), policy()).await;
-    let (key, name) = (7, "resilience:cache:{dishes:7}");
+    let (key, name) = (7, "res:cache:{dishes:7}");
     let from = cluster.owner_of(name).await;
     let to = (from + 1) % cluster.owners().len();
     let is_forgotten = async |value: &str| {
@@ -88,7 +88,7 @@ async fn in_a_cluster_a_slot_that_moves_costs_no_invalidation() {
 async fn whoever_asks_nothing_hears_of_keys_that_moved_to_a_server_that_is_new() {
     let mut cluster = RedisCluster::start().await;
     let idle = Process::with(&cluster.url(), hasty(), policy()).await;
-    let name = "resilience:cache:{dishes:7}";
+    let name = "res:cache:{dishes:7}";
     let (from, to) = (cluster.owner_of(name).await, cluster.grow().await);
     idle.cache.insert(7, "soup".to_owned());
     eventually(async || {

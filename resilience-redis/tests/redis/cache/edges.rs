@@ -10,7 +10,7 @@ use crate::support::{RedisServer, eventually};
 async fn corrupt_bytes_are_dropped_and_the_value_loaded_again() {
     let server = RedisServer::start().await;
     let mut raw = server.raw().await;
-    let name = "resilience:cache:{dishes:7}";
+    let name = "res:cache:{dishes:7}";
     let process = Process::at(&server.url()).await;
     process.cache.insert(7, "soup".to_owned());
     stored(&server).await;

@@ -134,7 +134,7 @@ async fn a_redis_without_memory_still_forgets_and_tells() {
 #[tokio::test]
 async fn an_insert_whose_transaction_is_refused_as_a_whole_is_made_in_parts() {
     let server = RedisServer::start().await;
-    let rules = "on >secret ~resilience:* resetchannels &resilience:* +@all -exec";
+    let rules = "on >secret ~res:* resetchannels &res:* +@all -exec";
     let url = server.user(rules).await;
     let (one, other) = (Process::at(&url).await, Process::at(&url).await);
     let source = Source::default();
@@ -160,4 +160,4 @@ async fn beats(server: &RedisServer) -> u64 {
 }
 
 /// May do all but what begins with `CLIENT`.
-const WITHOUT_TRACKING: &str = "resetchannels &resilience:* +@all -client";
+const WITHOUT_TRACKING: &str = "resetchannels &res:* +@all -client";

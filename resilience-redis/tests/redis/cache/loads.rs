@@ -41,7 +41,7 @@ async fn nothing_is_stored_that_another_process_changed_while_it_was_loaded() {
             async move { one.load(key, &source).await }
         });
         eventually(async || {
-            let leases = keys(&server, "resilience:cache_lease:*").await;
+            let leases = keys(&server, "res:cache_lease:*").await;
             (!leases.is_empty()).then_some(())
         })
         .await;

@@ -173,7 +173,7 @@ async fn both_hold(server: &RedisServer, one: &Process, other: &Process, source:
 /// Waits until there is an entry in Redis: it is put there in the background.
 async fn stored(server: &RedisServer) {
     eventually(async || {
-        let keys = keys(server, "resilience:cache:*").await;
+        let keys = keys(server, "res:cache:*").await;
         (!keys.is_empty()).then_some(())
     })
     .await;
@@ -188,7 +188,7 @@ async fn what_one_process_has_loaded_no_other_need_load() {
     assert_eq!(other.load(7, &source).await, "load 1");
     assert_eq!(source.loads(), 1);
     assert_eq!(other.cache.snapshot().tier_hits, 1);
-    assert_eq!(keys(&server, "*").await, ["resilience:cache:{dishes:7}"]);
+    assert_eq!(keys(&server, "*").await, ["res:cache:{dishes:7}"]);
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn after_more_was_missed_than_can_be_kept_everything_is_forgotten_once() {
     eventually(async || {
         one.cache.invalidate(&7);
         one.load(7, &Source::default()).await;
-        let kept = keys(&server, "resilience:cache:*").await;
+        let kept = keys(&server, "res:cache:*").await;
         (!kept.is_empty()).then_some(())
     })
     .await;

@@ -10,7 +10,7 @@ async fn scripts_bear_the_edges_of_their_arguments() {
         script!("cache_fill"),
         script!("cache_release"),
     );
-    let channel = "resilience:cache_news:{k}";
+    let channel = "res:cache_news:{k}";
     for keys in User::names(&["cache", "cache_lease"]) {
         let lease = &keys[1..];
         for life in ["0", "", LEAST_I64, MOST_I64] {

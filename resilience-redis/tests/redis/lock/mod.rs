@@ -23,8 +23,8 @@ const SHORT: Duration = Duration::from_millis(100);
 /// Renewed every half second: a loaded machine has a whole one to be late.
 const RENEWED: Duration = Duration::from_millis(1500);
 const MINUTE: Duration = Duration::from_secs(60);
-const LOCK: &str = "resilience:lock:{test:key}";
-const FENCE: &str = "resilience:lock:{test:key}:fence";
+const LOCK: &str = "res:lock:{test:key}";
+const FENCE: &str = "res:lock:{test:key}:fence";
 const ACQUIRE: &str = script!("lock_acquire");
 
 impl RedisServer {

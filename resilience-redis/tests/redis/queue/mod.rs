@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 
 use crate::support::{RedisServer, eventually, patient};
 
-const STREAM: &str = "resilience:queue:{test}";
-const DEAD: &str = "resilience:queue:{test}:dead";
+const STREAM: &str = "res:queue:{test}";
+const DEAD: &str = "res:queue:{test}:dead";
 const GROUP: &str = "workers";
 const DAY: Duration = Duration::from_secs(86_400);
 const MOMENT: Duration = Duration::from_millis(1);

@@ -190,7 +190,7 @@ async fn parts_do_not_grow_where_one_process_after_the_other_loses_redis() {
     let mut fleet = Fleet::start("share", &four(&server)).await;
     fleet.members.truncate(2);
     let greetings = async || {
-        let newest = "ZREVRANGE resilience:nodes:{test} 0 1 WITHSCORES";
+        let newest = "ZREVRANGE res:nodes:{test} 0 1 WITHSCORES";
         let newest: Vec<(String, u64)> = server.ask(newest).await;
         [newest[0].1, newest[1].1]
     };

@@ -365,7 +365,7 @@ async fn units_of_a_log_that_are_over_are_found_in_few_steps() {
     let limiter = limiter.expect("valid");
     limiter.try_take("key").await.expect("room");
     let mut raw = server.raw().await;
-    let keys: Vec<String> = server.ask("KEYS resilience:rl:*").await;
+    let keys: Vec<String> = server.ask("KEYS res:rl:*").await;
     for over in [0_usize, 1, 2, 3, 62, 63, 64, 500, 990] {
         let length: u64 = match over {
             0 => 1,

@@ -23,9 +23,9 @@ use resilience_redis::{
 
 use crate::support::{RedisServer, eventually};
 
-const COUNTS: &str = "resilience:stock:{test:kitchen}";
-const ORDERS: &str = "resilience:stock:{test:kitchen}:orders";
-const DUE: &str = "resilience:stock:{test:kitchen}:due";
+const COUNTS: &str = "res:stock:{test:kitchen}";
+const ORDERS: &str = "res:stock:{test:kitchen}:orders";
+const DUE: &str = "res:stock:{test:kitchen}:due";
 const DAY: Duration = Duration::from_secs(86_400);
 const MOMENT: Duration = Duration::from_millis(1);
 

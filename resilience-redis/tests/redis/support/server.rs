@@ -143,10 +143,8 @@ impl RedisServer {
 
     /// The URL of a new user who may do what `rules` say, on the library's keys alone.
     pub(crate) async fn user(&self, rules: &str) -> String {
-        self.tell(&format!(
-            "ACL SETUSER user on >secret ~resilience:* {rules}"
-        ))
-        .await;
+        self.tell(&format!("ACL SETUSER user on >secret ~res:* {rules}"))
+            .await;
         format!("redis://user:secret@127.0.0.1:{}", self.port())
     }
 

@@ -68,7 +68,7 @@ impl User {
     pub(crate) fn names(kinds: &[&str]) -> [Vec<String>; 2] {
         [1, 480].map(|length| {
             let tag = "k".repeat(length);
-            let name = |kind: &&str| format!("resilience:{kind}:{{{tag}}}");
+            let name = |kind: &&str| format!("res:{kind}:{{{tag}}}");
             kinds.iter().map(name).collect()
         })
     }
