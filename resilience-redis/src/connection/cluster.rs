@@ -80,9 +80,9 @@ impl Cluster {
         Ok(Self(shared))
     }
 
-    pub(super) fn node_of(&self, key: &str) -> Result<Node, StoreError> {
+    pub(super) fn node_of(&self, key: &[u8]) -> Result<Node, StoreError> {
         let topology = self.0.topology();
-        let owner = topology.map.owner(slot_of(key.as_bytes()));
+        let owner = topology.map.owner(slot_of(key));
         owner.map_or(Err(StoreError::Unavailable), |index| {
             Ok(topology.nodes[index].clone())
         })

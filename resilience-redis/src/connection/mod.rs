@@ -107,7 +107,7 @@ impl Connection {
     /// Every key that the request names must have the hash tag of `key`.
     pub(crate) async fn run<T, F>(
         &self,
-        key: &str,
+        key: impl AsRef<[u8]>,
         deadline: Duration,
         request: impl FnOnce(Wire) -> F,
     ) -> Result<T, StoreError>
@@ -121,7 +121,7 @@ impl Connection {
     /// may ask the server.
     pub(crate) async fn run_aside<T, F>(
         &self,
-        key: &str,
+        key: impl AsRef<[u8]>,
         deadline: Duration,
         request: impl FnOnce(Wire) -> F,
     ) -> Result<T, StoreError>
@@ -132,10 +132,10 @@ impl Connection {
     }
 
     /// The server that owns the slot of `key`: that of its hash tag, where it has one.
-    pub(crate) fn node_of(&self, key: &str) -> Result<Node, StoreError> {
+    pub(crate) fn node_of(&self, key: impl AsRef<[u8]>) -> Result<Node, StoreError> {
         match &self.0.servers {
             Servers::One(node) => Ok(node.clone()),
-            Servers::Cluster(cluster) => cluster.node_of(key),
+            Servers::Cluster(cluster) => cluster.node_of(key.as_ref()),
         }
     }
 

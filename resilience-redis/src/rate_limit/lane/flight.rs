@@ -133,7 +133,7 @@ impl Flight {
     fn load(&mut self, spare: u64) -> Option<Timestamp> {
         self.rules.clone_from(&self.lane.asked_by());
         let first = self.entries.first();
-        self.owner = first.and_then(|entry| self.lane.owner_of(entry.name()));
+        self.owner = first.and_then(|entry| self.lane.owner_of(entry.name_bytes()));
         let Self {
             lane,
             rules,
@@ -174,7 +174,7 @@ impl Flight {
             lane, rules, batch, ..
         } = self;
         let first = batch.first();
-        let name = first.as_ref().map_or("", |entry| entry.name());
+        let name = first.as_ref().map_or(&[][..], |entry| entry.name_bytes());
         let size = batch.size(rules);
         let plain = batch.plain(rules).filter(|_| lane.asks_plainly);
         let request = async |wire| -> RedisResult<Reply> {

@@ -171,7 +171,7 @@ impl Lane {
     }
 
     /// The server whose clock counts for `name`, where that is not the same for all.
-    fn owner_of(&self, name: &str) -> Option<WeakNode> {
+    fn owner_of(&self, name: &[u8]) -> Option<WeakNode> {
         if !self.connection.is_cluster() {
             return None;
         }
