@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// A call that comes alone, of a count that is there and has much room.
+#[derive(Clone, Copy)]
 pub(in crate::rate_limit) struct Plain<'a> {
     pub(super) entry: &'a Arc<Entry>,
     pub(super) rules: &'a [Rule],
@@ -55,6 +56,14 @@ impl Plain<'_> {
         Ok(taken)
     }
 
+    /// Says when the count goes: one that this began has no end by itself.
+    pub(in crate::rate_limit) fn end(&self) -> Cmd {
+        let One { number, length, .. } = self.one;
+        let mut expire = self.command("PEXPIREAT", 1);
+        expire.arg(gone_at(number, length));
+        expire
+    }
+
     /// Takes from a count, which came to `count`, what was added, and leaves none behind that would
     /// never go.
     async fn give_back(&self, lane: &Lane, wire: &Wire, count: i64) -> RedisResult<()> {
@@ -69,9 +78,7 @@ impl Plain<'_> {
             decrease.arg(whole.units);
             return wire.ask(&decrease).await.map(drop);
         }
-        let mut expire = self.command("PEXPIREAT", 1);
-        expire.arg(gone_at(number, length));
-        wire.ask(&expire).await?;
+        wire.ask(&self.end()).await?;
         let taken = number * length;
         let refunds = [Refund::exact(self.entry, whole.units, self.rules, taken)];
         let write = |command: &mut _| refund::write(self.rules, &refunds, command);

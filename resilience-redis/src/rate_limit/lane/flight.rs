@@ -189,7 +189,13 @@ impl Flight {
             let shape = || RedisError::from((ErrorKind::Parse, "unexpected reply of a script"));
             batch.read(rules, &reply).ok_or_else(shape)
         };
-        lane.connection.run(name, patience, request).await
+        let answer = lane.connection.run(name, patience, request).await;
+        if let (Some(plain), Err(error)) = (plain, &answer)
+            && error.may_have_run()
+        {
+            lane.send_aside(name, plain.end());
+        }
+        answer
     }
 
     fn tell(&mut self, sent: Timestamp, reply: &Reply) -> usize {

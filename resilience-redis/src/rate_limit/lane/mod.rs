@@ -18,13 +18,14 @@ use std::{
     time::Duration,
 };
 
+use redis::Cmd;
 use resilience_core::{Environment, Timestamp};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::sleep};
 
 use self::{departures::Departures, flight::Flight, stand::Stand};
 use crate::{
     RedisStore,
-    connection::{Connection, WeakNode},
+    connection::{Connection, WeakNode, Wire},
     rate_limit::{
         fallback::Stake,
         line::{Entry, Leasing},
@@ -166,6 +167,23 @@ impl Lane {
         }
     }
 
+    /// Sends `command` about `name` for nobody who waits; if the server is not heard of it within some
+    /// seconds, that is all.
+    fn send_aside(&self, name: &[u8], command: Cmd) {
+        let (connection, patience) = (self.connection.clone(), self.patience);
+        let name = name.to_vec();
+        self.runtime.spawn(async move {
+            for pause in PAUSES {
+                let request = async |wire: Wire| wire.ask(&command).await;
+                let sent = connection.run_aside(&name, patience, request).await;
+                if sent.is_ok() {
+                    return;
+                }
+                sleep(pause).await;
+            }
+        });
+    }
+
     const fn stand(&self) -> &Arc<Stand> {
         &self.stand
     }
@@ -210,5 +228,11 @@ impl fmt::Debug for Lane {
 const CLUSTER_FLIGHTS: usize = 128;
 /// Questions under way at once: while one is answered the next is written.
 const FLIGHTS: usize = 4;
+/// After each of so many tries to send what nobody waits for.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
 /// Keys in one question: the server is at it for some 100 microseconds.
 const KEYS: usize = 128;

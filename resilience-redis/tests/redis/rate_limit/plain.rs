@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use resilience_redis::{
-    StoreError,
-    rate_limit::{RateLimiter, Source},
+    RedisStore, StoreError,
+    rate_limit::{Policy, Quota, RateLimiter, Source},
 };
 
-use crate::support::RedisServer;
+use crate::support::{Proxy, RedisServer, eventually, patient};
 
 /// So long that no step of it ends in a test.
 const AGE: Duration = Duration::from_secs(1_000_000_000);
@@ -150,4 +150,33 @@ async fn one_after_the_other_never_has_more_than_the_limit_in_a_window() {
         let count: u64 = within.map(|(_, count)| count).sum();
         assert!(count <= 400, "{count} from {first:?} on");
     }
+}
+
+#[tokio::test]
+async fn a_count_goes_in_the_end_though_the_answer_about_it_is_lost() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let settings = patient().decision_timeout(Duration::from_millis(200));
+    let store = RedisStore::connect(&proxy.url(), settings).await;
+    let policy = Policy::new("test", Quota::new(100, AGE));
+    let limiter = store.expect("the server is up").rate_limiter(&policy);
+    let limiter = limiter.expect("a valid policy");
+    for _ in 0..2 {
+        limiter.try_take("key").await.expect("room");
+    }
+    server.tell("FLUSHALL").await;
+    proxy.lose_replies();
+    let decision = limiter.decide("key", 1).await;
+    assert!(decision.error.is_some_and(|error| error.may_have_run()));
+    proxy.heal();
+    let mut raw = server.raw().await;
+    let keys: Vec<String> = raw.keys("*:rl:*").await.expect("keys");
+    let [key] = &keys[..] else { panic!("{keys:?}") };
+    eventually(async || {
+        let left: i64 = raw.clone().pttl(key).await.expect("a number");
+        (left > 0).then_some(())
+    })
+    .await;
+    let used: u64 = raw.get(key).await.expect("a number");
+    assert_eq!(used, 1);
 }
