@@ -42,8 +42,9 @@
 //!   question of a process about a key of a limit, every one of a policy of several quotas, and new
 //!   locks, messages and reservations; other slots of the server are served as ever.
 //! - Nothing is asked twice that may have run once.
-//! - Every key expires but a queue's messages, which wait for somebody to do them. Clients' names are encoded, and hashed where they are long, so that none
-//!   can collide with another or leave its hash tag.
+//! - Every key expires but a queue's messages, which wait for somebody to do them. Clients' names are
+//!   encoded, and hashed where they are long, so that none can collide with another or leave its hash
+//!   tag.
 //! - Neither `Debug` nor an error shows a password.
 //!
 //! # What the server must allow
