@@ -178,14 +178,18 @@ fn escaped(byte: u8) -> [u8; 3] {
 
 /// What is behind all that [`push_encoded`] appends for `part`, where `name` begins with it.
 fn strip_encoded<'a>(name: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = name;
+    let mut rest = name.iter();
     for &byte in part {
-        rest = match rest.split_first()? {
-            (first, behind) if *first == byte && is_plain(byte) => behind,
-            _ => rest.strip_prefix(&escaped(byte))?,
+        let same = if is_plain(byte) {
+            *rest.next()? == byte
+        } else {
+            escaped(byte).iter().all(|it| rest.next() == Some(it))
         };
+        if !same {
+            return None;
+        }
     }
-    Some(rest)
+    Some(rest.as_slice())
 }
 
 /// How many bytes [`push_encoded`] appends.
@@ -194,10 +198,21 @@ pub(crate) fn encoded_len(part: &[u8]) -> usize {
     part.iter().map(width).sum()
 }
 
-/// The characters that RFC 3986, section 2.3, leaves as they are.
 const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
+    PLAIN[byte as usize]
 }
+
+/// The characters that RFC 3986, section 2.3, leaves as they are.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        plain[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+        byte += 1;
+    }
+    plain
+};
 
 /// Prefix, name and key with what stands between them stay under 512 bytes: 64 + 128 + 256 + 40.
 pub(crate) const LONGEST_PREFIX: usize = 64;
