@@ -148,7 +148,7 @@ while key <= #keys do
   local foreign = false
   for i = 1, past + 1 do
     local count = tonumber(counts[i] or 0)
-    foreign = foreign or not count or count < 0
+    foreign = foreign or not count or count < 0 or count % 1 ~= 0
     counts[i] = count or false
     room = room - (count or 0)
   end

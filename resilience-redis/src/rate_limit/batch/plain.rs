@@ -76,9 +76,9 @@ impl Plain<'_> {
             // It was less than nothing: none of ours, which stays as it was.
             let mut decrease = self.command("DECRBY", 1);
             decrease.arg(whole.units);
-            return wire.ask(&decrease).await.map(drop);
+            return wire.ask(&decrease).await?.extract_error().map(drop);
         }
-        wire.ask(&self.end()).await?;
+        wire.ask(&self.end()).await?.extract_error()?;
         let taken = number * length;
         let refunds = [Refund::exact(self.entry, whole.units, self.rules, taken)];
         let write = |command: &mut _| refund::write(self.rules, &refunds, command);

@@ -174,12 +174,12 @@ impl Lane {
         let name = name.to_vec();
         self.runtime.spawn(async move {
             for pause in PAUSES {
-                let request = async |wire: Wire| wire.ask(&command).await;
+                sleep(pause).await;
+                let request = async |wire: Wire| wire.ask(&command).await?.extract_error();
                 let sent = connection.run_aside(&name, patience, request).await;
                 if sent.is_ok() {
                     return;
                 }
-                sleep(pause).await;
             }
         });
     }
@@ -228,8 +228,9 @@ impl fmt::Debug for Lane {
 const CLUSTER_FLIGHTS: usize = 128;
 /// Questions under way at once: while one is answered the next is written.
 const FLIGHTS: usize = 4;
-/// After each of so many tries to send what nobody waits for.
-const PAUSES: [Duration; 3] = [
+/// Before each of so many tries to send what nobody waits for.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
     Duration::from_millis(100),
     Duration::from_secs(1),
     Duration::from_secs(10),

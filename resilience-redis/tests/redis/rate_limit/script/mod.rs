@@ -385,6 +385,28 @@ async fn a_key_that_holds_something_else_spoils_its_own_call_alone() {
 }
 
 #[tokio::test]
+async fn nothing_is_taken_beside_a_past_that_is_none_of_ours() {
+    let mut machine = Machine::start().await;
+    let keys = ["{a}", "{b}"].map(str::to_owned);
+    let step = (TODAY / 100).to_string();
+    let words = ["100", &step, "0", "0", "1", "9", "1", "1", "1"].map(str::to_owned);
+    for (past, taken) in [
+        ("7", true),
+        ("x", false),
+        ("-1", false),
+        ("1.5", false),
+        ("nan", false),
+        ("-inf", false),
+    ] {
+        machine.command(&["FLUSHALL"]).await;
+        machine.command(&["SET", "{b}", past]).await;
+        machine.run(WINDOW, TODAY, &keys, &words).await;
+        let count = machine.command(&["GET", "{a}"]).await;
+        assert_eq!(count != Value::Nil, taken, "{past}: {count:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_holds_nobody_for_longer_than_a_window() {
     let mut machine = Machine::start().await;
     let earlier = TODAY - 3_600_000_000;
