@@ -107,13 +107,13 @@ impl Batch {
     }
 
     /// Adds those who wait for `entry`, and says since when the first of them does; `None` where
-    /// nobody is there to wait. Those who have waited since before `deadline` hear `now` of `late`.
+    /// nobody is there to wait. `limit` is what the [line](Line::ask) has of those who are late.
     pub(super) fn add(
         &mut self,
         rules: &[Rule],
         entry: Arc<Entry>,
         leasing: Option<Leasing>,
-        (now, deadline, late): (Timestamp, Timestamp, &StoreError),
+        limit: (Timestamp, Timestamp, &StoreError),
         aftermath: &mut Aftermath,
     ) -> Option<Timestamp> {
         let (runs, past) = (self.runs.len(), self.past.len());
@@ -123,18 +123,8 @@ impl Batch {
             if self.spare > 0 {
                 line.doubt();
             }
-            loop {
-                let question = (&mut self.runs, &mut self.past);
-                match line.ask(rules, &self.steps, question, leasing) {
-                    Some(asked) if asked.since < deadline => {
-                        line.fail(late, now, aftermath);
-                        self.runs.truncate(runs);
-                        self.past.truncate(past);
-                    }
-                    None if line.pass_on(now, aftermath) => {}
-                    asked => break asked,
-                }
-            }
+            let question = (&mut self.runs, &mut self.past);
+            line.ask(rules, &self.steps, question, leasing, limit, aftermath)
         };
         self.note_alarm(&entry, aftermath);
         let asked = asked?;

@@ -2,8 +2,14 @@
 
 use resilience_core::Timestamp;
 
-use super::{Leasing, Line};
-use crate::rate_limit::quota::{Kind, Past, Rule, Run};
+use super::{
+    Aftermath, Leasing, Line,
+    places::{Answer, Turn},
+};
+use crate::{
+    StoreError,
+    rate_limit::quota::{Kind, Past, Rule, Run},
+};
 
 /// Those for whom a line asks.
 #[derive(Clone, Copy, Debug)]
@@ -23,17 +29,48 @@ impl Asked {
 
 impl Line {
     /// Adds to `runs` and `past` what to ask about at `steps`, the present ones of `rules`, and says
-    /// for whom; `None` where nobody is in line any more, and then it is to be [passed on](Self::pass_on).
+    /// for whom; `None` where nobody is in line any more. Who has waited since before `deadline` hears
+    /// `now` of `late`.
     pub(in crate::rate_limit) fn ask(
         &mut self,
         rules: &[Rule],
         steps: &[u64],
         (runs, past): (&mut Vec<Run>, &mut Vec<Past>),
         leasing: Option<Leasing>,
+        (now, deadline, late): (Timestamp, Timestamp, &StoreError),
+        aftermath: &mut Aftermath,
+    ) -> Option<Asked> {
+        let before = (runs.len(), past.len());
+        loop {
+            match self.ask_first(rules, steps, (&mut *runs, &mut *past), leasing, deadline) {
+                Some(asked) if asked.since < deadline => {
+                    self.fail(late, now, aftermath);
+                    runs.truncate(before.0);
+                    past.truncate(before.1);
+                }
+                None if self.pass_on(now, aftermath) => {}
+                None => return None,
+                Some(asked) => {
+                    self.turn_away(deadline, late, aftermath);
+                    return Some(asked);
+                }
+            }
+        }
+    }
+
+    /// Asks for the first in line, where somebody is: for those who have waited since before `deadline`,
+    /// or for those who have not.
+    fn ask_first(
+        &mut self,
+        rules: &[Rule],
+        steps: &[u64],
+        (runs, past): (&mut Vec<Run>, &mut Vec<Past>),
+        leasing: Option<Leasing>,
+        deadline: Timestamp,
     ) -> Option<Asked> {
         self.call();
         let first = runs.len();
-        let Some(asked) = self.line_up(rules, steps, runs) else {
+        let Some(asked) = self.line_up(rules, steps, runs, deadline) else {
             self.scheduled = false;
             return None;
         };
@@ -56,7 +93,13 @@ impl Line {
     }
 
     /// Adds to `runs` what those want, the first in line, who can be asked for in one question.
-    fn line_up(&mut self, rules: &[Rule], steps: &[u64], runs: &mut Vec<Run>) -> Option<Asked> {
+    fn line_up(
+        &mut self,
+        rules: &[Rule],
+        steps: &[u64],
+        runs: &mut Vec<Run>,
+        deadline: Timestamp,
+    ) -> Option<Asked> {
         let (first, mut asked) = (runs.len(), None::<Asked>);
         // What all want; where one only looks that is not taken whole.
         let (mut units, mut room) = (Some(0_u64), None);
@@ -67,6 +110,12 @@ impl Line {
                 gone += 1;
                 continue;
             };
+            let since = self.waits_since(index, since);
+            // Who is late is not asked for, and nobody else is failed with him.
+            let is_late = since < deadline;
+            if asked.is_some_and(|it| (it.since < deadline) != is_late) {
+                break;
+            }
             units = units
                 .filter(|_| cost > 0)
                 .and_then(|it| it.checked_add(cost));
@@ -86,8 +135,6 @@ impl Line {
                 Some(run) => run.callers += 1,
                 None => runs.push(Run { cost, callers: 1 }),
             }
-            // Who has time waits for nothing but his turn as long as the server is heard.
-            let since = since.max(self.heard.min(self.places.until(index)));
             let asked = asked.get_or_insert(Asked { since, largest: 0 });
             if self.places.has_time(index) {
                 asked.largest = asked.largest.max(cost);
@@ -97,6 +144,36 @@ impl Line {
         }
         self.callers.drain(self.asked..self.asked + gone);
         asked
+    }
+
+    /// Since when the caller at `index`, in line since `since`, waits for an answer: who has time waits for
+    /// nothing but his turn as long as the server is heard.
+    fn waits_since(&self, index: usize, since: Timestamp) -> Timestamp {
+        since.max(self.heard.min(self.places.until(index)))
+    }
+
+    /// Those behind whom the line asks for, and who have waited since before `deadline`, hear of `late`:
+    /// there may be many questions before it is their turn.
+    fn turn_away(&mut self, deadline: Timestamp, late: &StoreError, aftermath: &mut Aftermath) {
+        // Who came later stands further behind: where nobody is late the first one shows it.
+        let behind = self.callers[self.asked..].iter();
+        let behind = behind.map(|index| (*index, self.places.since(*index)));
+        let old = behind.take_while(|(_, since)| *since < deadline);
+        let is_late = |(index, since): &(usize, Timestamp)| {
+            let is_new = self.places.waiting(*index, Turn::First).is_some();
+            is_new && self.waits_since(*index, *since) < deadline
+        };
+        let late_ones: Vec<usize> = old.filter(is_late).map(|(index, _)| index).collect();
+        if late_ones.is_empty() {
+            return;
+        }
+        for &index in &late_ones {
+            let answer = Answer::Failed(late.clone());
+            self.places.answer(index, answer, aftermath);
+        }
+        let mut late_ones = late_ones.into_iter().peekable();
+        self.callers
+            .retain(|index| late_ones.next_if_eq(index).is_none());
     }
 
     /// Units that a question about `steps` can take whole, as far as is known.

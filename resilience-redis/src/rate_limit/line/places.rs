@@ -158,6 +158,11 @@ impl Places {
         self.can_wait(index, if waited { now } else { due }, now)
     }
 
+    /// When it was said that the caller at `index` be asked for.
+    pub(super) fn since(&self, index: usize) -> Timestamp {
+        self.places[index].since
+    }
+
     /// Until when there may be room for the caller at `index`.
     pub(super) fn until(&self, index: usize) -> Timestamp {
         self.places[index].until

@@ -9,7 +9,10 @@ use super::{
     },
     *,
 };
-use crate::rate_limit::quota::{Reading, Rule, rules};
+use crate::{
+    StoreError,
+    rate_limit::quota::{Reading, Rule, rules},
+};
 
 #[test]
 fn every_caller_hears_what_the_line_would_say() {
@@ -97,10 +100,12 @@ fn answer(line: &mut Line, place: usize, rules: &[Rule], used: u64, micros: u64)
         now,
     };
     let steps = [rules[0].step(micros)];
-    while line
-        .ask(rules, &steps, (&mut runs, &mut past), Some(leasing))
-        .is_some()
-    {
+    // Nobody is late.
+    let limit = (now, Timestamp::ZERO, &StoreError::Unavailable);
+    let ask = |line: &mut Line, (runs, past): (&mut _, &mut _), aftermath: &mut _| {
+        line.ask(rules, &steps, (runs, past), Some(leasing), limit, aftermath)
+    };
+    while ask(line, (&mut runs, &mut past), &mut aftermath).is_some() {
         let mut counts = vec![0; 1 + past[0].asked];
         counts[0] = used;
         let question = Question {

@@ -9,7 +9,7 @@ use std::{
 use resilience_core::{Timestamp, rate_limit::Algorithm};
 
 use super::{
-    ALL, SECOND, WAY, at, micros,
+    ALL, PATIENCE, SECOND, WAY, at, micros,
     server::{Asking, Server},
 };
 use crate::{
@@ -242,13 +242,11 @@ impl Fleet {
             now: at(self.now),
         });
         let mut aftermath = Aftermath::default();
-        let asked = loop {
-            let question = (&mut runs, &mut past);
-            match it.line.ask(&rules, &steps, question, leasing) {
-                None if it.line.pass_on(at(self.now), &mut aftermath) => {}
-                asked => break asked,
-            }
-        };
+        let question = (&mut runs, &mut past);
+        let late = StoreError::Timeout(Duration::from_micros(PATIENCE));
+        let limit = (at(self.now), at(self.now - PATIENCE * 7 / 8), &late);
+        let line = &mut it.line;
+        let asked = line.ask(&rules, &steps, question, leasing, limit, &mut aftermath);
         if let Some(asked) = asked {
             // Of the time for a decision nothing is over that somebody waited for room.
             let since = at(self.now).saturating_since(asked.since);

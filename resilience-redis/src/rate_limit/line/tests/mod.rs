@@ -2,6 +2,7 @@
 
 mod ahead;
 mod fleet;
+mod late;
 mod memory;
 mod server;
 mod waiting;
@@ -15,6 +16,8 @@ const SECOND: u64 = 1_000_000;
 const WAY: u64 = 200;
 /// Late by this: a question, what it must be asked again for, and a timer's granularity.
 const LATE: u64 = 10_000;
+/// For so long callers wait for an answer.
+const PATIENCE: u64 = 10_000;
 const ALL: [Algorithm; 3] = [
     Algorithm::SlidingWindow,
     Algorithm::SlidingLog,
