@@ -203,7 +203,7 @@ impl Shard {
             .min_by_key(|(_, Slot { entry, used, .. })| {
                 // Whoever is served there would be served as well without the entry, but alone; and
                 // whoever is held back there would ask the server again.
-                let busy = entry.line().is_busy(now);
+                let busy = entry.is_claimed() || entry.line().is_busy(now);
                 (busy, *used)
             });
         let spared = spared.map(|(index, _)| index);
@@ -238,6 +238,7 @@ const SHARDS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{StoreError, rate_limit::line::Aftermath};
 
     const START: &str = "{test";
 
@@ -269,6 +270,35 @@ mod tests {
             assert!(table.len() <= capacity, "{} of {capacity}", table.len());
             assert_eq!(table.get(&0_u64).is_some(), capacity >= 100);
         }
+    }
+
+    /// Somebody comes for `key` and goes away, so that nobody is in its line.
+    fn pass(table: &Table, key: u64, now: u64) -> Arc<Entry> {
+        let entry = touch(table, key, now);
+        let now = Timestamp::from_nanos(now);
+        let mut line = entry.line();
+        line.leave(0, now, &mut Aftermath::default());
+        line.abandon(&StoreError::Unavailable, now, &mut Aftermath::default());
+        assert!(!line.is_busy(now));
+        drop(line);
+        entry
+    }
+
+    #[test]
+    fn who_waits_among_all_keys_keeps_the_entry_of_his() {
+        let table = Table::new(7, START);
+        let waits = pass(&table, 0, 0);
+        assert!(waits.claim(1, 1));
+        for key in 1..100 {
+            pass(&table, key, key);
+        }
+        let found = table.get(&0_u64).expect("it is needed");
+        assert!(Arc::ptr_eq(&waits, &found));
+        waits.unclaim(1);
+        for key in 100..110 {
+            pass(&table, key, key);
+        }
+        assert!(table.get(&0_u64).is_none());
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Entry {
         self.claimed.fetch_sub(units, Ordering::Relaxed);
     }
 
+    /// Whether somebody may be waiting for room among all keys.
+    pub(in crate::rate_limit) fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::Relaxed) > 0
+    }
+
     #[inline]
     pub(super) const fn left(&self) -> &Left {
         &self.left
