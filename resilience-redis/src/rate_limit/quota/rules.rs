@@ -184,9 +184,14 @@ impl Rule {
 
     /// Units that a key can take at most before `wait` is over.
     pub(in crate::rate_limit) fn most_within(&self, wait: Duration) -> u64 {
-        let windows = wait.as_nanos() / self.length.as_nanos().max(1);
-        let windows = u64::try_from(windows).unwrap_or(u64::MAX);
-        let later = self.limit().saturating_mul(windows);
+        let (wait, length) = (wait.as_nanos(), self.length.as_nanos().max(1));
+        let limit = u128::from(self.limit());
+        let later = match self.kind {
+            // All that a window holds may come back at its end.
+            Kind::Window { .. } | Kind::Log { .. } => (wait / length).saturating_mul(limit),
+            Kind::Cells { .. } => wait.saturating_mul(limit) / length,
+        };
+        let later = u64::try_from(later).unwrap_or(u64::MAX);
         self.burst().saturating_add(later)
     }
 

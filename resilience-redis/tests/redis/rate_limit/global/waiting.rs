@@ -7,7 +7,7 @@ use std::{
 };
 
 use resilience_core::{Clock, Reason};
-use resilience_redis::rate_limit::{Decision, Policy, Quota, RateLimiter, Source};
+use resilience_redis::rate_limit::{Algorithm, Decision, Policy, Quota, RateLimiter, Source};
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::timeout,
@@ -112,6 +112,25 @@ async fn no_key_fills_the_line_of_those_who_wait_for_room_among_all() {
         decided(waiter).await.outcome.expect("room");
         assert_eq!(limiter.snapshot().waiting, waiting);
     }
+}
+
+#[tokio::test]
+async fn of_one_key_as_many_wait_as_come_back_to_it_in_time() {
+    let server = RedisServer::start().await;
+    let quota = Quota::new(10, MINUTE).algorithm(Algorithm::Gcra).burst(1);
+    let policy = Policy::new("test", quota).max_wait(Duration::from_secs(33));
+    let policy = policy.global(Quota::new(8, MINUTE / 4).named("all"));
+    let limiter = server.store().await.rate_limiter(&policy);
+    let limiter = limiter.expect("a valid policy");
+    for user in 0..8_u64 {
+        limiter.try_take(&user).await.expect("room");
+    }
+    // One at once, and one more every six seconds; some of his time a caller waits for his key.
+    for waiting in 1..=6 {
+        waiter(&limiter, "carol", waiting).await;
+    }
+    let rejected = limiter.take("carol").await.expect_err("no room for her");
+    assert_eq!(why(&rejected), (Reason::RateLimited, "all"));
 }
 
 #[tokio::test]
