@@ -106,10 +106,15 @@ impl Line {
         let taken = taken + self.hear_ahead(rules, (before, taken), (sent, now), ahead);
         self.remember(rules, (before, taken), (sent, now));
         self.heard = heard;
-        let Hearing { again, refused, .. } = hearing;
+        let Hearing {
+            again,
+            refused,
+            from_memory,
+            ..
+        } = hearing;
         if !refused.is_empty() || self.waiters.is_some() {
             let outlook = Outlook::new(rules, (before, taken), (sent, now));
-            self.settle(&refused, outlook, heard, aftermath);
+            self.settle(&refused, (outlook, from_memory), heard, aftermath);
         }
         self.resolve_doubts(!again.is_empty());
         self.callers.insert_many(0, again);

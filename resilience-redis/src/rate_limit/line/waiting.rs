@@ -35,11 +35,11 @@ impl Line {
     }
 
     /// The server was heard, and had no room for those who were `refused` and have time. `outlook` is
-    /// what follows from what it said.
+    /// what follows from what it said, where part of that is `from_memory` with units that may be back.
     pub(super) fn settle(
         &mut self,
         refused: &[usize],
-        outlook: Outlook,
+        (outlook, from_memory): (Outlook, bool),
         heard: Timestamp,
         aftermath: &mut Aftermath,
     ) {
@@ -57,7 +57,9 @@ impl Line {
         if let Some(lease) = &mut self.lease {
             waiters.serve(&mut self.places, lease, heard, aftermath);
         }
-        waiters.pause(heard);
+        if !from_memory {
+            waiters.pause(heard);
+        }
         self.waiters = Some(waiters);
         // Who was refused this instant is not asked for again at once.
         self.arrange(heard, refused.is_empty(), aftermath);

@@ -229,3 +229,24 @@ fn all_for_whom_there_is_room_are_asked_for_at_once_whatever_each_wants() {
         assert_eq!(fleet.granted(), if max_wait == 0 { 502 } else { 501 });
     }
 }
+
+#[test]
+fn whoever_only_looks_meanwhile_puts_off_no_look_of_those_who_wait() {
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::SlidingLog] {
+        let mut fleet = Fleet::new(0, 1, algorithm, 10);
+        let taken = fleet.now + WAY;
+        fleet.come(0, 10, 0);
+        fleet.run(10_000);
+        fleet.come(0, 1, 2 * SECOND);
+        fleet.run(10_000);
+        assert_eq!(fleet.waiting(), 1);
+        fleet.run(SECOND / 4);
+        // Another process gives units back, of a step that is over.
+        fleet.server.give_back(5, taken);
+        for _ in 0..6 {
+            fleet.come(0, 0, 0);
+            fleet.run(SECOND / 50);
+        }
+        assert_eq!(fleet.granted(), 8, "{algorithm:?}");
+    }
+}
