@@ -114,6 +114,8 @@ impl Line {
         } = hearing;
         if !refused.is_empty() || self.waiters.is_some() {
             let outlook = Outlook::new(rules, (before, taken), (sent, now));
+            // Where nobody waits behind those who are asked for again nothing is left of the queue; should
+            // they be refused once more, they are the first of another.
             self.settle(&refused, (outlook, from_memory), heard, aftermath);
         }
         self.resolve_doubts(!again.is_empty());

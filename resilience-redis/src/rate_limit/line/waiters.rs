@@ -16,8 +16,10 @@ use crate::rate_limit::quota::Outlook;
 #[derive(Debug)]
 pub(super) struct Waiters {
     queue: VecDeque<usize>,
-    /// Units that those in the queue want, and those in line before them.
+    /// Units that those in the queue want.
     units: u64,
+    /// Units that those want who are in line before the queue, called out of it or let by, until the
+    /// server is heard: who went away since counts as well.
     called: u64,
     /// How many in the queue went away.
     gone: usize,
