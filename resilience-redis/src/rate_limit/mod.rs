@@ -37,6 +37,13 @@
 //! Of one key no more wait there than the key has room for in time, so that none fills the line; what
 //! comes beyond that is refused.
 //!
+//! The key counts units when it gave them, [leased](Options::lease_up_to) ones too, and they are used when
+//! all keys have answered: a round trip later, and at most as late as the deadline of a call that does not
+//! wait. One that may wait and for whom nothing was found missing yet holds them for as long as those
+//! before him in the line of all keys are asked for, while Redis answers. By so much may units that count
+//! in one step of a window be used in a later one. Where Redis is silent such a call hears so after the
+//! deadline of each of the two questions.
+//!
 //! # Waiting
 //!
 //! Up to [`Policy::max_wait`] a call over its quota waits for its units, through a layer and with
