@@ -51,14 +51,20 @@ async fn who_waited_for_room_for_his_key_is_refused_where_all_keys_have_none_in_
     assert!(rejected.retry_after() > Some(MINUTE));
 }
 
-#[tokio::test]
-async fn who_waits_for_room_among_all_keys_holds_nothing_meanwhile() {
+/// A limit of three among all keys, which alice has, and hours to wait for more.
+async fn used_up_among_all() -> (RedisServer, RateLimiter, Books) {
     let server = RedisServer::start().await;
     let policy = of_all(3).max_wait(4 * HOUR);
     let limiter = server.store().await.rate_limiter(&policy);
     let limiter = limiter.expect("a valid policy");
     let books = Books::open(&server.url(), 3).await;
     limiter.try_take_n("alice", 3).await.expect("room");
+    (server, limiter, books)
+}
+
+#[tokio::test]
+async fn who_waits_for_room_among_all_keys_holds_nothing_meanwhile() {
+    let (_server, limiter, books) = used_up_among_all().await;
     let bob = waiter(&limiter, "bob", 1).await;
     books.show("bob", 0, 0).await;
     let carol = waiter(&limiter, "carol", 2).await;
@@ -165,12 +171,7 @@ async fn processes_that_compete_for_both_serve_all_who_wait() {
 
 #[tokio::test]
 async fn whoever_goes_away_at_any_point_of_waiting_takes_nothing_of_either() {
-    let server = RedisServer::start().await;
-    let policy = of_all(3).max_wait(4 * HOUR);
-    let limiter = server.store().await.rate_limiter(&policy);
-    let limiter = limiter.expect("a valid policy");
-    let books = Books::open(&server.url(), 3).await;
-    limiter.try_take_n("alice", 3).await.expect("room");
+    let (_server, limiter, books) = used_up_among_all().await;
     for polls in 0..200 {
         let mut context = Context::from_waker(Waker::noop());
         let mut call = Box::pin(limiter.take_n("key", 3));
