@@ -57,6 +57,8 @@ pub(super) struct Engine {
     shadow: AtomicBool,
     /// How long callers wait for room, in nanoseconds.
     max_wait: AtomicU64,
+    /// Whether one who came at any time may be waiting for room.
+    may_wait: AtomicBool,
     /// Whether units may be taken ahead.
     leases: bool,
     pub(super) lane: Arc<Lane>,
@@ -98,6 +100,7 @@ impl Engine {
             fallback: options.fallback,
             shadow: AtomicBool::new(terms.mode == Mode::Shadow),
             max_wait: AtomicU64::new(nanos(terms.max_wait)),
+            may_wait: AtomicBool::new(!terms.max_wait.is_zero()),
             leases: options.lease_percent > 0,
             lane: Arc::new(Lane::new(store, rules.into(), options, stake.clone())),
             stake,
@@ -123,10 +126,10 @@ impl Engine {
     }
 
     /// Callers who wait until there is room. Takes time for each key that is remembered, where anybody
-    /// may wait at all.
+    /// could ever wait.
     pub(super) fn waiting(&self) -> u64 {
         let mut waiting = 0;
-        if self.max_wait.load(Ordering::Relaxed) > 0 {
+        if self.may_wait.load(Ordering::Relaxed) {
             self.table
                 .for_each(|entry| waiting += entry.waiting() as u64);
         }
@@ -310,6 +313,10 @@ impl Engine {
         self.shadow.store(shadow, Ordering::Relaxed);
         self.max_wait
             .store(nanos(terms.max_wait), Ordering::Relaxed);
+        // Who waits already goes on, also where nobody may who comes now.
+        if !terms.max_wait.is_zero() {
+            self.may_wait.store(true, Ordering::Relaxed);
+        }
         self.change_all(|entry| self.lane.recall(entry));
         let unused = self.lane.leases.surrender(self.lane.rules());
         self.lane.give_back(unused);

@@ -233,6 +233,10 @@ async fn who_waits_is_counted() {
     waits(2).await;
     first.abort();
     waits(1).await;
+    // Also where nobody may wait who comes now.
+    let nobody = quota.max_wait(Duration::ZERO);
+    limiter.reconfigure(nobody).expect("a wait can change");
+    waits(1).await;
     limiter.refund("key", 1).await.expect("redis is up");
     time(&decision(second).await);
     waits(0).await;
