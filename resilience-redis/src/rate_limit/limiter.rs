@@ -288,9 +288,9 @@ impl<T> RateLimiter<T> {
     ///
     /// # Errors
     ///
-    /// What is wrong with `policy`, or what in it cannot change: the name, the windows and algorithms of
-    /// quotas and how many there are, the names of tiers, the capacity, and what is done about missing
-    /// keys and charged.
+    /// What is wrong with `policy`, or what in it cannot change: the name, the names, windows and
+    /// algorithms of quotas and how many there are, the names of tiers, the capacity, and what is done
+    /// about missing keys and charged.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "as the limits in memory have it"

@@ -128,6 +128,10 @@ impl Engine {
         if !are_named_alike || !old.eq(new.each().map(kinds)) {
             return Err(fixed("quotas"));
         }
+        let old = self.engines().map(|engine| names(engine.lane.rules()));
+        if !old.eq(new.each().map(names)) {
+            return Err(fixed("named"));
+        }
         if let Some(field) = self.stake.fixed_field(&terms) {
             return Err(fixed(field));
         }
@@ -143,6 +147,11 @@ impl Engine {
 /// How each quota is counted.
 fn kinds(rules: &[Rule]) -> Vec<Kind> {
     rules.iter().map(|rule| rule.kind).collect()
+}
+
+/// What each quota is called in refusals.
+fn names(rules: &[Rule]) -> Vec<&'static str> {
+    rules.iter().map(|rule| rule.name).collect()
 }
 
 fn check_leases(options: &Options, rules: &[Rule]) -> Result<(), InvalidPolicy> {

@@ -9,7 +9,7 @@ use resilience_core::{
 };
 use resilience_redis::{
     RedisStore,
-    rate_limit::{Algorithm, Policy, Quota, RateLimiter, Source},
+    rate_limit::{Algorithm, Options, Policy, Quota, RateLimiter, Source},
 };
 use tokio::task::JoinSet;
 
@@ -315,6 +315,31 @@ async fn limits_change_at_once_and_what_was_taken_stays_taken() {
         let invalid = limiter.reconfigure(policy).expect_err("it cannot change");
         assert_eq!(invalid.field(), field);
     }
+}
+
+#[tokio::test]
+async fn what_a_quota_is_called_cannot_change() {
+    let server = RedisServer::start().await;
+    let policy = |names: [&'static str; 4]| {
+        let quota = |limit, index: usize| Quota::new(limit, MINUTE).named(names[index]);
+        let second = Quota::new(20, 2 * MINUTE).named(names[1]);
+        Policy::new("test", quota(10, 0))
+            .and(second)
+            .tier("gold", quota(30, 2))
+            .global(quota(40, 3))
+    };
+    let names = ["first", "second", "gold-first", "all"];
+    let store = server.store().await;
+    let limiter = store.rate_limiter_with_tiers(&policy(names), &Options::new(), |_: &String| "");
+    let limiter = limiter.expect("a valid policy");
+    for index in 0..4 {
+        let mut others = names;
+        others[index] = "other";
+        let invalid = limiter.reconfigure(policy(others));
+        let invalid = invalid.expect_err("it cannot change");
+        assert_eq!(invalid.field(), "named", "{index}");
+    }
+    limiter.reconfigure(policy(names)).expect("nothing changes");
 }
 
 #[tokio::test]

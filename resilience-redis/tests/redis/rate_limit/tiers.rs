@@ -143,8 +143,8 @@ alike! {
         plans.put_alice_in("gold");
         assert_eq!(limiter.left("alice", 30).await, Ok(0));
         let gold = |limit| Policy::new("soup", Quota::new(5, MINUTE))
-            .tier("gold", Quota::new(limit, MINUTE))
-            .tier("silver", Quota::new(20, MINUTE));
+            .tier("gold", Quota::new(limit, MINUTE).named("gold-soup"))
+            .tier("silver", Quota::new(20, MINUTE).named("silver-soup"));
         assert_eq!(limiter.change(gold(32)), Ok(()));
         assert_eq!(limiter.left("alice", 1).await, Ok(1));
         assert_eq!(limiter.change(gold(6)), Ok(()));
