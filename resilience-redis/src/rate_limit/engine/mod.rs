@@ -240,7 +240,7 @@ impl Engine {
             taken,
             lease,
         } = receipt;
-        if lease.is_some_and(|end| entry.line().put_back(units, end)) {
+        if lease.is_some_and(|end| self.lane.put_back(entry, units, end)) {
             return;
         }
         let refund = Refund::exact(entry, units, self.lane.rules(), taken);

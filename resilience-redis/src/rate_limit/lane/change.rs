@@ -29,6 +29,23 @@ impl Lane {
         line.recall(self.now())
     }
 
+    /// Takes back what was spent of the lease of `entry` until `end`, for those who wait or come, and
+    /// says whether that is still there.
+    pub(in crate::rate_limit) fn put_back(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        units: u64,
+        end: u64,
+    ) -> bool {
+        let mut is_there = false;
+        self.change(entry, |aftermath| {
+            let mut line = entry.line();
+            is_there = line.put_back(units, end);
+            is_there && line.serve(self.now(), aftermath)
+        });
+        is_there
+    }
+
     /// The caller at `place` of `entry` goes away.
     pub(in crate::rate_limit) fn leave(self: &Arc<Self>, entry: &Arc<Entry>, place: usize) {
         self.change(entry, |aftermath| {

@@ -106,6 +106,20 @@ impl Line {
         first
     }
 
+    /// Those who wait get what there is of units that were taken ahead. Says whether somebody must be
+    /// sent to ask.
+    pub(in crate::rate_limit) fn serve(
+        &mut self,
+        now: Timestamp,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        if let (Some(waiters), Some(lease)) = (&mut self.waiters, &mut self.lease) {
+            waiters.serve(&mut self.places, lease, now, aftermath);
+            self.arrange(now, true, aftermath);
+        }
+        self.schedule()
+    }
+
     /// Sees to it that those who wait are asked for when it is time: at once, where there is room by
     /// what is known and they `may` be, or when somebody rings.
     pub(super) fn arrange(&mut self, now: Timestamp, may: bool, aftermath: &mut Aftermath) {

@@ -43,6 +43,31 @@ fn units_that_were_taken_ahead_are_for_those_who_wait_first() {
 }
 
 #[test]
+fn units_that_come_back_to_what_was_taken_ahead_are_for_those_who_wait() {
+    let mut fleet = Fleet::new(0, 2, Algorithm::SlidingWindow, 40);
+    fleet.leases();
+    for _ in 0..6 {
+        fleet.come(0, 1, SECOND);
+        fleet.run(1000);
+    }
+    assert!(fleet.ahead > 0);
+    fleet.come(1, 31, 0);
+    fleet.run(1000);
+    for cost in [3, 1, 2, 1] {
+        fleet.come(0, cost, 3 * SECOND);
+    }
+    fleet.run(10_000);
+    // There was room for the first.
+    let granted = fleet.granted();
+    assert_eq!(fleet.waiting(), 3);
+    for (back, served) in [(1, 1), (1, 1), (1, 2), (5, 3)] {
+        fleet.put_back(0, back);
+        assert_eq!(fleet.granted() - granted, served);
+    }
+    assert!(fleet.processes[0].line.waiters.is_none());
+}
+
+#[test]
 fn whatever_a_crowd_wants_in_all_nothing_is_taken_ahead_of_it() {
     let most = 1 << 52;
     let mut fleet = Fleet::new(0, 1, Algorithm::SlidingWindow, most);

@@ -182,6 +182,16 @@ impl Fleet {
         self.follow(process, asks, &Aftermath::default());
     }
 
+    /// So many units come back to what `process` has taken ahead in this step.
+    pub(super) fn put_back(&mut self, process: usize, units: u64) {
+        let end = self.server.rules()[0].end(self.server.time(self.now));
+        let mut aftermath = Aftermath::default();
+        let line = &mut self.processes[process].line;
+        assert!(line.put_back(units, end));
+        let asks = line.serve(at(self.now), &mut aftermath);
+        self.follow(process, asks, &aftermath);
+    }
+
     /// What follows from something that was done with the line of `process`.
     fn follow(&mut self, process: usize, asks: bool, aftermath: &Aftermath) {
         if asks {
