@@ -7,6 +7,10 @@
 //!
 //! [`Immediate`] gates answer at once and ask nothing of the inner service; [`Waiting`] gates may
 //! make a caller wait, and need `S: Clone` because such a call outlives its borrow of the service.
+//!
+//! A call that a waiting gate does not admit at once gives back what the inner service had reserved
+//! when it was ready. Where an immediate gate refuses such a call, that stays with the instance,
+//! for its next call: drop an instance that is not called again.
 
 mod by_key;
 mod immediate;

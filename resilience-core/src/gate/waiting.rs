@@ -47,27 +47,33 @@ where
                 let watched = watch(&mut self.inner, request, permit, classifier);
                 ResponseFuture::new(State::Watched(watched))
             }
-            Entry::Refused(rejected) => ResponseFuture::new(State::Refused(Some(rejected))),
+            Entry::Refused(rejected) => {
+                self.forget_readiness();
+                ResponseFuture::new(State::Refused(Some(rejected)))
+            }
             Entry::Wait(wait) => ResponseFuture::new(State::Later(self.later(wait, request))),
         }
     }
 }
 
-impl<S, G, C> Service<S, G, C, Waiting> {
+impl<S: Clone, G, C> Service<S, G, C, Waiting> {
+    /// What was reserved by `poll_ready` must not lie idle where the inner service is not called:
+    /// dropping the instance gives it back.
+    fn forget_readiness(&mut self) {
+        self.inner = self.inner.clone();
+    }
+
     /// Not inlined, since most calls go at once.
     #[inline(never)]
     fn later<Req>(&mut self, wait: G::Wait, request: Req) -> Parked<S, Req, G::Permit, G::Wait, C>
     where
-        S: Clone,
         G: Gate<Req>,
         C: Clone,
     {
-        // What was reserved by `poll_ready` must not lie idle while this call waits: dropping the
-        // instance gives it back, and the wait ends with a readiness of its own.
-        let inner = self.inner.clone();
-        self.inner = inner.clone();
+        // Not while this call waits either: the wait ends with a readiness of its own.
+        self.forget_readiness();
         let call = Call {
-            inner,
+            inner: self.inner.clone(),
             request,
             classifier: self.classifier.clone(),
         };

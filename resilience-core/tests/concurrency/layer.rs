@@ -97,6 +97,24 @@ fn a_call_that_waits_gives_back_what_its_readiness_had_reserved() {
 }
 
 #[test]
+fn a_call_that_is_refused_gives_back_what_its_readiness_had_reserved() {
+    let bulkhead = bulkhead(policy(1));
+    let _running = bulkhead.try_acquire().unwrap();
+    let places = Arc::new(AtomicU32::new(0));
+    let inner = OnePlace {
+        places: places.clone(),
+        held: false,
+    };
+    let mut service = bulkhead.layer_with(Results).layer(inner);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut context).is_ready());
+    assert_eq!(places.load(SeqCst), 1);
+    let mut call = pin!(service.call(()));
+    assert_eq!(places.load(SeqCst), 0);
+    assert!(call.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
 fn a_call_on_an_instance_that_is_not_ready_is_refused_and_holds_nothing() {
     let bulkhead = bulkhead(policy(1));
     let mut service = bulkhead.layer_with(Results).layer(never());
