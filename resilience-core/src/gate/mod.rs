@@ -63,7 +63,7 @@ pub trait Gate<Req>: Clone {
         not_ready()
     }
 
-    /// The inner service failed before a call could be made.
+    /// The inner service failed before a call could be made; not where a layer of ours refused.
     fn readiness_failed(&self) {}
 }
 

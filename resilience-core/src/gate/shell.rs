@@ -5,8 +5,8 @@ use std::{
 
 use super::{Gate, Watched};
 use crate::{
-    Reason, Rejected, Timestamp,
-    classify::{Settle, fail_on_unwind},
+    Outcome, Reason, Rejectable, Rejected, Timestamp,
+    classify::{Settle, fail_on_unwind, outcome_of_error},
 };
 
 /// Puts a gate in front of a service. Every service it makes shares the gate.
@@ -101,15 +101,26 @@ impl<S, G, C, M> Service<S, G, C, M> {
     #[inline]
     pub(super) fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
     where
-        S: tower_service::Service<Req>,
+        S: tower_service::Service<Req, Error: Rejectable>,
         G: Gate<Req>,
     {
         let result = ready!(self.inner.poll_ready(cx));
         match &result {
             Ok(()) => self.readiness = Readiness::Proven,
-            Err(_) => self.gate.readiness_failed(),
+            Err(error) => self.hear_of::<Req>(outcome_of_error(error)),
         }
         Poll::Ready(result)
+    }
+
+    /// A refusal of a layer further in is no failure of the service.
+    #[cold]
+    fn hear_of<Req>(&self, outcome: Outcome)
+    where
+        G: Gate<Req>,
+    {
+        if outcome == Outcome::Failure {
+            self.gate.readiness_failed();
+        }
     }
 }
 

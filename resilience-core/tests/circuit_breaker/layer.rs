@@ -107,6 +107,19 @@ async fn a_service_that_fails_to_get_ready_fails_a_probe_and_prolongs_nothing_wh
 }
 
 #[tokio::test]
+async fn a_service_whose_readiness_a_layer_further_in_refuses_has_not_failed() {
+    for (reason, failures) in [(Reason::RateLimited, 0), (Reason::Panicked, 1)] {
+        let circuit = Circuit::new(Policy::new("p"));
+        let refuses = move || Err(BoxError::from(Rejected::new(reason, "further in")));
+        let mut service = circuit
+            .layer_with(Results)
+            .layer(Readiness(move || Poll::Ready(refuses())));
+        poll_fn(|cx| service.poll_ready(cx)).await.unwrap_err();
+        assert_eq!(circuit.snapshot().failures, failures, "{reason:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_open_circuit_answers_though_the_service_is_not_ready() {
     let circuit = Circuit::fragile();
     circuit.fail(1);
