@@ -242,6 +242,9 @@ impl<K: Hash + Eq + Clone + Send + 'static> Settle for Permit<K> {
 }
 
 /// A call that waits for its units. Dropped, it gives them back.
+///
+/// The wait is Tokio's: a call that must wait panics outside of a runtime with timers, and takes
+/// nothing then.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct Wait<K: Hash + Eq + Clone + Send + 'static> {
@@ -253,9 +256,11 @@ pub struct Wait<K: Hash + Eq + Clone + Send + 'static> {
 
 impl<K: Hash + Eq + Clone + Send + 'static> Wait<K> {
     fn new(held: Held<K>, charge: Charge, wait: Duration) -> Self {
+        // First of all: outside of a runtime there is no sleep, and the units go back.
+        let pending = Pending::new(held);
         Self {
             sleep: tokio::time::sleep(wait),
-            pending: Pending::new(held),
+            pending,
             charge,
         }
     }

@@ -1,11 +1,12 @@
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     task::{Context, Waker},
     time::Duration,
 };
 
 use resilience_core::{
-    BoxError, Clock, Results, Timestamp,
+    BoxError, Clock, Rejected, Results, Timestamp,
     rate_limit::{Algorithm, Everybody, Quota},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -125,6 +126,18 @@ async fn a_caller_dropped_while_it_waits_takes_nothing() {
         assert_eq!(limiter.peek(&()).remaining, 0);
     }
     assert_eq!(limiter.peek(&()).remaining, 1);
+}
+
+#[test]
+fn a_call_that_cannot_wait_for_want_of_a_runtime_takes_nothing() {
+    let (limiter, _) = unkeyed(policy(log(1, SECOND)).max_wait(MINUTE));
+    limiter.try_take(&()).unwrap();
+    let echo = service_fn(async |()| Ok::<_, Rejected>(()));
+    let mut service = limiter.layer_with(Everybody, Results).layer(echo);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut context).is_ready());
+    catch_unwind(AssertUnwindSafe(|| drop(service.call(())))).unwrap_err();
+    assert_eq!(limiter.peek(&()).retry_after, SECOND);
 }
 
 #[tokio::test(start_paused = true)]
