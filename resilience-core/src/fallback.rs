@@ -7,8 +7,9 @@
 //!
 //! # Place in a stack
 //!
-//! Around the layer whose refusals it replaces; what stands further out, a breaker say, sees its
-//! answer as the service's own. A panic inside the closure is the caller's, and no second vote.
+//! Around the layer whose refusals it replaces, also those of `poll_ready`; what stands further
+//! out, a breaker say, sees its answer as the service's own. A panic inside the closure is the
+//! caller's, and no second vote.
 //!
 //! ```
 //! # fn main() -> Result<(), resilience_core::InvalidPolicy> {
@@ -133,18 +134,33 @@ impl<S, A: Clone> tower_layer::Layer<S> for Fallback<A> {
     type Service = FallbackService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        FallbackService {
-            inner,
-            answers: self.answers.clone(),
-        }
+        FallbackService::new(inner, self.answers.clone())
     }
 }
 
 /// A service with an answer for refusals.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct FallbackService<S, A> {
     inner: S,
     answers: A,
+    refused: Option<Rejected>,
+}
+
+impl<S, A> FallbackService<S, A> {
+    const fn new(inner: S, answers: A) -> Self {
+        Self {
+            inner,
+            answers,
+            refused: None,
+        }
+    }
+}
+
+/// By hand, since a refusal of readiness was meant for one instance alone.
+impl<S: Clone, A: Clone> Clone for FallbackService<S, A> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.answers.clone())
+    }
 }
 
 impl<S, A, Req> Service<Req> for FallbackService<S, A>
@@ -158,12 +174,23 @@ where
     type Future = FallbackFuture<S::Future, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        if self.refused.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let Err(error) = ready!(self.inner.poll_ready(cx)) else {
+            return Poll::Ready(Ok(()));
+        };
+        // There is nobody yet to be answered: the next call is.
+        self.refused = error.as_rejected().cloned();
+        Poll::Ready(self.refused.as_ref().map_or(Err(error), |_| Ok(())))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
         FallbackFuture {
-            inner: self.inner.call(request),
+            state: match self.refused.take() {
+                Some(rejected) => State::Refused(Some(rejected)),
+                None => State::Called(self.inner.call(request)),
+            },
             answers: self.answers.clone(),
         }
     }
@@ -175,8 +202,15 @@ where
 #[must_use = "futures do nothing unless polled"]
 pub struct FallbackFuture<F, A> {
     #[pin]
-    inner: F,
+    state: State<F>,
     answers: A,
+}
+
+#[derive(Debug)]
+#[pin_project(project = StateProj)]
+enum State<F> {
+    Called(#[pin] F),
+    Refused(Option<Rejected>),
 }
 
 impl<F, A, Res, Err> Future for FallbackFuture<F, A>
@@ -189,7 +223,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        Poll::Ready(match ready!(this.inner.poll(cx)) {
+        let result = match this.state.project() {
+            StateProj::Called(future) => ready!(future.poll(cx)),
+            StateProj::Refused(rejected) => {
+                let rejected = rejected.take().expect("polled after it was ready");
+                Err(Err::from_rejected(rejected))
+            }
+        };
+        Poll::Ready(match result {
             Ok(response) => Ok(this.answers.pass(response)),
             Err(error) => {
                 let answer = error.as_rejected().and_then(|it| this.answers.answer(it));

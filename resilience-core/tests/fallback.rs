@@ -1,13 +1,18 @@
 //! An answer instead of a refusal, and of nothing else.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Ready,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use resilience_core::{
-    CircuitBreaker, Fallback, Reason, Rejected, Results,
+    CatchPanic, CircuitBreaker, Fallback, Reason, Rejected, Results,
     circuit_breaker::{Phase, Policy},
 };
-use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
 /// Open for as long as the test runs.
 fn open() -> CircuitBreaker {
@@ -49,6 +54,39 @@ async fn a_refusal_that_the_closure_does_not_answer_stands() {
     breaker.force_open().unwrap();
     let rejected = answer(&breaker, Ok("soup")).await.unwrap_err();
     assert_eq!(rejected.reason(), Reason::CircuitForcedOpen);
+}
+
+#[tokio::test]
+async fn a_refusal_of_readiness_is_replaced_in_the_call_or_stands_there() {
+    let panics = CatchPanic::new("kitchen").unwrap();
+    let service = panics.plain_layer().layer(Broken);
+    let soup = |_: &Rejected| Some("soup of before");
+    let mut replaced = Fallback::new(soup).layer(service.clone());
+    for _ in 0..2 {
+        let service = replaced.ready().await.unwrap();
+        assert_eq!(service.call(()).await, Ok("soup of before"));
+    }
+    let mut stands = Fallback::new(yesterday).layer(service);
+    let rejected = stands.ready().await.unwrap().call(()).await.unwrap_err();
+    assert_eq!(rejected.reason(), Reason::Panicked);
+}
+
+/// Panics where it is asked whether it is ready.
+#[derive(Clone)]
+struct Broken;
+
+impl Service<()> for Broken {
+    type Response = &'static str;
+    type Error = Rejected;
+    type Future = Ready<Result<&'static str, Rejected>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Rejected>> {
+        panic!("in poll_ready")
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        unreachable!("it was never ready")
+    }
 }
 
 #[tokio::test]
