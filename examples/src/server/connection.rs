@@ -54,14 +54,9 @@ pub(super) async fn serve(
     let service = service_fn(|request| answer(app.clone(), activity.clone(), peer, request));
     let builder = builder(limits.head);
     let mut connection = pin!(builder.serve_connection(stream, service));
-    let mut silent = pin!(async {
-        sleep(limits.head).await;
-        // hyper's own timer starts once it knows whether HTTP/1 or HTTP/2 is spoken, which a
-        // client that sends nothing, or half of the HTTP/2 preface, never tells.
-        if activity.asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    });
+    // hyper's own timer is for HTTP/1, and starts once it knows that this is spoken: a client that
+    // sends nothing, or half of the HTTP/2 preface, never tells.
+    let mut silent = pin!(activity.silence(limits));
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -71,7 +66,10 @@ pub(super) async fn serve(
                 }
                 return;
             }
-            () = silent.as_mut() => return,
+            () = silent.as_mut(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
             _ = stop.changed(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
@@ -111,21 +109,43 @@ fn builder(head: Duration) -> auto::Builder<TokioExecutor> {
 /// What goes on at a connection.
 #[derive(Debug, Default)]
 struct Activity {
-    /// A request has come, now or before.
-    asked: AtomicBool,
+    /// Requests that have come.
+    asked: AtomicUsize,
     /// Requests without an answer.
     requests: AtomicUsize,
     /// The client has yet to take what is sent to it.
     sending: AtomicBool,
+    /// How often it took something.
+    taken: AtomicUsize,
 }
 
 impl Activity {
+    /// Waits until nothing has come of the connection for as long as its limits allow.
+    async fn silence(&self, limits: Limits) {
+        sleep(limits.head).await;
+        while self.asked.load(Ordering::Relaxed) > 0 {
+            let before = self.progress();
+            sleep(limits.head.max(limits.stall)).await;
+            if !self.is_busy() && self.progress() == before {
+                return;
+            }
+        }
+    }
+
+    fn progress(&self) -> (usize, usize) {
+        let asked = self.asked.load(Ordering::Relaxed);
+        (asked, self.taken.load(Ordering::Relaxed))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0 || self.sending.load(Ordering::Relaxed)
+    }
+
     /// Waits until nothing goes on.
     async fn end(&self) {
         loop {
             sleep(LOOK_INTERVAL).await;
-            let requests = self.requests.load(Ordering::Relaxed);
-            if requests == 0 && !self.sending.load(Ordering::Relaxed) {
+            if !self.is_busy() {
                 return;
             }
         }
@@ -137,7 +157,7 @@ struct UnderWay(Arc<Activity>);
 
 impl UnderWay {
     fn begin(activity: Arc<Activity>) -> Self {
-        activity.asked.store(true, Ordering::Relaxed);
+        activity.asked.fetch_add(1, Ordering::Relaxed);
         activity.requests.fetch_add(1, Ordering::Relaxed);
         Self(activity)
     }
@@ -166,6 +186,7 @@ impl Stream {
         let sending = result.is_pending();
         self.activity.sending.store(sending, Ordering::Relaxed);
         if !sending {
+            self.activity.taken.fetch_add(1, Ordering::Relaxed);
             self.stall = None;
             return result;
         }

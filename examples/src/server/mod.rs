@@ -27,7 +27,8 @@ pub struct Limits {
     /// For the head of a request, counted from the connection's start or the answer before.
     /// Default: 5 s.
     pub head: Duration,
-    /// For a client to take a part of what is sent to it. Default: 10 s.
+    /// For a client to take a part of what is sent to it; over HTTP/2, which keeps a connection for
+    /// requests to come, also for the next of them. Default: 10 s.
     pub stall: Duration,
 }
 

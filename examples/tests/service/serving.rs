@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ordering::{
@@ -66,6 +66,53 @@ async fn a_client_that_takes_no_answer_is_closed() {
     client.write_all(ask).await.unwrap();
     let other = timeout(SURELY_CLOSED, get(server.address(), "/")).await;
     assert_eq!(other.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_http2_on_which_nothing_goes_on_is_closed() {
+    let mut limits = Limits::default();
+    limits.connections = 1;
+    limits.head = Duration::from_millis(100);
+    limits.stall = Duration::from_millis(200);
+    let server = serve(limits).await;
+    // Asks once and is silent from then on; takes nothing of its answer.
+    for (path, window) in [("/", 65_535), ("/much", 0)] {
+        let stream = TcpStream::connect(server.address()).await.unwrap();
+        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let url = format!("http://localhost{path}");
+        let request = Request::get(url).body(Empty::<Bytes>::new());
+        let answer = sender.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let other = timeout(SURELY_CLOSED, get(server.address(), "/")).await;
+        assert!(other.is_ok(), "still open after {path}");
+        connection.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_http2_that_is_read_slowly_is_kept() {
+    let mut limits = Limits::default();
+    limits.head = Duration::from_millis(100);
+    limits.stall = Duration::from_secs(2);
+    let server = serve(limits).await;
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://localhost/much").body(Empty::<Bytes>::new());
+    let mut answer = sender.send_request(request.unwrap()).await.unwrap();
+    for _ in 0..25 {
+        tokio::time::sleep(limits.stall / 10).await;
+        let frame = answer.frame().await.expect("there is more");
+        assert!(frame.is_ok(), "it was cut off");
+    }
+    connection.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
