@@ -79,11 +79,6 @@ fn is_try_again(error: Option<&StoreError>) -> bool {
     matches!(error, Some(StoreError::NotServing(code)) if code.as_str() == "TRYAGAIN")
 }
 
-async fn role(server: &RedisServer) -> String {
-    let role: Vec<redis::Value> = server.ask("ROLE").await;
-    redis::from_redis_value(role[0].clone()).expect("a word")
-}
-
 #[tokio::test]
 async fn a_cluster_decides_again_soon_after_an_owner_was_killed() {
     let mut cluster = RedisCluster::start().await;
@@ -98,7 +93,7 @@ async fn a_cluster_decides_again_soon_after_an_owner_was_killed() {
     assert!(outage < within(Duration::from_secs(6)), "{outage:?}");
     // It comes back with nothing, thinks for a moment that it owns what it owned, and is told.
     cluster.members[0].start_again().await;
-    eventually(async || (role(&cluster.members[0]).await == "slave").then_some(())).await;
+    eventually(async || (!cluster.members[0].is_primary().await).then_some(())).await;
     recovery(&limiter).await;
 }
 
@@ -112,7 +107,7 @@ async fn a_cluster_decides_again_soon_after_an_owner_froze() {
     println!("decided again after {outage:?}");
     assert!(outage < within(Duration::from_secs(6)), "{outage:?}");
     cluster.members[1].thaw();
-    eventually(async || (role(&cluster.members[1]).await == "slave").then_some(())).await;
+    eventually(async || (!cluster.members[1].is_primary().await).then_some(())).await;
     recovery(&limiter).await;
 }
 
@@ -122,7 +117,7 @@ async fn a_graceful_failover_of_a_cluster_costs_no_error() {
     let limiter = limiter(&cluster.url(), within(HANDOVER)).await;
     let replica = cluster.replica_of(2);
     replica.tell("CLUSTER FAILOVER").await;
-    takes_without_error(&limiter, async || role(replica).await == "master").await;
+    takes_without_error(&limiter, async || replica.is_primary().await).await;
 }
 
 #[tokio::test]
@@ -159,7 +154,7 @@ async fn a_graceful_failover_by_sentinels_costs_no_error() {
     servers.sentinels[1].tell("SENTINEL FAILOVER dishes").await;
     let mut fresh = KEYS;
     takes_without_error(&limiter, async || {
-        if role(&servers.replica).await != "master" {
+        if !servers.replica.is_primary().await {
             return false;
         }
         // The old primary serves on for seconds: who still writes to it writes in vain.

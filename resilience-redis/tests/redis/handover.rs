@@ -10,7 +10,7 @@ use resilience_redis::{
     stock::{self, Stock},
 };
 
-use crate::support::{RedisCluster, RedisSentinels, RedisServer, eventually, patient, within};
+use crate::support::{RedisCluster, RedisSentinels, eventually, patient, within};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const UNITS: u64 = 20;
@@ -163,27 +163,12 @@ async fn one_owner(cluster: &RedisCluster) -> (String, usize) {
     unreachable!("an owner has a third of the slots")
 }
 
-/// Waits until `replica` has what `primary` has now.
-async fn replicated(primary: &RedisServer, replica: &RedisServer) {
-    let offset = async |server: &RedisServer, name: &str| {
-        let info: String = server.ask("INFO replication").await;
-        let line = info.lines().find_map(|line| line.strip_prefix(name));
-        line.map(|offset| offset.parse::<u64>().expect("a number"))
-    };
-    let written = offset(primary, "master_repl_offset:").await;
-    eventually(async || {
-        let read = offset(replica, "slave_repl_offset:").await;
-        (read >= written).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn sentinels_hand_over_what_was_replicated() {
     let mut servers = RedisSentinels::start().await;
     let engines = Engines::new(&servers.url(), "key".to_owned()).await;
     let before = engines.begin().await;
-    replicated(&servers.primary, &servers.replica).await;
+    servers.replica.catches_up_with(&servers.primary).await;
     servers.primary.kill();
     engines.go_on(before).await;
 }
@@ -194,7 +179,8 @@ async fn a_cluster_hands_over_what_was_replicated() {
     let (key, owner) = one_owner(&cluster).await;
     let engines = Engines::new(&cluster.url(), key).await;
     let before = engines.begin().await;
-    replicated(&cluster.members[owner], cluster.replica_of(owner)).await;
+    let replica = cluster.replica_of(owner);
+    replica.catches_up_with(&cluster.members[owner]).await;
     cluster.members[owner].kill();
     engines.go_on(before).await;
 }

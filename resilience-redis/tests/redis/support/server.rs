@@ -136,6 +136,28 @@ impl RedisServer {
         major >= 7
     }
 
+    /// Whether it takes itself for a primary.
+    pub(crate) async fn is_primary(&self) -> bool {
+        let role: Vec<redis::Value> = self.ask("ROLE").await;
+        let role: String = redis::from_redis_value(role[0].clone()).expect("a word");
+        role == "master"
+    }
+
+    /// Waits until this one has what `primary` has now.
+    pub(crate) async fn catches_up_with(&self, primary: &Self) {
+        let offset = async |server: &Self, name: &str| {
+            let info: String = server.ask("INFO replication").await;
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|offset| offset.parse::<u64>().expect("a number"))
+        };
+        let written = offset(primary, "master_repl_offset:").await;
+        eventually(async || {
+            let read = offset(self, "slave_repl_offset:").await;
+            (read >= written).then_some(())
+        })
+        .await;
+    }
+
     /// Has the server do `command`.
     pub(crate) async fn tell(&self, command: &str) {
         let _: redis::Value = self.ask(command).await;

@@ -1,5 +1,9 @@
 //! Callers who wait for their units.
 
+mod failover;
+mod outages;
+mod tiers;
+
 use std::{
     sync::{
         Arc,
@@ -9,18 +13,15 @@ use std::{
 };
 
 use resilience_core::{Measured as _, Reason, Rejected};
-use resilience_redis::{
-    RedisStore,
-    rate_limit::{
-        Algorithm, Decision, Fallback, Mode, Options, Policy, Quota, RateLimiter, Source,
-    },
+use resilience_redis::rate_limit::{
+    Algorithm, Decision, Mode, Options, Policy, Quota, RateLimiter,
 };
 use tokio::{
     task::{JoinHandle, JoinSet, yield_now},
     time::timeout,
 };
 
-use crate::support::{PATIENCE, Proxy, RedisServer, eventually, patient};
+use crate::support::{PATIENCE, RedisServer, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Long beside what a busy machine may stand still.
@@ -336,81 +337,6 @@ async fn limits_that_change_hold_for_who_waits() {
         time(&decision(waiting).await);
         limiter.clear("key").await.expect("redis is up");
     }
-}
-
-#[tokio::test]
-async fn what_becomes_of_who_waits_while_redis_is_away_says_the_fallback() {
-    for (fallback, expected) in [
-        (Fallback::Allow, None),
-        (Fallback::Deny, Some(Reason::StoreUnavailable)),
-        (Fallback::LocalShare, None),
-    ] {
-        let mut server = RedisServer::start().await;
-        let options = Options::new().fallback(fallback);
-        let quota = policy(Algorithm::SlidingWindow, 2, 2 * SECOND);
-        let limiter = server.store().await.rate_limiter_with(&quota, &options);
-        let limiter = limiter.expect("a valid policy");
-        limiter.take_n("key", 2).await.expect("a fresh key");
-        let waiting = [waiter(&limiter, 1).await, waiter(&limiter, 1).await];
-        // Asked for behind them.
-        limiter.peek("key").await.expect("a look");
-        server.kill();
-        for waiting in waiting {
-            let decision = decision(waiting).await;
-            assert_eq!(decision.source, Source::Degraded, "{fallback:?}");
-            assert!(decision.error.is_some());
-            assert_eq!(decision.outcome.err().map(|it| it.reason()), expected);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_does_not_answer_keeps_nobody_who_waits() {
-    let server = RedisServer::start().await;
-    let proxy = Proxy::before(server.port()).await;
-    let settings = patient().decision_timeout(SHORT);
-    let store = RedisStore::connect(&proxy.url(), settings).await;
-    let options = Options::new().fallback(Fallback::Deny);
-    let quota = policy(Algorithm::SlidingWindow, 1, 2 * SECOND);
-    let limiter = store.expect("a server").rate_limiter_with(&quota, &options);
-    let limiter = limiter.expect("a valid policy");
-    eventually(async || limiter.take("key").await.ok()).await;
-    let waiting = [waiter(&limiter, 1).await, waiter(&limiter, 1).await];
-    eventually(async || limiter.peek("key").await.ok()).await;
-    proxy.lose_everything();
-    for waiting in waiting {
-        let decision = decision(waiting).await;
-        assert_eq!(decision.source, Source::Degraded);
-        let rejected = decision.outcome.expect_err("denied");
-        assert_eq!(rejected.reason(), Reason::StoreUnavailable);
-    }
-}
-
-#[tokio::test]
-async fn whoever_waits_hears_of_it_when_the_runtime_of_the_store_goes_down() {
-    let server = RedisServer::start().await;
-    let (url, quota) = (server.url(), policy(Algorithm::SlidingWindow, 1, MINUTE));
-    let (runtime, limiter) = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let options = Options::new().fallback(Fallback::Deny);
-        let store = runtime.block_on(RedisStore::connect(&url, patient()));
-        let limiter = store
-            .expect("a server")
-            .rate_limiter_with(&quota.max_wait(2 * MINUTE), &options);
-        (runtime, limiter.expect("a valid policy"))
-    })
-    .await
-    .expect("no panics");
-    limiter.take("key").await.expect("a fresh key");
-    let waiting = waiter(&limiter, 1).await;
-    stands_in_line(&limiter).await;
-    runtime.shutdown_background();
-    let rejected = decision(waiting).await.outcome.expect_err("denied");
-    assert_eq!(rejected.reason(), Reason::StoreUnavailable);
 }
 
 #[tokio::test]
