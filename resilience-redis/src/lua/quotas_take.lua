@@ -12,7 +12,8 @@
 --   cells    length in microseconds; most units at once; 0
 -- ARGV       then for each call: for each window how many counts of the past are asked for, and
 --            units in the rest of the past; number of runs; cost and number of callers of each
---            run, who come in this order and stand or fall one by one
+--            run, who come in this order and stand or fall one by one. A number less than 0 is of
+--            callers who hold up those behind: once one of them has no room nobody gets units
 -- Limits and costs are 0 to 2^52, and so is the product of length and most units of cells.
 --
 -- Reply      packed as MessagePack: { now } where the present step of a window may not be so: nothing
@@ -207,13 +208,15 @@ while index <= #keys do
     local cost, callers = tonumber(argv[at]), tonumber(argv[at + 1])
     at = at + 2
     if ours then
-      local granted = callers
+      local all = callers < 0 and -callers or callers
+      local granted = all
       if cost > 0 then
-        granted = math.max(0, math.min(callers, math.floor((room - taken) / cost)))
+        granted = math.max(0, math.min(all, math.floor((room - taken) / cost)))
       end
       taken = taken + granted * cost
-      if granted < callers then
+      if granted < all then
         short[#short + 1] = taken + cost
+        room = callers < 0 and taken or room
       end
     end
   end

@@ -24,7 +24,9 @@
 --   KEYS          count of the last step that is named, and so on backwards: as many as may be the
 --                 present one, then the counts of the past that the caller asks for
 --   ARGV          how many of the past; limit less the known past; number of runs; cost and number of
---                 callers of each run, who come in this order and stand or fall one by one
+--                 callers of each run, who come in this order and stand or fall one by one. A number
+--                 less than 0 is of callers who hold up those behind: once one of them has no room
+--                 nobody gets units
 --
 -- ARGV[1]         length of a step in microseconds, 1 to 2^52 / 10
 -- ARGV[2]         the last step that may be the present one, which is the time in steps since 1970
@@ -156,12 +158,13 @@ while key <= #keys do
   local taken = 0
   for run = 1, runs do
     local cost, callers = tonumber(argv[at + 1 + 2 * run]), tonumber(argv[at + 2 + 2 * run])
-    local granted = callers
+    local all = callers < 0 and -callers or callers
+    local granted = all
     if cost > 0 then
-      granted = math.max(0, math.min(callers, math.floor(room / cost)))
+      granted = math.max(0, math.min(all, math.floor(room / cost)))
     end
-    room = room - granted * cost
     taken = taken + granted * cost
+    room = granted < all and callers < 0 and 0 or room - granted * cost
   end
   if taken > 0 and not foreign then
     local count = redis.pcall('INCRBY', present, string.format('%.0f', taken))

@@ -99,7 +99,11 @@ impl Batch {
         let runs = &self.runs[call.runs.clone()];
         command.arg(runs.len());
         for run in runs {
-            command.arg(run.cost).arg(run.callers);
+            command.arg(run.cost);
+            match run.holds_up {
+                true => command.arg(-signed(run.callers)),
+                false => command.arg(run.callers),
+            };
         }
     }
 

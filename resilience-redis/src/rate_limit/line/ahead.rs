@@ -33,7 +33,11 @@ impl Line {
         let most = most.min().unwrap_or(0) / leasing.nodes;
         let step = rules.iter().filter_map(Rule::step_length).min()?;
         let callers = self.lease.as_mut()?.ask(wanted, most, step, leasing.now);
-        (callers > 0).then_some(Run { cost: 1, callers })
+        (callers > 0).then_some(Run {
+            cost: 1,
+            callers,
+            holds_up: false,
+        })
     }
 
     /// What was granted beyond what callers wanted, who `took` of what stood `before`.

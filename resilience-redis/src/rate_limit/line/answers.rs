@@ -99,7 +99,7 @@ impl Line {
             times: (sent, heard, now),
             from_memory: question.is_from_memory(rules),
             again: Vec::new(),
-            refused: Vec::new(),
+            left: Vec::new(),
         };
         let taken = self.tell_callers(&mut hearing, question, before, aftermath);
         let ahead = &mut aftermath.ahead;
@@ -108,15 +108,18 @@ impl Line {
         self.heard = heard;
         let Hearing {
             again,
-            refused,
+            left,
             from_memory,
             ..
         } = hearing;
-        if !refused.is_empty() || self.waiters.is_some() {
+        if left.iter().any(|it| it.is_refused) || self.waiters.is_some() {
             let outlook = Outlook::new(rules, (before, taken), (sent, now));
             // Where nobody waits behind those who are asked for again nothing is left of the queue; should
             // they be refused once more, they are the first of another.
-            self.settle(&refused, (outlook, from_memory), heard, aftermath);
+            self.settle(&left, (outlook, from_memory), heard, aftermath);
+        } else {
+            // Nobody before them waits after all.
+            self.callers.insert_many(0, left.iter().map(|it| it.index));
         }
         self.resolve_doubts(!again.is_empty());
         self.callers.insert_many(0, again);
@@ -152,6 +155,9 @@ impl Line {
         let (_, _, now) = hearing.times;
         verdicts(hearing.rules, before, runs, now, |cost, verdict| {
             let Some(index) = callers.next() else { return };
+            let Some(verdict) = verdict else {
+                return hearing.hold_up(index);
+            };
             if verdict.is_grant() {
                 denial.granted(cost);
             } else if !hearing.is_final(places, denial, (index, cost), verdict) {
@@ -215,12 +221,31 @@ struct Hearing<'a> {
     /// Whether the past that was remembered played a part, which may hold units that were given back
     /// since.
     from_memory: bool,
-    /// Who must be asked for again at once, and who had no room and has time.
+    /// Who must be asked for again at once.
     again: Vec<usize>,
-    refused: Vec<usize>,
+    left: Vec<Left>,
+}
+
+/// One who is not told yet: who had no room and has time, or was held up by one before him.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    pub(super) index: usize,
+    pub(super) is_refused: bool,
 }
 
 impl Hearing<'_> {
+    /// Notes that nothing was decided about the caller at `index`.
+    fn hold_up(&mut self, index: usize) {
+        if self.from_memory {
+            self.again.push(index);
+        } else {
+            self.left.push(Left {
+                index,
+                is_refused: false,
+            });
+        }
+    }
+
     /// Notes the refusal of the caller at `index`, who wanted `cost`. Says whether he hears of it now.
     fn is_final(
         &mut self,
@@ -236,7 +261,10 @@ impl Hearing<'_> {
             return false;
         }
         if places.waits_on(index, sent.saturating_add(verdict.wait), heard) {
-            self.refused.push(index);
+            self.left.push(Left {
+                index,
+                is_refused: true,
+            });
             return false;
         }
         let pause = self.rules[verdict.rule].pause();

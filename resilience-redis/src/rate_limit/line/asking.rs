@@ -121,9 +121,7 @@ impl Line {
                 .and_then(|it| it.checked_add(cost));
             let (last, count) = (runs[first..].last(), runs.len() - first);
             let begins_run = last.is_none_or(|run| run.cost != cost);
-            // Who wants less could have room where who came before him has none, and waits.
-            let overtakes = asked.is_some_and(|it| cost > 0 && cost < it.largest);
-            if as_one || overtakes || begins_run && count == MOST_RUNS {
+            if as_one || begins_run && count == MOST_RUNS {
                 // Where there is room for all, as far as is known, all of them get it or none does.
                 let room = *room.get_or_insert_with(|| self.room(rules, steps));
                 as_one = units.is_some_and(|units| units <= room);
@@ -131,13 +129,21 @@ impl Line {
                     break;
                 }
             }
-            match runs.last_mut().filter(|_| !begins_run) {
-                Some(run) => run.callers += 1,
-                None => runs.push(Run { cost, callers: 1 }),
+            if begins_run {
+                runs.push(Run {
+                    cost,
+                    callers: 0,
+                    holds_up: false,
+                });
             }
             let asked = asked.get_or_insert(Asked { since, largest: 0 });
-            if self.places.has_time(index) {
-                asked.largest = asked.largest.max(cost);
+            if let Some(run) = runs.last_mut() {
+                run.callers += 1;
+                // Who wants less could have room where he has none, and waits.
+                if self.places.has_time(index) {
+                    run.holds_up = true;
+                    asked.largest = asked.largest.max(cost);
+                }
             }
             self.callers[self.asked] = index;
             self.asked += 1;

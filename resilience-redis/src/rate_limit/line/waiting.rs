@@ -9,6 +9,7 @@ use resilience_core::Timestamp;
 
 use super::{
     Line,
+    answers::Left,
     places::{Answer, Turn},
     question::Aftermath,
     waiters::Waiters,
@@ -34,11 +35,12 @@ impl Line {
         }
     }
 
-    /// The server was heard, and had no room for those who were `refused` and have time. `outlook` is
-    /// what follows from what it said, where part of that is `from_memory` with units that may be back.
+    /// The server was heard, and `left` those who had no room and have time, and whom they held up.
+    /// `outlook` is what follows from what it said, where part of that is `from_memory` with units that
+    /// may be back.
     pub(super) fn settle(
         &mut self,
-        refused: &[usize],
+        left: &[Left],
         (outlook, from_memory): (Outlook, bool),
         heard: Timestamp,
         aftermath: &mut Aftermath,
@@ -50,7 +52,7 @@ impl Line {
             }
             None => Box::new(Waiters::new(outlook)),
         };
-        let first = self.sort_out(refused, &mut waiters, heard, aftermath);
+        let first = self.sort_out(left, &mut waiters, heard, aftermath);
         // Those who wait stand for it: whoever comes hears how long that is.
         self.denial.forget();
         waiters.put_first(&mut self.places, &first, aftermath);
@@ -62,23 +64,24 @@ impl Line {
         }
         self.waiters = Some(waiters);
         // Who was refused this instant is not asked for again at once.
-        self.arrange(heard, refused.is_empty(), aftermath);
+        let may = !left.iter().any(|it| it.is_refused);
+        self.arrange(heard, may, aftermath);
     }
 
-    /// Of those who were `refused`, and who came into line meanwhile, gives those who wait. Who came stays in
-    /// line where there is room for him by now; those who would have to wait for too long hear so.
+    /// Of those who were `left`, and who came into line meanwhile, gives those who wait. Who was not refused
+    /// stays in line where there is room for him by now; those who would have to wait for too long hear so.
     fn sort_out(
         &mut self,
-        refused: &[usize],
+        left: &[Left],
         waiters: &mut Waiters,
         heard: Timestamp,
         aftermath: &mut Aftermath,
     ) -> Vec<usize> {
-        let refused = refused.iter().map(|index| (*index, false));
+        let left = left.iter().map(|it| (it.index, !it.is_refused));
         let came = std::mem::take(&mut self.callers).into_iter();
         let came = came.map(|index| (index, true));
         let (mut first, mut ahead) = (Vec::new(), 0);
-        for (index, came) in refused.chain(came) {
+        for (index, stays) in left.chain(came) {
             let Some((cost, _)) = self.places.wanted(index) else {
                 continue;
             };
@@ -88,7 +91,7 @@ impl Line {
             match u64::checked_add(ahead, cost) {
                 _ if cost == 0 => self.callers.push(index),
                 // Nobody waits before him.
-                Some(sum) if came && first.is_empty() && verdict.is_grant() => {
+                Some(sum) if stays && first.is_empty() && verdict.is_grant() => {
                     ahead = sum;
                     waiters.let_by(cost);
                     self.callers.push(index);

@@ -15,6 +15,8 @@ use super::{
 pub(in crate::rate_limit) struct Run {
     pub(in crate::rate_limit) cost: u64,
     pub(in crate::rate_limit) callers: u64,
+    /// Whether nobody behind them gets units once one of them has no room, since he may wait.
+    pub(in crate::rate_limit) holds_up: bool,
 }
 
 /// What stood in one quota of a key before a call.
@@ -59,18 +61,21 @@ impl Verdict {
     }
 }
 
-/// The verdicts on `runs`, one caller after the other, and how many units they took of `now`.
+/// The verdicts on `runs`, one caller after the other, and how many units they took of `now`. There is
+/// none on who has room, but for one before him who holds him up.
 pub(in crate::rate_limit) fn verdicts(
     rules: &[Rule],
     before: &[Before<'_>],
     runs: impl IntoIterator<Item = Run>,
     now: u64,
-    mut tell: impl FnMut(u64, Verdict),
+    mut tell: impl FnMut(u64, Option<Verdict>),
 ) -> u64 {
     let (mut room, mut taken, mut cut) = (room(rules, before, 0), 0, 0);
     let (alone, mut last) = (matches!(before, [Before::Window(_)]), None::<Verdict>);
+    let mut held_up = false;
     for run in runs {
         let granted = match room.checked_div(run.cost) {
+            Some(_) if held_up => 0,
             Some(fits) => run.callers.min(fits),
             None => run.callers,
         };
@@ -85,11 +90,13 @@ pub(in crate::rate_limit) fn verdicts(
                 _ => tightest(rules, before, taken, now),
             };
             last = (taken > 0).then_some(verdict);
-            tell(run.cost, verdict);
+            tell(run.cost, Some(verdict));
         }
         room -= granted * run.cost;
         if granted < run.callers {
-            let verdict = refusal(rules, before, (run.cost, taken, cut), now);
+            let has_room = held_up && run.cost <= room;
+            let verdict = (!has_room).then(|| refusal(rules, before, (run.cost, taken, cut), now));
+            held_up |= run.holds_up;
             cut += 1;
             for _ in granted..run.callers {
                 tell(run.cost, verdict);

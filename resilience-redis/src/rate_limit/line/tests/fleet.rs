@@ -152,6 +152,14 @@ impl Fleet {
         self.callers.push(call);
     }
 
+    /// Many come who take 899 units, and whom no one question can be about: all of them take longer than one
+    /// of them may wait for an answer.
+    pub(super) fn come_in_a_long_row(&mut self) {
+        for index in 0..2 * 899 {
+            self.come(0, index % 2, SECOND);
+        }
+    }
+
     pub(super) fn drop_one(&mut self) {
         let waiting = |index: &usize| self.callers[*index].place.is_some();
         let waiting: Vec<_> = (0..self.callers.len()).filter(waiting).collect();

@@ -158,7 +158,7 @@ impl Asking {
     /// Of so much room, what the callers take, and how much had to be there for each run that was cut
     /// short.
     fn grants(&self, room: u64) -> (u64, Vec<u64>) {
-        let (mut taken, mut short) = (0, Vec::new());
+        let (mut taken, mut short, mut room) = (0, Vec::new(), room);
         let nothing = self.fails || self.undecided || self.undone;
         for run in self.runs.iter().filter(|_| !nothing) {
             let fits = (room.saturating_sub(taken)).checked_div(run.cost);
@@ -166,6 +166,7 @@ impl Asking {
             taken += granted * run.cost;
             if granted < run.callers {
                 short.push(taken + run.cost);
+                room = if run.holds_up { taken } else { room };
             }
         }
         (taken, short)

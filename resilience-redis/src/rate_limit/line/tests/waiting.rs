@@ -3,7 +3,7 @@
 use resilience_core::rate_limit::Algorithm;
 
 use super::{
-    ALL, LATE, SECOND, WAY,
+    ALL, LATE, PATIENCE, SECOND, WAY,
     fleet::{Call, End, Fleet},
 };
 
@@ -200,12 +200,11 @@ fn who_has_time_waits_for_his_turn_as_long_as_the_server_is_heard() {
         let mut fleet = Fleet::new(0, 1, algorithm, 900);
         fleet.come(0, 1, SECOND);
         fleet.run(10_000);
-        // Those who want less may not be asked for behind those who want more.
-        for index in 0..300 {
-            fleet.come(0, 2 - index % 2, SECOND);
-        }
+        fleet.come_in_a_long_row();
+        fleet.run(PATIENCE);
+        assert!(fleet.waiting() > 0, "{algorithm:?}");
         fleet.run(SECOND / 2);
-        assert_eq!(fleet.granted(), 301, "{algorithm:?}");
+        assert_eq!(fleet.granted(), fleet.callers.len(), "{algorithm:?}");
     }
 }
 
@@ -227,6 +226,46 @@ fn all_for_whom_there_is_room_are_asked_for_at_once_whatever_each_wants() {
         fleet.come(0, 1, 0);
         fleet.run(1000);
         assert_eq!(fleet.granted(), if max_wait == 0 { 502 } else { 501 });
+    }
+}
+
+#[test]
+fn those_who_want_different_things_are_asked_for_together_whatever_counts_them() {
+    for algorithm in ALL {
+        for room in [900, 300] {
+            let mut fleet = Fleet::new(0, 1, algorithm, 900);
+            fleet.come(0, 900 - room, 5 * SECOND);
+            fleet.run(1000);
+            let before = fleet.questions;
+            for index in 0..300 {
+                fleet.come(0, 2 - index % 2, 5 * SECOND);
+            }
+            // Before much of the cells is back.
+            fleet.run(4000);
+            assert!(fleet.granted() > 200, "{algorithm:?} {}", fleet.granted());
+            let asked = fleet.questions - before;
+            assert!(asked < 10, "{algorithm:?} {room}: {asked}");
+            fleet.run(5 * SECOND);
+            fleet.check();
+            assert_eq!(fleet.granted(), 301, "{algorithm:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_cannot_wait_holds_up_nobody_for_whom_there_is_room() {
+    for algorithm in ALL {
+        for max_wait in [0, SECOND / 100] {
+            let mut fleet = Fleet::new(0, 1, algorithm, 10);
+            fleet.come(0, 5, 0);
+            fleet.run(1000);
+            for (cost, max_wait) in [(9, max_wait), (2, max_wait), (8, 5 * SECOND), (1, 0)] {
+                fleet.come(0, cost, max_wait);
+            }
+            fleet.run(2000);
+            assert_eq!(fleet.granted(), 2, "{algorithm:?} {:?}", fleet.callers);
+            assert_eq!(fleet.waiting(), 1, "{algorithm:?} {:?}", fleet.callers);
+        }
     }
 }
 

@@ -5,6 +5,10 @@ use redis::{RedisResult, ToRedisArgs, Value, aio::MultiplexedConnection};
 use super::{QUOTAS, REFUND, WINDOW, model::Quota};
 use crate::support::RedisServer;
 
+/// What each of some callers in a row wants, and how many they are, or less than 0 where they hold up
+/// those behind.
+pub(super) type Run = (u64, i64);
+
 /// A server whose scripts are told the time by the test.
 pub(super) struct Machine {
     pub(super) connection: MultiplexedConnection,
@@ -74,23 +78,18 @@ impl Machine {
         &mut self,
         now: u64,
         (limit, step): (u64, u64),
-        runs: &[(u64, u64)],
+        runs: &[Run],
     ) -> Value {
         let (last, spare) = (now / step + self.named.0, self.named.1);
         let keys = (0..=10 + spare).map(|age| name("w", last.saturating_sub(age)));
         let keys: Vec<_> = keys.collect();
-        let mut words = vec![step, last, spare, 0, 10, limit, runs.len() as u64];
-        words.extend(runs.iter().flat_map(|(cost, callers)| [cost, callers]));
-        self.run(WINDOW, now, &keys, &texts(&words)).await
+        let words = [step, last, spare, 0, 10, limit, runs.len() as u64];
+        let words = [texts(&words), run_texts(runs)].concat();
+        self.run(WINDOW, now, &keys, &words).await
     }
 
     /// One call of `quotas_take`, which asks for the whole past of windows.
-    pub(super) async fn quotas(
-        &mut self,
-        now: u64,
-        quotas: &[Quota],
-        runs: &[(u64, u64)],
-    ) -> Value {
+    pub(super) async fn quotas(&mut self, now: u64, quotas: &[Quota], runs: &[Run]) -> Value {
         let (mut keys, mut words) = (Vec::new(), texts(&[self.named.1, quotas.len() as u64]));
         let mut asked = Vec::new();
         for (index, quota) in quotas.iter().enumerate() {
@@ -111,8 +110,8 @@ impl Machine {
             words.extend(texts(&[quota.limit, quota.length, third, lives]));
         }
         asked.push(runs.len() as u64);
-        asked.extend(runs.iter().flat_map(|(cost, callers)| [cost, callers]));
         words.extend(texts(&asked));
+        words.extend(run_texts(runs));
         self.run(QUOTAS, now, &keys, &words).await
     }
 
@@ -155,6 +154,11 @@ pub(super) fn name(quota: &str, step: u64) -> String {
 
 pub(super) fn texts(numbers: &[u64]) -> Vec<String> {
     numbers.iter().map(ToString::to_string).collect()
+}
+
+fn run_texts(runs: &[Run]) -> Vec<String> {
+    let words = |(cost, callers): &Run| [cost.to_string(), callers.to_string()];
+    runs.iter().flat_map(words).collect()
 }
 
 pub(super) fn ints(reply: Value) -> Vec<u64> {
