@@ -184,11 +184,13 @@ impl<T> RateLimiter<T> {
     /// Gives `cost` units back that `key` took earlier, from every quota they were taken from.
     ///
     /// Nobody can know which units are meant: the oldest go back, which would be free again the
-    /// soonest. It asks for the server's time first, so it may take two deadlines.
+    /// soonest. It asks for the server's time first, so it may take two deadlines. Begun, it goes on
+    /// also where nobody waits for it.
     ///
     /// # Errors
     ///
-    /// Where Redis did not confirm it in time.
+    /// Where Redis did not confirm it in time. In a cluster it does nothing while the key's slot moves
+    /// and its counts are apart: [`StoreError::NotServing`] (`TRYAGAIN`).
     pub async fn refund<K>(&self, key: &K, cost: u64) -> Result<(), StoreError>
     where
         T: Tiers<K>,

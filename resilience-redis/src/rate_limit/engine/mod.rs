@@ -255,16 +255,27 @@ impl Engine {
         name
     }
 
-    /// Gives `units` of `key` back, the oldest.
+    /// Gives `units` of `key` back, the oldest, whether anybody waits for it or not.
     pub(super) async fn refund<K: StoreKey + ?Sized>(
         &self,
         key: &K,
         units: u64,
     ) -> Result<(), StoreError> {
-        let outcome = self.lane.refund_oldest(&self.name_of(key), units).await;
-        // What is known of it is so no more.
-        self.lane.doubt(&self.table.get(key));
-        outcome
+        let (lane, name) = (Arc::clone(&self.lane), self.name_of(key));
+        let entry = self.table.get(key);
+        let is_new = entry.is_none();
+        let back = async move {
+            let outcome = lane.refund_oldest(&name, units).await;
+            // What is known of it is so no more.
+            lane.doubt(&entry);
+            outcome
+        };
+        let done = self.lane.runtime().spawn(back).await;
+        if is_new {
+            // Somebody may have come for it meanwhile.
+            self.lane.doubt(&self.table.get(key));
+        }
+        done.unwrap_or(Err(StoreError::Unavailable))
     }
 
     /// The counts of `key` are gone, and with them what was taken ahead.

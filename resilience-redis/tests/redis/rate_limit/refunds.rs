@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use resilience_core::{Results, rate_limit::Charge};
+use resilience_core::{Environment, ManualClock, Results, rate_limit::Charge};
 use resilience_redis::{
     RedisStore,
     rate_limit::{Options, Policy, Quota, RateLimiter, Source},
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
 
 use crate::support::{RedisCluster, RedisServer, eventually, patient};
@@ -34,6 +34,24 @@ fn whose(call: &u64) -> Option<u64> {
 
 async fn remaining(limiter: &RateLimiter, key: u64) -> u64 {
     limiter.peek(&key).await.expect("a look").remaining
+}
+
+#[tokio::test]
+async fn a_refund_that_nobody_waits_for_any_more_is_seen_here() {
+    let server = RedisServer::start().await;
+    // Nobody asks all the same after a while.
+    let environment = Environment::new().clock(ManualClock::new());
+    let options = Options::new().environment(&environment);
+    let policy = Policy::new("test", Quota::new(1, HOUR));
+    let limiter = server.store().await.rate_limiter_with(&policy, &options);
+    let limiter = limiter.expect("a valid policy");
+    limiter.try_take("key").await.expect("a fresh key");
+    limiter.try_take("key").await.expect_err("used up");
+    server.tell(PAUSE).await;
+    let refund = limiter.refund("key", 1);
+    assert!(timeout(Duration::ZERO, refund).await.is_err());
+    server.tell(GO_ON).await;
+    eventually(async || limiter.try_take("key").await.ok()).await;
 }
 
 #[tokio::test]
