@@ -13,7 +13,7 @@ use self::{plain::Plain, reply::Word};
 use crate::{
     StoreError,
     rate_limit::{
-        line::{Aftermath, Entry, Leasing, Question},
+        line::{Aftermath, Asked, Entry, Leasing, Question},
         quota::{Kind, Past, Rule, Run},
     },
 };
@@ -117,31 +117,44 @@ impl Batch {
         aftermath: &mut Aftermath,
     ) -> Option<Timestamp> {
         let (runs, past) = (self.runs.len(), self.past.len());
-        let asked = {
-            let mut line = entry.line();
-            // Which counts are the past is for the server to say.
-            if self.spare > 0 {
-                line.doubt();
-            }
-            let question = (&mut self.runs, &mut self.past);
-            line.ask(rules, &self.steps, question, leasing, limit, aftermath)
-        };
-        self.note_alarm(&entry, aftermath);
+        // Whatever happens from here on, it is known for whom nobody else will ask.
+        self.calls.push(Call {
+            entry,
+            runs: runs..runs,
+            past: past..past,
+            whole: None,
+        });
+        let asked = self.ask_last(rules, leasing, limit, aftermath);
+        let mut call = self.calls.pop().expect("just added");
+        self.note_alarm(&call.entry, aftermath);
         let asked = asked?;
         self.times |= asked.has_time();
-        let whole = match (rules, &self.past[past..]) {
+        (call.runs.end, call.past.end) = (self.runs.len(), self.past.len());
+        call.whole = match (rules, &self.past[past..]) {
             ([rule], [known]) if is_window(rule) && self.spare == 0 && known.asked == 0 => {
                 Whole::of(rule, &self.runs[runs..], *known)
             }
             _ => None,
         };
-        self.calls.push(Call {
-            entry,
-            runs: runs..self.runs.len(),
-            past: past..self.past.len(),
-            whole,
-        });
+        self.calls.push(call);
         Some(asked.since)
+    }
+
+    /// Asks those who wait for the entry of the last call what they want.
+    fn ask_last(
+        &mut self,
+        rules: &[Rule],
+        leasing: Option<Leasing>,
+        limit: (Timestamp, Timestamp, &StoreError),
+        aftermath: &mut Aftermath,
+    ) -> Option<Asked> {
+        let mut line = self.calls.last()?.entry.line();
+        // Which counts are the past is for the server to say.
+        if self.spare > 0 {
+            line.doubt();
+        }
+        let question = (&mut self.runs, &mut self.past);
+        line.ask(rules, &self.steps, question, leasing, limit, aftermath)
     }
 
     fn note_alarm(&mut self, entry: &Arc<Entry>, aftermath: &mut Aftermath) {
@@ -267,4 +280,60 @@ impl Batch {
 
 const fn is_window(rule: &Rule) -> bool {
     matches!(rule.kind, Kind::Window { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        task::Waker,
+        time::Duration,
+    };
+
+    use resilience_core::rate_limit::{Policy, Quota};
+
+    use super::*;
+    use crate::rate_limit::{
+        line::{Answer, Caller, Entered, Line},
+        quota::rules,
+    };
+
+    #[test]
+    fn for_whom_nobody_will_ask_is_known_where_it_ends_in_a_panic() {
+        let policy = Policy::new("test", Quota::new(10, Duration::from_secs(1)));
+        let rules = rules(&policy.terms().expect("a quota").quotas).expect("a valid policy");
+        let entry = Arc::new(Entry::new("test", Line::new(&rules, true)));
+        let now = Timestamp::from_nanos(1_000_000_000);
+        let caller = Caller {
+            cost: 1,
+            now,
+            until: now,
+            waker: None,
+        };
+        let entered = entry.line().enter(caller);
+        assert_eq!(entered, Entered::First(0));
+        let (mut batch, mut aftermath) = (Batch::default(), Aftermath::default());
+        batch.begin(&rules, 1_000_000, 0);
+        // By this a part is divided.
+        let (percent, nodes) = (50, 0);
+        let leasing = Leasing {
+            percent,
+            nodes,
+            now,
+        };
+        let limit = (now, now, &StoreError::Unavailable);
+        let add = || {
+            let entry = Arc::clone(&entry);
+            batch.add(&rules, entry, Some(leasing), limit, &mut aftermath)
+        };
+        catch_unwind(AssertUnwindSafe(add)).expect_err("a panic");
+        let mut left = Vec::new();
+        batch.unask(&mut left);
+        for entry in left {
+            let mut line = entry.line();
+            line.abandon(&StoreError::Unavailable, now, &mut aftermath);
+        }
+        let answer = entry.line().poll(0, Waker::noop());
+        assert_eq!(answer, Some(Answer::Failed(StoreError::Unavailable)));
+    }
 }

@@ -156,7 +156,8 @@ impl Flight {
         batch.begin(rules, micros, spare);
         let leasing = lane.leasing(now);
         let mut since = Timestamp::MAX;
-        for entry in entries.drain(..) {
+        // Who is left here, should something panic, is known still.
+        while let Some(entry) = entries.pop() {
             let limit = (now, too_long, &late);
             let first = batch.add(rules, entry, leasing, limit, &mut aftermath);
             if let Some(first) = first {

@@ -32,6 +32,7 @@ use self::{
 use crate::rate_limit::quota::{LastWord, Own, Rule, Verdict, Window, Windows};
 
 pub(super) use self::{
+    asking::Asked,
     entry::Entry,
     front::Front,
     lease::{Spent, Unused},
