@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use resilience_core::concurrency::{Bulkheads, Permit};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::Problem;
 
@@ -41,6 +43,15 @@ pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         return Err(Problem::invalid(HEADER, detail));
     }
     Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// What tells a body from another: two are the same when they say the same, whatever their spaces.
+///
+/// A digest, since it is kept for a day, and a body may have 64 KiB that say nothing.
+pub(super) fn digest(body: Map<String, Value>) -> String {
+    let digest = Sha256::digest(Value::Object(body).to_string());
+    let hex = digest.iter().map(|byte| format!("{byte:02x}"));
+    hex.collect()
 }
 
 /// The request's field, in lower case.

@@ -34,11 +34,10 @@ pub(super) async fn place(
         Some(key) => Some(idempotency::turn(&service.keys, key).await?),
         None => None,
     };
-    // Two bodies are the same when they say the same, whatever their spaces.
-    let body = Value::Object(body).to_string();
+    let request = idempotency::digest(body);
     let key = key.as_deref().map(|key| Key {
         key,
-        request: &body,
+        request: &request,
     });
     let now = service.clock.now();
     let new = NewOrder {

@@ -64,7 +64,7 @@ pub enum Refusal {
 pub struct Key<'a> {
     /// The key.
     pub key: &'a str,
-    /// The request, as compared.
+    /// What tells the request from another, as compared.
     pub request: &'a str,
 }
 

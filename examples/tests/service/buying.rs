@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use http::{Request, StatusCode, header};
 use serde_json::json;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::client::{Shop, eventually, one, send_on};
@@ -124,6 +125,28 @@ async fn a_key_orders_once_and_answers_the_same_again() {
     assert_eq!(shop.stock(1).await, 49);
     let other = shop.order_with_key("lunch-1", &one("ada", 2)).await;
     other.problem(422, "idempotency-key");
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_key_is_small_whatever_was_sent_with_it() {
+    let shop = Shop::open().await;
+    let order = |note: String| {
+        let items = json!([{ "dish_id": 9999, "quantity": 1 }]);
+        json!({ "user_id": "ada", "items": items, "note": note })
+    };
+    for key in ["first", "second"] {
+        let answer = shop.order_with_key(key, &order("x".repeat(60_000))).await;
+        answer.problem(404, "items[0].dish_id");
+    }
+    let other = order("y".repeat(60_000));
+    let other = shop.order_with_key("first", &other).await;
+    other.problem(422, "idempotency-key");
+    let url = crate::client::database_in(&shop.folder);
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let question = "SELECT max(length(request)) FROM idempotency_keys";
+    let longest = sqlx::query_scalar(question).fetch_one(&mut connection);
+    let longest: i64 = longest.await.unwrap();
+    assert!(longest < 100, "{longest}");
 }
 
 #[tokio::test]
