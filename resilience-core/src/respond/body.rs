@@ -28,8 +28,9 @@ impl<B> AnswerBody<B> {
         Self { kind }
     }
 
-    pub(crate) const fn written(bytes: Bytes) -> Self {
-        let kind = Kind::Written(Some(bytes));
+    /// One without bytes has ended: gRPC owes the end of the stream with the head (Trailers-Only).
+    pub(crate) fn written(bytes: Bytes) -> Self {
+        let kind = Kind::Written(Some(bytes).filter(|bytes| !bytes.is_empty()));
         Self { kind }
     }
 }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use axum::{Router, routing::get};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
+use hyper::{body::Body as _, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use resilience_core::{
     Bulkhead, CatchPanic, CircuitBreaker, RateLimiter, Respond, circuit_breaker, concurrency,
     rate_limit::{self, Quota},
 };
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
 use crate::support;
@@ -129,6 +132,33 @@ async fn what_an_inner_layer_refused_is_given_back_by_a_limit_outside() {
     drop(held);
     let response = app.oneshot(support::get("/")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
+}
+
+/// Most clients look for the status in the head where the stream ends with it, and in the trailers
+/// else; one that finds it in neither takes it for an error of the protocol.
+#[tokio::test]
+async fn a_refusal_in_grpc_ends_the_stream_with_its_head() {
+    let app = Router::new()
+        .route("/", get(async || "soup"))
+        .layer(Respond::with((one_a_minute().layer(),)));
+    let address = support::serve(app).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut ask = || {
+        let mut request = support::get("http://localhost/");
+        let grpc = HeaderValue::from_static("application/grpc");
+        request.headers_mut().insert(header::CONTENT_TYPE, grpc);
+        sender.send_request(request)
+    };
+    assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+    for _ in 0..50 {
+        let refused = ask().await.unwrap();
+        assert_eq!(refused.headers()["grpc-status"], "8");
+        assert!(refused.body().is_end_stream());
+    }
 }
 
 #[tokio::test]
