@@ -132,14 +132,18 @@ impl Policy {
     }
 
     /// Sets how many probes a half-open circuit admits, all of which decide. Default 10.
+    ///
+    /// Let it be no more than calls come within [`half_open_max_wait`](Self::half_open_max_wait),
+    /// which is as long as the open wait unless you say otherwise: where there are fewer, the
+    /// circuit opens again however well they went, and never closes.
     #[must_use]
     pub const fn half_open_permits(mut self, permits: u32) -> Self {
         self.half_open_permits = permits;
         self
     }
 
-    /// Sets how long a half-open circuit may take to decide before it is open again. Default: as
-    /// long as the open wait just served.
+    /// Sets how long a half-open circuit may take to decide before it is open again, as after
+    /// probes that failed. Default: as long as the open wait just served.
     #[must_use]
     pub const fn half_open_max_wait(mut self, wait: Duration) -> Self {
         self.half_open_max_wait = Some(wait);

@@ -32,6 +32,23 @@ fn probes_rarer_than_the_window_still_decide() {
 }
 
 #[test]
+fn a_circuit_closes_where_as_many_calls_come_in_time_as_it_has_probes() {
+    let policy = Policy::new("p").min_calls(2);
+    for (permits, closes) in [(2, true), (3, false)] {
+        let circuit = Circuit::new(policy.clone().half_open_permits(permits));
+        circuit.fail(2);
+        for _ in 0..50 {
+            circuit.advance(SECOND * 5 / 2);
+            if let Ok(permit) = circuit.try_acquire() {
+                permit.settle(Outcome::Success);
+            }
+        }
+        let closed = circuit.entered().contains(&Phase::Closed);
+        assert_eq!(closed, closes, "{permits} probes");
+    }
+}
+
+#[test]
 fn a_probe_that_hangs_does_not_hold_the_circuit() {
     let circuit = Circuit::fragile();
     circuit.fail(1).advance(SECOND);
