@@ -37,10 +37,20 @@ fn a_url_says_which_servers() {
     assert!(matches!(&sentinel.kind, Kind::Sentinel { service, login }
         if service == "dishes" && login.password() == Some("s/") && login.db() == 0));
 
+    let sentinel =
+        Target::parse("redis-sentinel://a?service=a%26b%2Fc%20%C3%A9+%zz").expect("valid");
+    assert!(
+        matches!(sentinel.kind, Kind::Sentinel { service, .. } if service == "a&b/c \u{e9}+%zz")
+    );
+
     let local = Target::parse("unix:///run/redis.sock?db=1&pass=p").expect("valid");
     assert_eq!(local.addresses, [Address::Unix("/run/redis.sock".into())]);
     assert_eq!((local.login.db(), local.login.password()), (1, Some("p")));
     assert!(!local.is_readable_by_others());
+    for url in ["unix:///redis.sock?pass=a+b%2B", "redis://:a+b%2B@host"] {
+        let target = Target::parse(url).expect("valid");
+        assert_eq!(target.login.password(), Some("a+b+"), "{url}");
+    }
 }
 
 #[test]

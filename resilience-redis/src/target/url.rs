@@ -42,6 +42,8 @@ impl<'a> Parts<'a> {
     pub(super) fn local_socket(&self) -> Result<Target, StoreError> {
         self.knows(&["protocol", "user", "pass", "db"])?;
         let Self { path, query, .. } = self;
+        // The client takes it for a blank there, as forms do, and nowhere else.
+        let query = query.replace('+', "%2B");
         Target::of(Kind::Single, &[format!("unix://{path}?{query}")])
     }
 
@@ -56,7 +58,8 @@ impl<'a> Parts<'a> {
 
     pub(super) fn sentinel(&self, scheme: &str) -> Result<Target, StoreError> {
         self.knows(&["protocol", "service", "sentinel_user", "sentinel_password"])?;
-        let service = self.value("service").filter(|name| !name.is_empty());
+        let service = self.value("service").map(decoded);
+        let service = service.filter(|name| !name.is_empty());
         let service = service.ok_or(StoreError::InvalidTarget(
             "a URL of sentinels needs `?service=` and the name that they watch a server by",
         ))?;
@@ -74,7 +77,7 @@ impl<'a> Parts<'a> {
             (user, password) => format!("{user}:{password}@"),
         };
         let kind = Kind::Sentinel {
-            service: service.to_owned(),
+            service,
             login: info(&format!("redis://{login}sentinel"))?
                 .redis_settings()
                 .clone(),
@@ -136,6 +139,25 @@ pub(super) fn info(url: &str) -> Result<ConnectionInfo, StoreError> {
             "the URL must have a host, a port up to 65535 and a whole number as its database",
         )
     })
+}
+
+/// What `text` says with each `%XX` in it; what is none stays as it is.
+fn decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, behind @ ..] = rest {
+        let escaped = match behind {
+            [high, low, ..] if *first == b'%' => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        bytes.push(escaped.map_or(*first, |(high, low)| high << 4 | low));
+        rest = escaped.map_or(behind, |_| &behind[2..]);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
 }
 
 const REDIS_PORT: u16 = 6379;
