@@ -52,15 +52,16 @@
 //! To the user that a store logs in as, on the keys `~res:*` (or your prefix), and for
 //! [`cache`] on the channels `resetchannels &res:*` (before Redis 7 users begin with all):
 //!
-//! - For any store `+ping`; in a cluster also `+cluster|slots +asking`, behind sentinels `+role`.
+//! - For any store `+ping`; in another database than 0 also `+select`, in a cluster
+//!   `+cluster|slots +asking`, behind sentinels `+role`.
 //! - For [`rate_limit`] `+eval +evalsha +time +get +set +unlink +incr +incrby +decrby +mget
 //!   +pexpire +pexpireat +pttl +del +llen +lindex +lrange +ltrim +lrem +rpush +zadd +zcard
 //!   +zrem +zremrangebyscore`, and for [`rate_limit::RateLimiter::clear_all`] also `+scan +unwatch`.
 //! - For [`bloom_guard`] `+eval +evalsha +info +time +hmget +hget +hset +hdel +hincrby +pexpire +xadd
 //!   +xrange +exists +get +set +setbit +setrange +strlen +bitop +unlink`.
 //! - For [`lock`] `+eval +evalsha +time +get +set +unlink +pexpire +pttl`.
-//! - For [`queue`] `+eval +evalsha +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel
-//!   +xgroup +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +unwatch`.
+//! - For [`queue`] `+eval +evalsha +time +exists +get +set +pexpire +xack +xadd +xautoclaim +xclaim
+//!   +xdel +xgroup +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +unwatch`.
 //! - For [`stock`] `+eval +evalsha +time +pexpire +pttl +del +hdel +hexists +hget +hset +zadd
 //!   +zrangebyscore +zrem`.
 //! - For [`cache`] `+eval +evalsha +get +set +unlink +append +pttl +publish +subscribe +multi +exec

@@ -85,6 +85,16 @@ async fn a_local_socket_is_a_way_in() {
 }
 
 #[tokio::test]
+async fn another_database_is_a_way_in_for_whoever_may_do_what_the_readme_says() {
+    let server = RedisServer::start().await;
+    serves(target(&format!("{}/2", server.url())))
+        .await
+        .expect("it may be selected");
+    let keyspace: String = server.ask("INFO keyspace").await;
+    assert!(keyspace.contains("db2:keys="), "{keyspace}");
+}
+
+#[tokio::test]
 async fn a_server_without_resp3_is_spoken_to_in_resp2() {
     let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]).await;
     assert!(serves(target(&server.url())).await.is_err());

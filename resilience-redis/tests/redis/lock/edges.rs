@@ -10,7 +10,7 @@ use resilience_redis::{
 };
 
 use super::{ACQUIRE, FENCE, LOCK, MINUTE, RENEWED, SHORT, is_free, locks, reason, take};
-use crate::support::{RedisServer, eventually, patient};
+use crate::support::{RedisServer, eventually, patient, permissions_for};
 
 #[test]
 fn a_guard_that_outlives_its_runtime_expires_without_a_panic() {
@@ -124,9 +124,7 @@ async fn lives_that_cannot_work_are_named() {
 #[tokio::test]
 async fn the_documented_permissions_are_enough() {
     let server = RedisServer::start().await;
-    let url = server
-        .user("+eval +evalsha +get +pexpire +pttl +set +time +unlink")
-        .await;
+    let url = server.user(&permissions_for("lock")).await;
     let store = RedisStore::connect(&url, patient()).await.expect("allowed");
     let locks = locks(&store, RENEWED);
     let guard = take(&locks).await;

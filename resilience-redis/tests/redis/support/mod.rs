@@ -31,7 +31,7 @@ pub(crate) use self::{
     process::Process,
     proxy::Proxy,
     sentinels::RedisSentinels,
-    server::{RedisServer, permissions},
+    server::{RedisServer, permissions, permissions_for},
     user::{BEYOND, LARGEST, LEAST_I64, MOST_I64, User, script},
 };
 

@@ -158,6 +158,15 @@ impl RedisServer {
         .await;
     }
 
+    /// How many connections were ever made to it, this call's included.
+    pub(crate) async fn connections(&self) -> u64 {
+        let info: String = self.ask("INFO stats").await;
+        let made = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_connections_received:"));
+        made.expect("a figure").parse().expect("a number")
+    }
+
     /// Has the server do `command`.
     pub(crate) async fn tell(&self, command: &str) {
         let _: redis::Value = self.ask(command).await;
@@ -218,6 +227,21 @@ impl RedisServer {
 fn documented_permissions() -> String {
     let rules = permissions(include_str!("../../../../README.md"));
     format!("~p:* {}", rules.join(" "))
+}
+
+/// What the documentation asks for, for a store of which `part` alone is used.
+pub(crate) fn permissions_for(part: &str) -> String {
+    let text = include_str!("../../../src/lib.rs");
+    let item = |start: &str| {
+        let (_, rest) = text.split_once(start).expect("documented");
+        let (item, _) = rest.split_once("//! - ").expect("another behind it");
+        permissions(item).join(" ")
+    };
+    format!(
+        "{} {}",
+        item("//! - For any store"),
+        item(&format!("//! - For [`{part}`]"))
+    )
 }
 
 /// The rules of an ACL in `text`: in its section of permissions, where it has one.
