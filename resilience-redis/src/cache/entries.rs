@@ -169,9 +169,11 @@ impl Shared {
     /// Adds what lets the others hear that `meant` is void.
     fn void(&self, commands: &mut Pipeline, how: How, name: &str, meant: &Meant) {
         match how {
-            // That it was touched is what tells; nothing of it stays.
+            // That it was touched is what tells; nothing of it stays, also where the server fails
+            // in between.
             How::Tracking => {
                 commands.cmd("SET").arg(name).arg("");
+                commands.arg("PX").arg(frame::millis(MOMENT));
                 commands.cmd("UNLINK").arg(name);
             }
             How::Publishing => {
@@ -189,3 +191,6 @@ impl Shared {
 fn is_refused(outcome: &Result<(), StoreError>) -> bool {
     outcome.as_ref().is_err_and(|error| !is_of_no_use(error))
 }
+
+/// How long what is touched stays where nobody removes it.
+const MOMENT: Duration = Duration::from_secs(1);

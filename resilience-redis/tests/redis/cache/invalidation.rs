@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redis::AsyncCommands as _;
 use resilience_core::cache::Loaded;
 
 use super::{Process, Source, both_hold, fleet_of_two, keys, stored};
@@ -129,6 +130,25 @@ async fn a_redis_without_memory_still_forgets_and_tells() {
     other.eventually_without(7).await;
     assert!(keys(&server, "*").await.is_empty());
     assert_eq!(one.load(7, &source).await, "load 2");
+}
+
+#[tokio::test]
+async fn what_is_touched_to_tell_others_ends_though_nobody_removes_it() {
+    let server = RedisServer::start().await;
+    let rules = "on >secret ~res:* resetchannels &res:* +@all -unlink";
+    let process = Process::at(&server.user(rules).await).await;
+    process.cache.forget(&7).await.unwrap_err();
+    let mut raw = server.raw().await;
+    eventually(async || {
+        let left = raw.pttl("res:cache_void:{dishes:7}").await;
+        // Gone already, or not there yet.
+        left.ok().filter(|left: &i64| *left != -2)
+    })
+    .await;
+    for name in keys(&server, "*").await {
+        let left: i64 = raw.pttl(name).await.unwrap();
+        assert_ne!(left, -1);
+    }
 }
 
 #[tokio::test]
