@@ -18,12 +18,15 @@
 --
 -- All KEYS share one hash tag. A filter that another server wrote is none: what is here may be an
 -- older state of it, restored from a file or copied by a replica that had not heard of everything.
--- So it is as if nothing were here: a new log begins, and no generation is asked.
+-- So it is as if nothing were here: a new log begins, and no generation is asked. The same holds of
+-- one that lacks what belongs to it.
 --
 -- KEYS[1] and KEYS[2] live for ARGV[3] after each call, which is a write each time: a server that
 -- may not write, because others have taken over, answers nobody.
 
 local FILTER, LOG = KEYS[1], KEYS[2]
+-- Numbers of records, which Lua's doubles hold exactly.
+local MOST = 9007199254740992
 
 local function milliseconds()
   local time = redis.call('TIME')
@@ -40,10 +43,11 @@ end
 local function open()
   local server = this_server()
   local fields = redis.call('HMGET', FILTER, 'server', 'seed', 'log', 'last', 'current', 'staged')
-  if fields[1] ~= server then
+  local last = string.match(fields[4] or '', '^%d+$') and tonumber(fields[4])
+  if fields[1] ~= server or not fields[2] or not fields[3] or not last or last >= MOST then
     redis.call('UNLINK', FILTER, LOG)
     redis.call('HSET', FILTER, 'server', server, 'seed', ARGV[2], 'log', ARGV[1], 'last', 0)
-    fields = { server, ARGV[2], ARGV[1], '0', false, false }
+    fields, last = { server, ARGV[2], ARGV[1], '0', false, false }, 0
   end
   if fields[2] ~= ARGV[2] then
     return nil, redis.error_reply('SEED the keys of the filter were made with another seed')
@@ -51,7 +55,7 @@ local function open()
   redis.call('PEXPIRE', FILTER, ARGV[3])
   redis.call('PEXPIRE', LOG, ARGV[3])
   return {
-    log = fields[3], last = tonumber(fields[4]),
+    log = fields[3], last = last,
     current = fields[5] or '', staged = fields[6] or '',
   }
 end

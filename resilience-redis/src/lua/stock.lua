@@ -22,6 +22,14 @@ local function milliseconds()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- What a field of the counts says, where that is a number of ours: what somebody else wrote there is
+-- no count, and the truth is asked.
+local function number_of(field)
+  local text = redis.call('HGET', COUNTS, field)
+  local number = text and string.match(text, '^%d+$') and tonumber(text)
+  return number and number <= MOST and number or nil
+end
+
 -- The state, generation and items of an order; nothing where there is none.
 local function read(order)
   local record = redis.call('HGET', ORDERS, order)
@@ -51,7 +59,7 @@ local function change(sign, generation, items)
     return
   end
   for item, units in string.gmatch(items, '(%S+) (%d+)') do
-    local left = redis.call('HGET', COUNTS, item)
+    local left = number_of(item)
     if left then
       left = math.max(0, math.min(MOST, left + sign * units))
       redis.call('HSET', COUNTS, item, string.format('%.0f', left))

@@ -7,7 +7,7 @@
 -- Reply     units left, at most 2^53 - 1; -1 where nothing is known of the item
 
 local item, units = ARGV[2], tonumber(ARGV[3])
-local left = redis.call('HGET', COUNTS, item)
+local left = number_of(item)
 if ARGV[1] == 'set' then
   if redis.call('HEXISTS', COUNTS, '#') == 0 then
     return -1

@@ -9,13 +9,13 @@
 -- Reply          the generation that these counts are of; '' where nothing was written
 
 local mode = ARGV[1]
-local generation = redis.call('HGET', COUNTS, '#')
+local generation = number_of('#') and redis.call('HGET', COUNTS, '#')
 if mode == 'absent' and generation then
   return ''
 end
 if mode == 'absent' or mode == 'anew' then
   local time = redis.call('TIME')
-  local fresh = math.max(time[1] * 1000000 + time[2], (generation or 0) + 1)
+  local fresh = math.max(time[1] * 1000000 + time[2], (number_of('#') or 0) + 1)
   -- Not `tostring` nor `..`: they write 14 digits.
   mode = string.format('%.0f', fresh)
   redis.call('DEL', COUNTS)

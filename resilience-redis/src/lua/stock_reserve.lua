@@ -35,16 +35,16 @@ end
 
 local function missing()
   for i = 5, #ARGV, 2 do
-    local left = redis.call('HGET', COUNTS, ARGV[i])
+    local left = number_of(ARGV[i])
     if not left then
       return { 'unknown', (i - 3) / 2 }
-    elseif tonumber(left) < tonumber(ARGV[i + 1]) then
-      return { 'sold out', (i - 3) / 2, tonumber(left) }
+    elseif left < tonumber(ARGV[i + 1]) then
+      return { 'sold out', (i - 3) / 2, left }
     end
   end
 end
 
-generation = redis.call('HGET', COUNTS, '#')
+generation = number_of('#') and redis.call('HGET', COUNTS, '#')
 if not generation then
   return { 0, 'unknown' }
 end

@@ -164,7 +164,7 @@ impl Queue {
             }
             Appended::Gone => Ok(Revived::Gone),
             Appended::Full => Err(self.full()),
-            Appended::Before(_) => Err(Error::Inner(StoreError::Protocol)),
+            Appended::Before(_) | Appended::Foreign => Err(Error::Inner(StoreError::Protocol)),
         }
     }
 
@@ -208,6 +208,7 @@ impl Queue {
                 Ok(Pushed::Before(id))
             }
             Appended::Full => Err(self.full()),
+            Appended::Foreign => Err(Error::Inner(StoreError::ForeignValue)),
             Appended::Gone => Err(Error::Inner(StoreError::Protocol)),
         }
     }

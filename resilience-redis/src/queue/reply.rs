@@ -78,15 +78,17 @@ pub(super) enum Appended {
     Before(MessageId),
     Full,
     Gone,
+    /// What should say where the message is was written by somebody else.
+    Foreign,
 }
 
 impl FromRedisValue for Appended {
     fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let (word, id): (String, String) = from_redis_value(reply)?;
-        let id = id.parse().map_err(|_| unexpected());
+        let (word, id): (String, Vec<u8>) = from_redis_value(reply)?;
+        let id = String::from_utf8_lossy(&id);
         match word.as_str() {
-            "now" => Ok(Self::Now(id?)),
-            "before" => Ok(Self::Before(id?)),
+            "now" => id.parse().map(Self::Now).map_err(|_| unexpected()),
+            "before" => Ok(id.parse().map_or(Self::Foreign, Self::Before)),
             "full" => Ok(Self::Full),
             "gone" => Ok(Self::Gone),
             _ => Err(unexpected()),
@@ -107,9 +109,9 @@ impl FromRedisValue for Depth {
 
 impl FromRedisValue for GroupDepth {
     fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
-        let (name, consumers, pending, lag): (_, _, _, i64) = from_redis_value(reply)?;
+        let (name, consumers, pending, lag): (Vec<u8>, _, _, i64) = from_redis_value(reply)?;
         Ok(Self {
-            name,
+            name: String::from_utf8_lossy(&name).into_owned(),
             consumers,
             pending,
             lag: u64::try_from(lag).ok(),

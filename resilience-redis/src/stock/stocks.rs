@@ -156,7 +156,12 @@ impl Stock {
         let [counts, ..] = &*self.keys;
         let mut get = redis::cmd("HGET");
         get.arg(counts).arg(encoded_key(item));
-        Ok(self.shared.store.ask(counts, &get).await?)
+        let count: Option<Vec<u8>> = self.shared.store.ask(counts, &get).await?;
+        // What is no number of ours counts nothing.
+        let units = |count: Vec<u8>| str::from_utf8(&count).ok()?.parse().ok();
+        Ok(count
+            .and_then(units)
+            .filter(|units| bounded(*units).is_ok()))
     }
 
     async fn write_counts<I: StoreKey>(

@@ -4,10 +4,12 @@ use resilience_redis::{
     RedisStore, StoreError,
     bloom_guard::{Policy, Presence},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{BOUND, UNKNOWN, answers, hasty, is_out_of_touch, knows, passes, policy, process};
-use crate::support::{Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, patient};
+use crate::support::{
+    PATIENCE, Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, patient,
+};
 
 #[tokio::test]
 async fn what_redis_has_lost_passes_until_it_is_rebuilt() {
@@ -42,6 +44,36 @@ async fn what_redis_has_lost_passes_until_it_is_rebuilt() {
     let late = process(&server.url(), patient()).await;
     late.rebuild_is_wanted().await.unwrap();
     passes(&late).await;
+}
+
+#[tokio::test]
+async fn what_is_no_filter_of_ours_is_none_and_costs_nobody_a_connection() {
+    let server = RedisServer::start().await;
+    let one = process(&server.url(), patient()).await;
+    for (field, text) in [
+        ("log", None),
+        ("seed", None),
+        ("last", None),
+        ("last", Some("soup")),
+        ("last", Some("-5")),
+        ("last", Some("1.5")),
+        ("last", Some("9223372036854775807")),
+    ] {
+        one.rebuild_from(|| [1]).await.unwrap();
+        answers(&one).await;
+        let before = server.connections().await;
+        let filter = "res:filter:{dishes}";
+        server
+            .tell(&match text {
+                Some(text) => format!("HSET {filter} {field} {text}"),
+                None => format!("HDEL {filter} {field}"),
+            })
+            .await;
+        let wanted = timeout(PATIENCE, one.rebuild_is_wanted()).await;
+        wanted.expect("it is found out").unwrap();
+        one.insert(&2).await.unwrap();
+        assert_eq!(server.connections().await, before + 2, "{field} {text:?}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use resilience_redis::{
 };
 
 use super::{DAY, NONE, STREAM, batch, consumer, hasty, ids, policy};
-use crate::support::{RedisServer, eventually, patient};
+use crate::support::{RedisServer, eventually, patient, permissions_for};
 
 #[tokio::test]
 async fn the_scripts_bear_the_edges_of_their_arguments() {
@@ -102,14 +102,30 @@ async fn what_somebody_else_wrote_under_our_keys_is_named() {
 }
 
 #[tokio::test]
+async fn what_somebody_else_noted_of_a_queue_costs_nobody_a_connection() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    let mut raw = server.raw().await;
+    let before = server.connections().await;
+    for text in [&b"soup"[..], b"", b"1-", b"1-99999999999999999999", b"\xff"] {
+        let key = format!("{STREAM}:once:a");
+        let () = raw.set(key, text).await.expect("set");
+        let pushed = queue.push_once("a", b"a").await;
+        assert_eq!(pushed, Err(Error::Inner(StoreError::ForeignValue)));
+    }
+    let mut create = redis::cmd("XGROUP");
+    create.arg("CREATE").arg(STREAM).arg(b"\xffsoup").arg("0");
+    let create = create.arg("MKSTREAM").query_async::<()>(&mut raw);
+    create.await.expect("created");
+    let groups = queue.depth().await.expect("an answer").groups;
+    assert_eq!(groups[0].name, "\u{fffd}soup");
+    assert_eq!(server.connections().await, before + 1);
+}
+
+#[tokio::test]
 async fn the_documented_permissions_are_enough_and_figures_are_told() {
     let server = RedisServer::start().await;
-    let url = server
-        .user(
-            "+eval +evalsha +exists +time +get +set +pexpire +xack +xadd +xautoclaim +xclaim +xdel +xgroup \
-             +xinfo +xlen +xpending +xrange +xreadgroup +xtrim +ping +unwatch",
-        )
-        .await;
+    let url = server.user(&permissions_for("queue")).await;
     let store = RedisStore::connect(&url, patient()).await.expect("allowed");
     let policy = hasty().deliveries(2).capacity(3);
     let queue = store.queue(&policy).expect("valid");

@@ -5,11 +5,11 @@ use std::time::Duration;
 use redis::AsyncCommands as _;
 use resilience_redis::{
     RedisStore, StoreError,
-    stock::{Error, Once},
+    stock::{Error, Filled, Once},
 };
 
 use super::{COUNTS, DAY, DUE, MOMENT, ORDERS, filled, lasting, left, stock};
-use crate::support::{RedisServer, eventually, patient};
+use crate::support::{RedisServer, eventually, patient, permissions_for};
 
 const MOST: u64 = (1 << 53) - 1;
 
@@ -107,6 +107,37 @@ async fn what_somebody_else_wrote_under_our_keys_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_no_count_of_ours_is_unknown_and_costs_nobody_a_connection() {
+    let server = RedisServer::start().await;
+    let stock = filled(&server, &[(1, 5)]).await;
+    let mut raw = server.raw().await;
+    let before = server.connections().await;
+    for text in ["soup", "-1", "1.5", "0x10", "1e3", "9007199254740992", ""] {
+        let unknown = |item| Err(Error::Unknown { item });
+        let () = raw.hset(COUNTS, ":1", text).await.expect("set");
+        assert_eq!(left(&stock, 1).await, None, "{text}");
+        assert_eq!(stock.reserve("a", &[(1_u64, 1)]).await, unknown(Some(0)));
+        assert_eq!(stock.add(&1_u64, 1).await, Ok(None));
+        assert_eq!(stock.cap(&1_u64, 1).await, Ok(None));
+        assert_eq!(stock.set(&1_u64, 5).await, Ok(Some(5)));
+        assert_eq!(stock.reserve(text, &[(1_u64, 1)]).await, Ok(Once::Now));
+        let () = raw.hset(COUNTS, ":1", text).await.expect("set");
+        assert_eq!(stock.release(text).await, Ok(Once::Now));
+        let () = raw.hset(COUNTS, "#", text).await.expect("set");
+        assert_eq!(stock.reserve("a", &[(1_u64, 1)]).await, unknown(None));
+        assert_eq!(stock.fill([(1_u64, 5)]).await, Ok(Filled::Now));
+        let () = raw.hset(COUNTS, "#", text).await.expect("set");
+        assert_eq!(stock.refill([(1_u64, 5)]).await, Ok(Filled::Now));
+        let () = raw.hset(ORDERS, ":a", text).await.expect("set");
+        assert_eq!(stock.confirm("a").await, Err(Error::NotReserved));
+        assert_eq!(stock.reserve("a", &[(1_u64, 1)]).await, Ok(Once::Now));
+        assert_eq!(stock.release("a").await, Ok(Once::Now));
+        let () = raw.hdel(ORDERS, ":a").await.expect("deleted");
+    }
+    assert_eq!(server.connections().await, before + 1);
+}
+
+#[tokio::test]
 async fn times_that_cannot_work_are_named() {
     let store = RedisServer::start().await.store().await;
     let day = DAY + MOMENT;
@@ -125,11 +156,7 @@ async fn times_that_cannot_work_are_named() {
 #[tokio::test]
 async fn the_documented_permissions_are_enough() {
     let server = RedisServer::start().await;
-    let url = server
-        .user(
-            "+eval +evalsha +time +del +hdel +hexists +hget +hset +pexpire +pttl +zadd +zrangebyscore +zrem",
-        )
-        .await;
+    let url = server.user(&permissions_for("stock")).await;
     let store = RedisStore::connect(&url, patient()).await.expect("allowed");
     let stock = stock(&store, lasting().reservation(MOMENT).remember(MOMENT));
     stock.refill([(1_u64, 5)]).await.expect("allowed");
