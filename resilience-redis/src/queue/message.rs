@@ -67,6 +67,11 @@ impl MessageId {
         millis: 0,
         sequence: 0,
     };
+    /// Behind it there is none.
+    pub(super) const LAST: Self = Self {
+        millis: u64::MAX,
+        sequence: u64::MAX,
+    };
 }
 
 impl fmt::Display for MessageId {

@@ -96,6 +96,10 @@ impl Shared {
         while letters.len() < most {
             let step = self.policy.messages_a_step().min(most - letters.len());
             let last = letters.last().map(|letter| letter.id).or(after);
+            // The server takes it for no id to begin behind.
+            if last == Some(MessageId::LAST) {
+                break;
+            }
             let start = last.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
             let mut range = redis::cmd("XRANGE");
             range.arg(dead).arg(start).arg("+").arg("COUNT").arg(step);

@@ -161,6 +161,21 @@ async fn what_somebody_deletes_is_counted_as_lost() {
 }
 
 #[tokio::test]
+async fn behind_the_last_possible_dead_letter_there_is_none() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    let last = "18446744073709551615-18446744073709551615";
+    let mut raw = server.raw().await;
+    let words = ["group", "a", "id", "1-1", "deliveries", "1", "reason", "b"];
+    let letter = [&["XADD", DEAD, last][..], &words].concat();
+    let _: String = ask(&mut raw, &letter).await;
+    let letters = queue.dead_letters(None, 10).await.expect("an answer");
+    assert_eq!(letters.len(), 1);
+    let behind = queue.dead_letters(Some(letters[0].id), 10).await;
+    assert_eq!(behind, Ok(Vec::new()));
+}
+
+#[tokio::test]
 async fn what_is_no_message_is_a_dead_letter() {
     let server = RedisServer::start().await;
     let queue = server.queue(policy().longest_payload(8)).await;
