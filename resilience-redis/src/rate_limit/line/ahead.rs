@@ -45,7 +45,7 @@ impl Line {
         &mut self,
         rules: &[Rule],
         (before, took): (&[Before<'_>], u64),
-        (sent, now): (Timestamp, u64),
+        (sent, heard, now): (Timestamp, Timestamp, u64),
         ahead: &mut Ahead,
     ) -> u64 {
         let asked = |lease: &&mut Box<Lease>| lease.asked() > 0;
@@ -59,9 +59,10 @@ impl Line {
             end: rules.iter().map(|rule| rule.end(now)).min().unwrap_or(0),
         };
         let verdict = tightest(rules, before, took + granted, now);
-        ahead.unused.extend(lease.hold(granted, term, verdict));
+        let unused = lease.hold(granted, term, verdict, heard);
+        ahead.unused.extend(unused);
         ahead.granted += granted;
-        ahead.begun = granted > 0 && lease.watch(true);
+        ahead.begun = lease.is_held() && lease.watch(true);
         granted
     }
 

@@ -103,7 +103,7 @@ impl Line {
         };
         let taken = self.tell_callers(&mut hearing, question, before, aftermath);
         let ahead = &mut aftermath.ahead;
-        let taken = taken + self.hear_ahead(rules, (before, taken), (sent, now), ahead);
+        let taken = taken + self.hear_ahead(rules, (before, taken), (sent, heard, now), ahead);
         self.remember(rules, (before, taken), (sent, now));
         self.heard = heard;
         let Hearing {

@@ -129,26 +129,38 @@ impl Lease {
         std::mem::replace(&mut self.asked, 0)
     }
 
-    /// The server granted `units` of those asked for; `verdict` is of the last of them. Gives what
-    /// was left of an earlier step.
-    pub(super) fn hold(&mut self, units: u64, term: Term, verdict: Verdict) -> Option<Unused> {
+    /// The server granted `units` of those asked for; `verdict` is of the last of them, and this is
+    /// heard at `now`. Gives what nobody can use any more.
+    pub(super) fn hold(
+        &mut self,
+        units: u64,
+        term: Term,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Option<Unused> {
         self.asked = 0;
+        let new = Held {
+            left: units,
+            size: units,
+            term,
+            verdict,
+        };
         if units == 0 {
             return None;
         }
-        let earlier = self.held.take();
-        let (same, other) = match earlier {
-            Some(held) if held.term.end == term.end => (held.left, None),
-            Some(held) => (0, held.unused()),
-            None => (0, None),
-        };
-        self.held = Some(Held {
-            left: units + same,
-            size: units + same,
-            term,
-            verdict,
-        });
-        other
+        // That nobody used them says nothing of how many are wanted.
+        if new.time(now).is_none() {
+            return new.unused();
+        }
+        let earlier = self.held.replace(new);
+        match (earlier, &mut self.held) {
+            (Some(held), Some(new)) if held.term.end == term.end => {
+                new.left += held.left;
+                new.size += held.left;
+                None
+            }
+            (earlier, _) => earlier.and_then(Held::unused),
+        }
     }
 
     /// Gives what nobody can use any more.
@@ -290,7 +302,8 @@ mod tests {
             };
             self.granted += ahead;
             self.pass(STEP / 5);
-            let unused = self.nodes[node].0.hold(ahead, term, verdict);
+            let now = self.now(node);
+            let unused = self.nodes[node].0.hold(ahead, term, verdict, now);
             self.give_back(unused);
         }
 
@@ -363,7 +376,7 @@ mod tests {
         let (taken, sent, end) = (5_600, at(100), 6_000);
         let term = Term { taken, sent, end };
         let mut lease = Lease::default();
-        assert_eq!(lease.hold(3, term, verdict), None);
+        assert_eq!(lease.hold(3, term, verdict, at(498)), None);
         // 398 microseconds, and a thousandth more.
         let spent = lease.spend(2, at(498)).expect("the last moment");
         assert_eq!((spent.verdict.remaining, spent.time), (8, 5_999));
@@ -375,5 +388,30 @@ mod tests {
         assert_eq!(lease.expire(at(498)), None);
         assert_eq!(lease.expire(at(499)), Some(Unused { units: 2, taken }));
         assert!(!lease.put_back(1, end));
+    }
+
+    #[test]
+    fn what_comes_too_late_to_be_used_does_not_end_the_demand() {
+        let at = |micros: u64| Timestamp::from_nanos(micros * 1000);
+        let verdict = Verdict {
+            wait: Duration::ZERO,
+            rule: 0,
+            remaining: 7,
+            next_back: Duration::ZERO,
+        };
+        let mut lease = Lease::default();
+        let mut ask = |now, heard, end| {
+            let asked = lease.ask(4, 100, Duration::from_secs(1), at(now));
+            let (taken, sent) = (now, at(now));
+            let term = Term { taken, sent, end };
+            let unused = lease.hold(asked, term, verdict, at(heard));
+            while lease.spend(1, at(heard)).is_some() {}
+            (asked, unused.map(|unused| unused.units))
+        };
+        assert_eq!(ask(100, 150, 1000), (0, None));
+        assert_eq!(ask(200, 250, 1000), (4, None));
+        assert_eq!(ask(900, 950, 1000), (8, None));
+        assert_eq!(ask(990, 1000, 1000), (16, Some(16)));
+        assert_eq!(ask(1010, 1060, 2000), (32, None));
     }
 }
