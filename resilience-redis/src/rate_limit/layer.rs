@@ -21,7 +21,7 @@ use crate::{
     StoreKey,
     rate_limit::{
         engine::{
-            Answered, Ask, Engine, Place, Receipt, Standing, Taken, Told,
+            Answered, Ask, Engine, InLine, Receipt, Standing, Taken, Told,
             both::{self, Begun, Both},
         },
         line,
@@ -145,7 +145,7 @@ fn enter<K: StoreKey + ?Sized>(
         Ask::Refused(rejected) => Entry::Refused(rejected),
         Ask::Spared(_) => Entry::Admitted(Permit::of_nothing(engine)),
         Ask::Leased(spent, entry) => decided(admit(engine, entry, engine.leased(wanted.0, &spent))),
-        Ask::Waits(place) => Entry::Wait(Wait(Stage::One(place))),
+        Ask::Waits(caller) => Entry::Wait(Wait(Stage::One(caller))),
     }
 }
 
@@ -158,7 +158,7 @@ fn enter_all(global: &Arc<Engine>, wanted: (u64, u64)) -> Entry<Permit, Wait> {
             let told = global.counted(wanted.0, global.leased(wanted.0, &spent));
             decided(admit(global, entry, told))
         }
-        Ask::Waits(place) => Entry::Wait(Wait(Stage::One(place))),
+        Ask::Waits(caller) => Entry::Wait(Wait(Stage::One(caller))),
     }
 }
 
@@ -233,7 +233,7 @@ impl fmt::Debug for Permit {
 pub struct Wait(Stage);
 
 enum Stage {
-    One(Place),
+    One(InLine),
     Both(Box<Both>),
 }
 
@@ -242,9 +242,9 @@ impl Future for Wait {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match &mut self.0 {
-            Stage::One(place) => {
-                let told = ready!(Pin::new(&mut *place).poll(context));
-                admit(place.engine(), Arc::clone(place.entry()), told)
+            Stage::One(caller) => {
+                let told = ready!(Pin::new(&mut *caller).poll(context));
+                admit(caller.engine(), Arc::clone(caller.entry()), told)
             }
             Stage::Both(both) => {
                 let answered = ready!(Pin::new(&mut **both).poll(context));

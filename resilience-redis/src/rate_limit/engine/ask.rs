@@ -31,7 +31,7 @@ pub(in crate::rate_limit) enum Ask<E> {
     /// Has units that were taken ahead.
     Leased(Spent, E),
     /// Stands in line, and hears of it.
-    Waits(Place),
+    Waits(InLine),
 }
 
 /// A call of which only the decision is wanted.
@@ -44,7 +44,7 @@ pub(in crate::rate_limit) enum Decide<'a, K: ?Sized> {
         /// In nanoseconds.
         max_wait: u64,
     },
-    Waits(Place),
+    Waits(InLine),
     /// For his key and for all keys.
     WaitsForBoth(Box<Both>),
     Over,
@@ -56,7 +56,7 @@ impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
         match &mut *self {
-            Self::Waits(place) => Pin::new(place).poll(context).map(|told| told.decision),
+            Self::Waits(caller) => Pin::new(caller).poll(context).map(|told| told.decision),
             Self::WaitsForBoth(both) => Pin::new(&mut **both)
                 .poll(context)
                 .map(|it| it.told.decision),
@@ -76,8 +76,8 @@ impl<K: StoreKey + ?Sized> Future for Decide<'_, K> {
                     Ask::Refused(rejected) => Decision::by(Source::DeniedLocally, Err(rejected)),
                     Ask::Spared(status) => Decision::by(Source::DeniedLocally, Ok(status)),
                     Ask::Leased(spent, ()) => engine.spent(&spent),
-                    Ask::Waits(place) => {
-                        *self = Self::Waits(place);
+                    Ask::Waits(caller) => {
+                        *self = Self::Waits(caller);
                         return Poll::Pending;
                     }
                 };
@@ -113,14 +113,14 @@ impl<'a, K: StoreKey + ?Sized> Decide<'a, K> {
 
 /// A caller in line. One who goes away takes nothing, and gives back what he was granted meanwhile.
 #[must_use = "futures do nothing unless polled"]
-pub(in crate::rate_limit) struct Place {
+pub(in crate::rate_limit) struct InLine {
     engine: Arc<Engine>,
     entry: Arc<Entry>,
     cost: u64,
     place: Option<usize>,
 }
 
-impl Place {
+impl InLine {
     /// A caller who wants `cost` and stands at `place` in the line of `entry`.
     pub(super) fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, cost: u64, place: usize) -> Self {
         Self {
@@ -158,7 +158,7 @@ impl Place {
     }
 }
 
-impl Future for Place {
+impl Future for InLine {
     type Output = Told;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
@@ -167,7 +167,7 @@ impl Future for Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for InLine {
     fn drop(&mut self) {
         if let Some(place) = self.place {
             self.engine.lane.leave(&self.entry, place);

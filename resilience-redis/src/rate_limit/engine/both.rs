@@ -21,7 +21,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     Engine,
-    ask::{Ask, Place},
+    ask::{Ask, InLine},
     taken::{Answered, Held, Taken},
     told::Told,
 };
@@ -57,7 +57,7 @@ pub(in crate::rate_limit) struct Both {
 
 /// One of the two is asked.
 struct Asks {
-    place: Place,
+    caller: InLine,
     /// What the other gave, where it was asked before.
     held: Held,
     late: Option<Pin<Box<Sleep>>>,
@@ -111,7 +111,7 @@ pub(in crate::rate_limit) fn ask<K: StoreKey + ?Sized>(
             return Begun::of_nothing(Decision::by(HERE, Err(rejected)));
         }
         Ask::Spared(status) => return Begun::of_nothing(Decision::by(HERE, Ok(status))),
-        Ask::Waits(place) => (both(place.entry()), Next::Asks(Asks::first(place))),
+        Ask::Waits(caller) => (both(caller.entry()), Next::Asks(Asks::first(caller))),
         Ask::Leased(spent, entry) => {
             let both = both(&entry);
             let next = both.ask_other(Taken::new(engine, &entry, engine.leased(cost, &spent)));
@@ -148,7 +148,7 @@ impl Both {
 
     /// One of the two was asked, and `told` something.
     fn heard(&self, asks: Asks, mut told: Told) -> Next {
-        let Asks { place, held, .. } = asks;
+        let Asks { caller, held, .. } = asks;
         let other = held.keep();
         if told.decision.outcome.is_err() {
             if let Some(other) = other {
@@ -156,10 +156,10 @@ impl Both {
                 told.decision.error = earlier.or(told.decision.error);
                 other.give_back();
             }
-            let told = place.engine().counted(self.cost, told);
+            let told = caller.engine().counted(self.cost, told);
             return Next::Over(Answered::of_nothing(told));
         }
-        let taken = Taken::new(place.engine(), place.entry(), told);
+        let taken = Taken::new(caller.engine(), caller.entry(), told);
         match other {
             Some(other) => Next::Over(self.conclude(taken, other)),
             None => self.ask_other(taken),
@@ -198,8 +198,8 @@ impl Both {
                 let other = held.keep().expect("what the first gave");
                 Next::Over(self.conclude(taken, other))
             }
-            Ask::Waits(place) => Next::Asks(Asks {
-                place,
+            Ask::Waits(caller) => Next::Asks(Asks {
+                caller,
                 held,
                 late: None,
                 _claim: claim,
@@ -252,9 +252,9 @@ impl Future for Both {
 }
 
 impl Asks {
-    const fn first(place: Place) -> Self {
+    const fn first(caller: InLine) -> Self {
         Self {
-            place,
+            caller,
             held: Held::nothing(),
             late: None,
             _claim: None,
@@ -267,7 +267,7 @@ impl Asks {
         deadline: Option<Timestamp>,
         context: &mut Context<'_>,
     ) -> Poll<Told> {
-        if let Poll::Ready(told) = self.place.poll_told(context) {
+        if let Poll::Ready(told) = self.caller.poll_told(context) {
             return Poll::Ready(told);
         }
         if self.held.is_nothing() {
@@ -276,12 +276,12 @@ impl Asks {
         let Some(deadline) = deadline else {
             // Held for as long as it takes to wait, it would be taken at another time than it is used,
             // and from others.
-            if self.place.waits() {
+            if self.caller.waits() {
                 self.held = Held::nothing();
             }
             return Poll::Pending;
         };
-        let (engine, entry) = (self.place.engine(), self.place.entry());
+        let (engine, entry) = (self.caller.engine(), self.caller.entry());
         let lane = &engine.lane;
         // At most all of it, should the clock have been set back meanwhile.
         let left = deadline.saturating_since(lane.now()).min(lane.patience);

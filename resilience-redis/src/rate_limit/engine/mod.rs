@@ -4,6 +4,7 @@
 mod ask;
 pub(super) mod both;
 mod build;
+mod coming;
 mod degraded;
 mod table;
 mod taken;
@@ -15,23 +16,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::Waker,
     time::Duration,
 };
 
-use resilience_core::{
-    Timestamp,
-    rate_limit::{Charge, MissingKey, Mode, Terms},
-};
+use resilience_core::rate_limit::{Charge, MissingKey, Mode, Terms};
 
 use self::{table::Table, tally::Tally};
 use crate::{
     RedisStore, StoreError, StoreKey, key,
     rate_limit::{
-        decision::Source,
         fallback::{Fallback, Stake},
         lane::Lane,
-        line::{Caller, Entered, Entry, Line},
+        line::Entry,
         options::Options,
         quota::Rule,
         refund::Refund,
@@ -39,7 +35,7 @@ use crate::{
 };
 
 pub(super) use self::{
-    ask::{Ask, Decide, Place},
+    ask::{Ask, Decide, InLine},
     build::build,
     taken::{Answered, Taken},
     told::{Receipt, Standing, Told},
@@ -134,103 +130,6 @@ impl Engine {
                 .for_each(|entry| waiting += entry.waiting() as u64);
         }
         waiting
-    }
-
-    /// A caller comes for `key` who wants `cost`, and waits for room up to `max_wait` nanoseconds; of its
-    /// entry he keeps what `keep` takes, where nobody needs to be asked. Else `waker` is woken when there is an
-    /// answer.
-    #[inline]
-    pub(super) fn ask<K: StoreKey + ?Sized, E>(
-        self: &Arc<Self>,
-        key: &K,
-        (cost, max_wait): (u64, u64),
-        waker: Option<&Waker>,
-        keep: impl FnOnce(&Arc<Entry>) -> E,
-    ) -> Ask<E> {
-        let cost = match self.never_fits(cost) {
-            None => cost,
-            Some(rejected) => match self.refuse((cost, Source::DeniedLocally), rejected) {
-                Err(rejected) => return Ask::Refused(rejected),
-                // Who goes on and takes nothing has a look.
-                Ok(_) => 0,
-            },
-        };
-        let now = self.lane.now();
-        let make = || (self.name_of(key), Line::new(self.lane.rules(), self.leases));
-        let until = Timestamp::from_nanos(now.as_nanos().saturating_add(max_wait));
-        let (mut first, mut alarm) = (None, None);
-        let waits = |entry: &Arc<Entry>, place| Ask::Waits(Place::new(self, entry, cost, place));
-        let found = |entry: &Arc<Entry>, entered| match entered {
-            Entered::Denied(verdict) => Err(verdict),
-            Entered::Leased(spent) => Ok(Ask::Leased(spent, keep(entry))),
-            Entered::Waits(place) => Ok(waits(entry, place)),
-            Entered::First(place) => {
-                first = Some(Arc::clone(entry));
-                Ok(waits(entry, place))
-            }
-            Entered::Queued(place, time) => {
-                alarm = time.map(|time| (Arc::clone(entry), time));
-                Ok(waits(entry, place))
-            }
-        };
-        let caller = Caller {
-            cost,
-            now,
-            until,
-            waker,
-        };
-        let found = self.table.enter(key, caller, make, found);
-        if let Some(entry) = first {
-            self.lane.push(entry);
-        }
-        if let Some((entry, time)) = alarm {
-            self.lane.set_alarm(entry, time);
-        }
-        found.unwrap_or_else(|verdict| {
-            match self.refuse((cost, Source::DeniedLocally), self.rejected(&verdict)) {
-                Err(rejected) => Ask::Refused(rejected),
-                Ok(status) => Ask::Spared(status),
-            }
-        })
-    }
-
-    /// A caller comes for the key of `entry` once more, as to [`ask`](Self::ask).
-    fn ask_again(
-        self: &Arc<Self>,
-        entry: &Arc<Entry>,
-        (cost, max_wait): (u64, u64),
-    ) -> Ask<Arc<Entry>> {
-        let now = self.lane.now();
-        let caller = Caller {
-            cost,
-            now,
-            until: Timestamp::from_nanos(now.as_nanos().saturating_add(max_wait)),
-            waker: None,
-        };
-        let entered = entry.line().enter(caller);
-        let place = match entered {
-            Entered::Denied(verdict) => {
-                self.tally.refuse(Source::DeniedLocally);
-                let rejected = self.rejected(&verdict);
-                return match self.refuse((cost, Source::DeniedLocally), rejected) {
-                    Err(rejected) => Ask::Refused(rejected),
-                    Ok(status) => Ask::Spared(status),
-                };
-            }
-            Entered::Leased(spent) => return Ask::Leased(spent, Arc::clone(entry)),
-            Entered::Waits(place) => place,
-            Entered::First(place) => {
-                self.lane.push(Arc::clone(entry));
-                place
-            }
-            Entered::Queued(place, time) => {
-                if let Some(time) = time {
-                    self.lane.set_alarm(Arc::clone(entry), time);
-                }
-                place
-            }
-        };
-        Ask::Waits(Place::new(self, entry, cost, place))
     }
 
     /// Gives back what was taken of `entry`: to the lease that it is of, where that is there still.
