@@ -33,11 +33,13 @@ use std::{
 
 use axum::Router;
 use resilience_core::{
-    Environment, InvalidPolicy, Measured, concurrency::Bulkheads, otel, supervise::Supervised,
+    Cache, Environment, InvalidPolicy, Measured, concurrency::Bulkheads, otel,
+    supervise::Supervised,
 };
 use tokio::net::TcpListener;
 
 use self::{
+    api::Health,
     clock::WallClock,
     fleet::Fleet,
     payment::PaymentClient,
@@ -132,6 +134,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         outbound,
         engines: engines.into(),
         keys: inbound.keys.clone(),
+        health: inbound.health.clone(),
         metrics: metrics.clone(),
         stopping: AtomicBool::new(false),
     }));
@@ -185,6 +188,7 @@ pub(crate) struct Parts {
     /// All that count what they do.
     engines: Arc<[Arc<dyn Measured>]>,
     keys: Bulkheads<String>,
+    health: Cache<(), Health>,
     metrics: Metrics,
     stopping: AtomicBool,
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Json,
@@ -12,27 +12,55 @@ use http::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::Service;
+use crate::{Service, store::Store};
 
 /// The process runs; whoever cannot hear this should start it anew.
 pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "live" }))
 }
 
+/// How the database is.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    database: &'static str,
+    /// Orders that wait for their payment, or for the word that there is none.
+    unsettled: Option<i64>,
+}
+
+impl Health {
+    const SLOW: Self = Self {
+        database: "slow",
+        unsettled: None,
+    };
+
+    async fn of(store: Store) -> Result<Self, Infallible> {
+        let database = match timeout(CHECK_PATIENCE, store.check()).await {
+            Ok(Ok(())) => "ok",
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "not ready: the database is away");
+                "away"
+            }
+            Err(_) => return Ok(Self::SLOW),
+        };
+        let unsettled = match database {
+            "ok" => store.count_unsettled().await.ok(),
+            _ => None,
+        };
+        Ok(Self {
+            database,
+            unsettled,
+        })
+    }
+}
+
 /// Whether requests should be sent here now.
 pub(super) async fn ready(State(service): State<Service>) -> Response {
-    let database = match timeout(CHECK_PATIENCE, service.store.check()).await {
-        Ok(Ok(())) => "ok",
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "not ready: the database is away");
-            "away"
-        }
-        Err(_) => "slow",
-    };
-    let unsettled = match database {
-        "ok" => service.store.count_unsettled().await.ok(),
-        _ => None,
-    };
+    let store = service.store.clone();
+    let health = service.health.get_or_load(&(), || Health::of(store)).await;
+    let Health {
+        database,
+        unsettled,
+    } = health.unwrap_or(Health::SLOW);
     let shutdown = if service.is_stopping() {
         "under way"
     } else {
@@ -48,7 +76,6 @@ pub(super) async fn ready(State(service): State<Service>) -> Response {
         "status": if ready { "ready" } else { "not ready" },
         "database": database,
         "shutdown": shutdown,
-        // Waiting for their payment, or for the word that there is none.
         "unsettled_orders": unsettled,
         // Open, it keeps nobody away: orders are taken and paid later.
         "payment_circuit": service.payment_circuit(),

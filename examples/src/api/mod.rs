@@ -12,6 +12,7 @@ mod problem;
 
 pub use self::{
     body::{MAX_BODY_BYTES, buffer},
+    health::Health,
     problem::Problem,
 };
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use axum::{Router, middleware};
 use http::{HeaderValue, header::X_CONTENT_TYPE_OPTIONS};
 use resilience_core::{
-    InvalidPolicy, Respond,
+    Cache, InvalidPolicy, Respond, cache,
     catch_panic::CatchPanic,
     concurrency::{self, Bulkhead, Bulkheads},
     key::ClientIp,
@@ -19,7 +19,8 @@ use tower_http::{
 };
 
 use crate::{
-    Routes, api,
+    Routes,
+    api::{self, Health},
     config::Config,
     fleet::Fleet,
     limit::Limit,
@@ -39,6 +40,8 @@ pub struct Inbound {
     pub places: Bulkhead,
     /// One request at a time for each idempotency key; a handler asks, once it knows the key.
     pub keys: Bulkheads<String>,
+    /// One look at the database for all who ask at a time how it is.
+    pub health: Cache<(), Health>,
 }
 
 impl Inbound {
@@ -63,12 +66,15 @@ impl Inbound {
         let keys = concurrency::Policy::new("idempotency-keys", 1)
             .queue(64)
             .max_wait(Duration::from_secs(10));
+        // Nothing is kept: whoever asks later is told how it is then.
+        let health = cache::Policy::new("health", Duration::ZERO);
         Ok(Self {
             panics: CatchPanic::new("requests")?,
             clients: Limit::new(clients, redis, &Options::new())?,
             everybody: Limit::new(everybody, redis, &Options::new().lease_up_to(10))?,
             places: Bulkhead::new(places)?,
             keys: Bulkheads::new(keys)?,
+            health: Cache::new(health)?,
         })
     }
 }
@@ -88,7 +94,8 @@ pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> R
     let public = public.merge(routes.pages);
     let public = engines.everybody.before(public, Everybody); // more gateways do not make the database faster
     let public = engines.clients.before(public, ClientIp::new()); // one client's loop must not take everybody's turn
-    // Whoever watches over the service must get through when nobody else does: no limits there.
+    // Whoever watches over the service must get through when nobody else does: no limits there, and
+    // nothing that costs more the more they ask.
     let admin = routes.admin.layer(whole_body);
     let operations = routes.operations;
 

@@ -34,6 +34,7 @@ pub(crate) fn engines(
         Arc::new(inbound.everybody.clone()),
         Arc::new(inbound.places.clone()),
         Arc::new(inbound.keys.clone()),
+        Arc::new(inbound.health.clone()),
         pages.known.engine(),
         Arc::new(pages.made.clone()),
         Arc::new(pages.making.clone()),

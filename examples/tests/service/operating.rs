@@ -1,6 +1,7 @@
 use http::{Request, StatusCode};
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
+use tokio::task::JoinSet;
 
 use crate::client::{Shop, eventually, one, send};
 
@@ -118,6 +119,22 @@ async fn data_outlives_a_restart() {
     };
     assert_eq!(shop.stock(1).await, 49);
     eventually(async || shop.get(&path).await.json()["status"] == "paid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_asks_at_once_how_the_service_is_looks_at_the_database_together() {
+    let shop = Shop::open().await;
+    let before = shop.statements().await;
+    let asked = 400;
+    let mut crowd = JoinSet::new();
+    for _ in 0..asked {
+        crowd.spawn(crate::client::get(shop.address(), "/health/ready"));
+    }
+    let answers = crowd.join_all().await;
+    assert!(answers.iter().all(|it| it.status == StatusCode::OK));
+    // Two statements a look.
+    let looked = (shop.statements().await - before) / 2;
+    assert!(looked < asked / 2, "{looked} of {asked}");
 }
 
 #[tokio::test]
