@@ -35,6 +35,7 @@ async fn an_idle_clone_of_a_service_holds_no_permit() {
 }
 
 /// A service whose readiness is a place, of which there is one among all clones.
+#[derive(Default)]
 struct OnePlace {
     places: Arc<AtomicU32>,
     held: bool,
@@ -79,11 +80,8 @@ impl Service<()> for OnePlace {
 fn a_call_that_waits_gives_back_what_its_readiness_had_reserved() {
     let bulkhead = bulkhead(queued(1, 1));
     let running = bulkhead.try_acquire().unwrap();
-    let places = Arc::new(AtomicU32::new(0));
-    let inner = OnePlace {
-        places: places.clone(),
-        held: false,
-    };
+    let inner = OnePlace::default();
+    let places = inner.places.clone();
     let mut service = bulkhead.layer_with(Results).layer(inner);
     let mut context = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut context).is_ready());
@@ -100,11 +98,8 @@ fn a_call_that_waits_gives_back_what_its_readiness_had_reserved() {
 fn a_call_that_is_refused_gives_back_what_its_readiness_had_reserved() {
     let bulkhead = bulkhead(policy(1));
     let _running = bulkhead.try_acquire().unwrap();
-    let places = Arc::new(AtomicU32::new(0));
-    let inner = OnePlace {
-        places: places.clone(),
-        held: false,
-    };
+    let inner = OnePlace::default();
+    let places = inner.places.clone();
     let mut service = bulkhead.layer_with(Results).layer(inner);
     let mut context = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut context).is_ready());
