@@ -11,6 +11,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
+use crate::respond::AnswerBody;
+
 /// The body of an answer: the service's own, or one from the cache.
 #[pin_project]
 pub struct CacheBody<B: Body> {
@@ -20,11 +22,10 @@ pub struct CacheBody<B: Body> {
 
 #[pin_project(project = KindProj)]
 enum Kind<B: Body> {
-    /// The service's own.
-    Inner(#[pin] B),
+    /// The service's own, or a stored one.
+    Whole(#[pin] AnswerBody<B>),
     /// The service's own, of which some was read before it turned out not to be for the cache.
     Begun(Bytes, Option<Tail<B>>),
-    Stored(Option<Bytes>),
 }
 
 /// What follows what was read.
@@ -36,12 +37,12 @@ enum Tail<B: Body> {
 
 impl<B: Body> CacheBody<B> {
     pub(super) const fn inner(body: B) -> Self {
-        let kind = Kind::Inner(body);
+        let kind = Kind::Whole(AnswerBody::inner(body));
         Self { kind }
     }
 
-    pub(super) const fn stored(bytes: Bytes) -> Self {
-        let kind = Kind::Stored(Some(bytes));
+    pub(super) fn stored(bytes: Bytes) -> Self {
+        let kind = Kind::Whole(AnswerBody::written(bytes));
         Self { kind }
     }
 
@@ -54,7 +55,7 @@ impl<B: Body> CacheBody<B> {
 /// An empty body, whatever `B` is.
 impl<B: Body> Default for CacheBody<B> {
     fn default() -> Self {
-        let kind = Kind::Stored(None);
+        let kind = Kind::Whole(AnswerBody::default());
         Self { kind }
     }
 }
@@ -106,11 +107,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let (begun, tail) = match self.project().kind.project() {
-            KindProj::Inner(body) => return body.poll_frame(cx),
-            KindProj::Stored(bytes) => {
-                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
-                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
-            }
+            KindProj::Whole(body) => return body.poll_frame(cx),
             KindProj::Begun(begun, tail) => (begun, tail),
         };
         if !begun.is_empty() {
@@ -130,8 +127,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Inner(body) => body.is_end_stream(),
-            Kind::Stored(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Kind::Whole(body) => body.is_end_stream(),
             Kind::Begun(begun, tail) => {
                 begun.is_empty()
                     && match tail {
@@ -145,10 +141,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Inner(body) => body.size_hint(),
-            Kind::Stored(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
-            }
+            Kind::Whole(body) => body.size_hint(),
             Kind::Begun(begun, tail) => {
                 let read = begun.len() as u64;
                 let mut hint = match tail {
@@ -169,9 +162,8 @@ where
 impl<B: Body> fmt::Debug for CacheBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Inner(_) => "Inner",
+            Kind::Whole(_) => "Whole",
             Kind::Begun(..) => "Begun",
-            Kind::Stored(_) => "Stored",
         };
         write!(f, "CacheBody::{kind}")
     }
