@@ -44,7 +44,7 @@ use std::{
 use pin_project::pin_project;
 use tower_service::Service;
 
-use crate::{Rejectable, Rejected};
+use crate::{Rejectable, Rejected, rejected::answer_refused};
 
 /// Answers for the layers inside when they refuse.
 #[derive(Clone, Copy, Debug)]
@@ -225,10 +225,7 @@ where
         let this = self.project();
         let result = match this.state.project() {
             StateProj::Called(future) => ready!(future.poll(cx)),
-            StateProj::Refused(rejected) => {
-                let rejected = rejected.take().expect("polled after it was ready");
-                Err(Err::from_rejected(rejected))
-            }
+            StateProj::Refused(rejected) => ready!(answer_refused(rejected)),
         };
         Poll::Ready(match result {
             Ok(response) => Ok(this.answers.pass(response)),

@@ -1,6 +1,6 @@
 //! The library's own "no", and how it travels through error types.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, task::Poll, time::Duration};
 
 use crate::{Outcome, Reason};
 
@@ -180,6 +180,15 @@ pub trait Rejectable: Sized {
 
     /// The refusal inside, where this is one.
     fn as_rejected(&self) -> Option<&Rejected>;
+}
+
+/// What the future of a refused call says, once.
+#[inline(always)]
+pub(crate) fn answer_refused<T, E: Rejectable>(
+    rejected: &mut Option<Rejected>,
+) -> Poll<Result<T, E>> {
+    let rejected = rejected.take().expect("polled after it was ready");
+    Poll::Ready(Err(E::from_rejected(rejected)))
 }
 
 impl Rejectable for Rejected {

@@ -20,7 +20,9 @@ use super::{
     shared::{Lookup, Shared},
     tally::Count,
 };
-use crate::{Error, KeyExtractor, Reason, Rejectable, Rejected, gate::not_ready};
+use crate::{
+    Error, KeyExtractor, Reason, Rejectable, Rejected, gate::not_ready, rejected::answer_refused,
+};
 
 /// Puts a [`Cache`] in front of a service. Every service it makes shares the cache.
 #[derive(Debug)]
@@ -237,16 +239,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Done(value) => Poll::Ready(Ok(value.take().expect(OVER))),
-            StateProj::Refused(rejected) => {
-                let rejected = rejected.take().expect(OVER);
-                Poll::Ready(Err(S::Error::from_rejected(rejected)))
+            StateProj::Done(value) => {
+                Poll::Ready(Ok(value.take().expect("polled after it was ready")))
             }
+            StateProj::Refused(rejected) => answer_refused(rejected),
             StateProj::Passing(call) => call.poll(cx),
             StateProj::Loading(load) => load.as_mut().poll(cx),
         }
     }
 }
-
-/// What a future says that is polled once too often.
-const OVER: &str = "polled after it was ready";

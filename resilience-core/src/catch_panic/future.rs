@@ -8,7 +8,7 @@ use std::{
 use pin_project::pin_project;
 
 use super::{CatchPanic, Place, Scope};
-use crate::{Rejectable, Rejected};
+use crate::{Rejectable, Rejected, rejected::answer_refused};
 
 /// A future whose panic is a refusal, and which is dropped when it ends.
 #[derive(Debug)]
@@ -92,10 +92,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Refused(rejected) => {
-                let rejected = rejected.take().expect("polled after it was ready");
-                Poll::Ready(Err(Err::from_rejected(rejected)))
-            }
+            StateProj::Refused(rejected) => answer_refused(rejected),
             StateProj::Called(mut catching) => {
                 let result = match ready!(catching.as_mut().poll(cx)) {
                     Ok(result) => result,

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Rejectable, Rejected,
     classify::{Classifier, Settle},
+    rejected::answer_refused,
 };
 
 /// The mode of gates that answer at once.
@@ -112,10 +113,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Refused(rejected) => {
-                let rejected = rejected.take().expect("polled after it was ready");
-                Poll::Ready(Err(Err::from_rejected(rejected)))
-            }
+            StateProj::Refused(rejected) => answer_refused(rejected),
             StateProj::Watched(watched) => watched.poll(cx),
         }
     }

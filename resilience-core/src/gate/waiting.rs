@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Rejectable, Rejected,
     classify::{Classifier, Settle, fail_on_unwind, outcome_of_error},
+    rejected::answer_refused,
 };
 
 /// The mode of gates that may make a caller wait.
@@ -175,10 +176,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.as_mut().project().state.project() {
             StateProj::Watched(watched) => watched.poll(cx),
-            StateProj::Refused(rejected) => {
-                let rejected = rejected.take().expect("polled after it was ready");
-                Poll::Ready(Err(S::Error::from_rejected(rejected)))
-            }
+            StateProj::Refused(rejected) => answer_refused(rejected),
             StateProj::Later(later) => {
                 let watched = ready!(later.as_mut().poll(cx))?;
                 self.as_mut().project().state.set(State::Watched(watched));

@@ -13,6 +13,7 @@ use super::{CacheBody, page::tell, write::Write};
 use crate::{
     Rejectable, Rejected,
     cache::once::{Boxed, Once},
+    rejected::answer_refused,
 };
 
 /// What a service behind the cache answers.
@@ -85,10 +86,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Refused(rejected) => {
-                let rejected = rejected.take().expect("polled after it was ready");
-                Poll::Ready(Err(S::Error::from_rejected(rejected)))
-            }
+            StateProj::Refused(rejected) => answer_refused(rejected),
             StateProj::Done(answer) => {
                 Poll::Ready(Ok(answer.take().expect("polled after it was ready")))
             }
