@@ -140,22 +140,11 @@ impl Store {
             }
         };
         let order = insert_order(&mut transaction, new, &prices).await?;
-        if let Some(Key { key, request }) = key {
-            // Waits for another who writes the same key.
-            let written = sqlx::query(
-                "INSERT INTO idempotency_keys (key, request, order_id, created_at)
-                 VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
-            )
-            .bind(key)
-            .bind(request)
-            .bind(&order.id)
-            .bind(now)
-            .execute(transaction.then())
-            .await?;
-            if written.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(None);
-            }
+        if let Some(key) = key
+            && !remember_order(&mut transaction, key, &order).await?
+        {
+            transaction.rollback().await?;
+            return Ok(None);
         }
         let dishes = lines.iter().map(|line| line.dish_id);
         self.commit(transaction, dishes, Some(due_at)).await?;
@@ -182,6 +171,26 @@ impl Store {
         .await?;
         Ok(written.rows_affected() == 1)
     }
+}
+
+/// Whether it is kept that `key` placed `order`: the key may have been used meanwhile. Waits for
+/// another who writes the same one.
+async fn remember_order(
+    transaction: &mut Transaction,
+    Key { key, request }: Key<'_>,
+    order: &Order,
+) -> sqlx::Result<bool> {
+    let written = sqlx::query(
+        "INSERT INTO idempotency_keys (key, request, order_id, created_at)
+         VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
+    )
+    .bind(key)
+    .bind(request)
+    .bind(&order.id)
+    .bind(order.created_at)
+    .execute(transaction.then())
+    .await?;
+    Ok(written.rows_affected() == 1)
 }
 
 /// What `key` was used for, where it was.
