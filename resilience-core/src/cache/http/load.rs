@@ -1,7 +1,7 @@
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, response::Parts};
 use http_body::Body;
 use tower_service::Service;
 
@@ -125,29 +125,14 @@ where
     let came = shared.environment.date();
     let terms = match judge(&head, rules, &shared.policy, asked.identified, came) {
         Verdict::Shared(terms) => terms,
-        Verdict::Private => {
-            let own = Response::from_parts(head, CacheBody::inner(body));
-            return Ok(Brought::Private(own, ALONE_FOR));
-        }
-        Verdict::Failed => {
-            let own = Response::from_parts(head, CacheBody::inner(body));
-            return Err(Failure::Answered(own));
-        }
+        Verdict::Private => return private(head, CacheBody::inner(body)),
+        Verdict::Failed => return failed(head, CacheBody::inner(body)),
     };
     let body = match read(body, rules.max_body).await {
         Ok(body) if is_whole(&asked.method, &head.headers, &body) => body,
-        Ok(body) => {
-            let own = Response::from_parts(head, CacheBody::stored(body));
-            return Ok(Brought::Private(own, ALONE_FOR));
-        }
-        Err(body) if body.is_cut_short() => {
-            let own = Response::from_parts(head, body);
-            return Err(Failure::Answered(own));
-        }
-        Err(body) => {
-            let own = Response::from_parts(head, body);
-            return Ok(Brought::Private(own, ALONE_FOR));
-        }
+        Ok(body) => return private(head, CacheBody::stored(body)),
+        Err(body) if body.is_cut_short() => return failed(head, body),
+        Err(body) => return private(head, body),
     };
     let tags = head.extensions.remove().unwrap_or_else(Tags::default);
     // It was made at some time since it was asked for: at the beginning, to be safe.
@@ -165,4 +150,16 @@ where
         .weight(weight)
         .tag(asked.address);
     Ok(Brought::Value(tags.0.into_iter().fold(loaded, Loaded::tag)))
+}
+
+/// An answer for the one who asked.
+fn private<B: Body, E>(head: Parts, body: CacheBody<B>) -> Outcome<B, E> {
+    let own = Response::from_parts(head, body);
+    Ok(Brought::Private(own, ALONE_FOR))
+}
+
+/// An answer that says that there is none.
+fn failed<B: Body, E>(head: Parts, body: CacheBody<B>) -> Outcome<B, E> {
+    let own = Response::from_parts(head, body);
+    Err(Failure::Answered(own))
 }

@@ -87,24 +87,11 @@ where
         true => Course::Nothing,
         false => Course::Pass(why),
     };
-    let has_body = !request.body().is_end_stream() || carries_body(headers);
-    if has_body
-        || Protocol::of(headers) != Protocol::Http
-        || BYPASSING.iter().any(|name| headers.contains_key(name))
-    {
+    if !is_plain(request) {
         return pass("fwd=bypass");
     }
-    if directives.no_store {
+    if passes_by(&directives, headers) {
         return pass("fwd=request");
-    }
-    let reload = directives.no_cache
-        || directives.max_age == Some(Duration::ZERO)
-        || (!headers.contains_key(CACHE_CONTROL) && forbids_caching(headers));
-    if reload {
-        return pass("fwd=request");
-    }
-    if names_two_hosts(request) {
-        return pass("fwd=bypass");
     }
     write(request, &rules.vary, key);
     let identified = identity.write(request, key);
@@ -118,6 +105,24 @@ where
         max_age: directives.max_age,
         only_if_cached: directives.only_if_cached,
     })
+}
+
+/// Whether nothing matters beside its address and what its key can hold.
+fn is_plain<B: Body>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.body().is_end_stream()
+        && !carries_body(headers)
+        && Protocol::of(headers) == Protocol::Http
+        && !BYPASSING.iter().any(|name| headers.contains_key(name))
+        && !names_two_hosts(request)
+}
+
+/// Whether it wants nothing that is stored, or nothing of it to be.
+fn passes_by(directives: &Directives, headers: &HeaderMap) -> bool {
+    directives.no_store
+        || directives.no_cache
+        || directives.max_age == Some(Duration::ZERO)
+        || (!headers.contains_key(CACHE_CONTROL) && forbids_caching(headers))
 }
 
 /// Fields that ask for a part, for another protocol, or under a condition that we do not judge.
