@@ -76,8 +76,9 @@
 //! The clock is the server's own, read by the script that decides. What clocks the callers have is
 //! of no account: they only guess at the step that the server is in, and where the guess is wrong
 //! the server does nothing and says what time it is. If somebody sets the *server's* clock, or a
-//! server takes over whose clock is another, each quota may be granted once more, and nobody is held
-//! back longer than a window and a tenth.
+//! server takes over whose clock is another, each quota may be granted once more. Nobody is held back
+//! longer than a window and a tenth, or twice that where a clock was set back: units that were taken at
+//! a time that comes again count once more then.
 //!
 //! # Cost
 //!
