@@ -81,7 +81,8 @@ impl Blocking {
                 let mut scan = redis::cmd("SCAN");
                 scan.arg(cursor).arg("MATCH").arg(pattern);
                 scan.arg("COUNT").arg(KEYS_A_STEP);
-                let keys: Vec<String>;
+                // Whatever bytes somebody else may have put into a name.
+                let keys: Vec<Vec<u8>>;
                 (cursor, keys) = scan
                     .query_async(&mut connection)
                     .await
@@ -98,7 +99,7 @@ impl Blocking {
         Ok(deleted)
     }
 
-    async fn unlink(&self, keys: &[String], connection: &mut Lent) -> Result<u64, StoreError> {
+    async fn unlink(&self, keys: &[Vec<u8>], connection: &mut Lent) -> Result<u64, StoreError> {
         // One command a key: in a cluster they are in different slots.
         let mut unlink = redis::pipe();
         for key in keys {
@@ -118,7 +119,7 @@ impl Blocking {
         Ok(unlinked)
     }
 
-    async fn unlink_anywhere(&self, key: &str) -> Result<u64, StoreError> {
+    async fn unlink_anywhere(&self, key: &[u8]) -> Result<u64, StoreError> {
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(key);
         let request = async |mut wire| unlink.query_async(&mut wire).await;

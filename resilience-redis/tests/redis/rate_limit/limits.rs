@@ -456,3 +456,16 @@ async fn an_operator_clears_one_key_or_all_of_one_policy() {
         Reason::RateLimited
     );
 }
+
+#[tokio::test]
+async fn an_operator_deletes_counts_whose_names_somebody_else_made() {
+    let server = RedisServer::start().await;
+    let limiter = server.limiter(1, MINUTE).await;
+    limiter.try_take("key").await.expect("fresh");
+    let mut set = redis::cmd("SET");
+    set.arg(b"res:rl:{test:\xff}").arg("1");
+    let set = set.query_async::<()>(&mut server.raw().await).await;
+    set.expect("set");
+    assert_eq!(limiter.clear_all().await, Ok(2));
+    limiter.try_take("key").await.expect("fresh again");
+}
