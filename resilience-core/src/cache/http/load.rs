@@ -125,14 +125,14 @@ where
     let came = shared.environment.date();
     let terms = match judge(&head, rules, &shared.policy, asked.identified, came) {
         Verdict::Shared(terms) => terms,
-        Verdict::Private => return private(head, CacheBody::inner(body)),
-        Verdict::Failed => return failed(head, CacheBody::inner(body)),
+        Verdict::Private => return Ok(private(head, CacheBody::inner(body))),
+        Verdict::Failed => return Err(failed(head, CacheBody::inner(body))),
     };
     let body = match read(body, rules.max_body).await {
         Ok(body) if is_whole(&asked.method, &head.headers, &body) => body,
-        Ok(body) => return private(head, CacheBody::stored(body)),
-        Err(body) if body.is_cut_short() => return failed(head, body),
-        Err(body) => return private(head, body),
+        Ok(body) => return Ok(private(head, CacheBody::stored(body))),
+        Err(body) if body.is_cut_short() => return Err(failed(head, body)),
+        Err(body) => return Ok(private(head, body)),
     };
     let tags = head.extensions.remove().unwrap_or_else(Tags::default);
     // It was made at some time since it was asked for: at the beginning, to be safe.
@@ -153,13 +153,11 @@ where
 }
 
 /// An answer for the one who asked.
-fn private<B: Body, E>(head: Parts, body: CacheBody<B>) -> Outcome<B, E> {
-    let own = Response::from_parts(head, body);
-    Ok(Brought::Private(own, ALONE_FOR))
+fn private<B: Body>(head: Parts, body: CacheBody<B>) -> Brought<Page, Response<CacheBody<B>>> {
+    Brought::Private(Response::from_parts(head, body), ALONE_FOR)
 }
 
 /// An answer that says that there is none.
-fn failed<B: Body, E>(head: Parts, body: CacheBody<B>) -> Outcome<B, E> {
-    let own = Response::from_parts(head, body);
-    Err(Failure::Answered(own))
+fn failed<B: Body, E>(head: Parts, body: CacheBody<B>) -> Failure<Response<CacheBody<B>>, E> {
+    Failure::Answered(Response::from_parts(head, body))
 }
