@@ -39,8 +39,10 @@
 //!
 //! The key counts units when it gave them, [leased](Options::lease_up_to) ones too, and they are used when
 //! all keys have answered: a round trip later, and at most as late as the deadline of a call that does not
-//! wait. One that may wait and for whom nothing was found missing yet holds them for as long as those
-//! before him in the line of all keys are asked for, while Redis answers. By so much may units that count
+//! wait. One that may wait holds them while others before it in the line of all keys are asked for, but for
+//! that deadline and an eighth at most: then they go back, and when all keys have given theirs the key is
+//! asked anew, for as long as that at most as well. While the question under way is its own it holds them
+//! until the answer. By so much, a deadline and an eighth and what one question takes, may units that count
 //! in one step of a window be used in a later one. Where Redis is silent such a call hears so after the
 //! deadline of each of the two questions.
 //!

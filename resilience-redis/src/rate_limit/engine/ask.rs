@@ -145,6 +145,12 @@ impl InLine {
             .is_some_and(|place| self.entry.line().waits(place))
     }
 
+    /// Whether the caller is being asked for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.place
+            .is_some_and(|place| self.entry.line().is_asked(place))
+    }
+
     /// What the caller is told, before that is counted.
     #[inline(always)]
     pub(super) fn poll_told(&mut self, context: &Context<'_>) -> Poll<Told> {

@@ -6,7 +6,8 @@
 //! others, and neither limit is ever exceeded. Who goes away in between takes nothing in the end.
 //!
 //! Who waits for room stands in one line at a time, and holds nothing meanwhile: where the second that
-//! is asked has none, what the first gave goes back, and when there is room the first is asked anew.
+//! is asked has none, or others are asked for before him for longer than a question takes, what the first
+//! gave goes back, and when the second gave what he wants the first is asked anew.
 
 use std::{
     future::Future,
@@ -29,6 +30,7 @@ use crate::{
     StoreError, StoreKey,
     rate_limit::{
         decision::{Decision, Source},
+        lane::Lane,
         line::Entry,
     },
 };
@@ -60,6 +62,7 @@ struct Asks {
     caller: InLine,
     /// What the other gave, where it was asked before.
     held: Held,
+    /// When that was held for too long.
     late: Option<Pin<Box<Sleep>>>,
     _claim: Option<Claim>,
 }
@@ -276,7 +279,7 @@ impl Asks {
         let Some(deadline) = deadline else {
             // Held for as long as it takes to wait, it would be taken at another time than it is used,
             // and from others.
-            if self.caller.waits() {
+            if self.caller.waits() || self.is_late(context) && !self.caller.is_asked() {
                 self.held = Held::nothing();
             }
             return Poll::Pending;
@@ -286,14 +289,20 @@ impl Asks {
         // At most all of it, should the clock have been set back meanwhile.
         let left = deadline.saturating_since(lane.now()).min(lane.patience);
         if !left.is_zero() {
-            let late = self.late.get_or_insert_with(|| {
-                let _runtime = lane.runtime().enter();
-                Box::pin(sleep(left))
-            });
+            let late = self.late.get_or_insert_with(|| sleep_in(lane, left));
             ready!(late.as_mut().poll(context));
         }
         let late = StoreError::Timeout(lane.patience);
         Poll::Ready(engine.undecided(entry, cost, late))
+    }
+
+    /// Whether one who waits was in line for longer than a question takes.
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        let lane = &self.caller.engine().lane;
+        // Of a server that is silent he hears before.
+        let longest = lane.patience.saturating_mul(9) / 8;
+        let late = self.late.get_or_insert_with(|| sleep_in(lane, longest));
+        late.as_mut().poll(context).is_ready()
     }
 }
 
@@ -314,6 +323,11 @@ impl Engine {
         self.tally.refuse(HERE);
         Some(self.rejected(&verdict))
     }
+}
+
+fn sleep_in(lane: &Lane, time: Duration) -> Pin<Box<Sleep>> {
+    let _runtime = lane.runtime().enter();
+    Box::pin(sleep(time))
 }
 
 const HERE: Source = Source::DeniedLocally;

@@ -58,6 +58,11 @@ impl Line {
         }
     }
 
+    /// Whether the caller at `index` is being asked for.
+    pub(in crate::rate_limit) fn is_asked(&self, index: usize) -> bool {
+        self.callers[..self.asked].contains(&index)
+    }
+
     /// Asks for the first in line, where somebody is: for those who have waited since before `deadline`,
     /// or for those who have not.
     fn ask_first(

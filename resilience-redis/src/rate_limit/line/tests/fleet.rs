@@ -50,7 +50,7 @@ enum Event {
 #[derive(Debug)]
 pub(super) struct Call {
     process: usize,
-    place: Option<usize>,
+    pub(super) place: Option<usize>,
     cost: u64,
     pub(super) max_wait: u64,
     came: u64,

@@ -1,6 +1,7 @@
 //! Lines of several processes before a server, all in one clock that nobody waits for.
 
 mod ahead;
+mod costs;
 mod fleet;
 mod late;
 mod memory;

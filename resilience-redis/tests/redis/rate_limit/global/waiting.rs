@@ -7,14 +7,17 @@ use std::{
 };
 
 use resilience_core::{Clock, Reason};
-use resilience_redis::rate_limit::{Algorithm, Decision, Policy, Quota, RateLimiter, Source};
+use resilience_redis::{
+    RedisStore,
+    rate_limit::{Algorithm, Decision, Policy, Quota, RateLimiter, Source},
+};
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
 use super::{super::alike::why, HOUR, MINUTE, SHORT, books::Books, of_all};
-use crate::support::{PATIENCE, RedisServer, eventually};
+use crate::support::{PATIENCE, Proxy, RedisServer, eventually, patient};
 
 /// Somebody who waits for one unit of `key`, as the limiter says of so many by now.
 async fn waiter(limiter: &RateLimiter, key: &'static str, waiting: u64) -> JoinHandle<Decision> {
@@ -137,6 +140,41 @@ async fn of_one_key_as_many_wait_as_come_back_to_it_in_time() {
     }
     let rejected = limiter.take("carol").await.expect_err("no room for her");
     assert_eq!(why(&rejected), (Reason::RateLimited, "all"));
+}
+
+#[tokio::test]
+async fn who_is_long_in_line_among_all_keys_holds_nothing_meanwhile() {
+    // Long beside what a busy machine takes for a question.
+    const DEADLINE: Duration = Duration::from_millis(500);
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let settings = patient().decision_timeout(DEADLINE);
+    let store = RedisStore::connect(&proxy.url(), settings).await;
+    let all = Quota::new(10_000, HOUR).algorithm(Algorithm::Gcra);
+    let policy = Policy::new("test", Quota::new(10_000, HOUR)).max_wait(MINUTE);
+    let limiter = store.expect("a server").rate_limiter(&policy.global(all));
+    let limiter = limiter.expect("a valid policy");
+    let books = Books::open(&server.url(), 1).await;
+    limiter.take("crowd").await.expect("room for both");
+    proxy.delay_replies(DEADLINE / 10);
+    let mut crowd = JoinSet::new();
+    // The key is asked for all of them at once, and all keys for some tens at a time.
+    for call in 0..1500 {
+        let limiter = limiter.clone();
+        crowd.spawn(async move { limiter.take_n("crowd", 1 + call % 2).await });
+    }
+    let call = limiter.clone();
+    let last = tokio::spawn(async move { call.decide_or_wait("last", 1).await });
+    for taken in [1, 0, 1] {
+        eventually(async || (books.of_key("last").await == taken).then_some(())).await;
+    }
+    let decision = decided(last).await;
+    assert_eq!((decision.source, decision.error), (Source::Redis, None));
+    decision.outcome.expect("room for both");
+    for outcome in crowd.join_all().await {
+        outcome.expect("room for both");
+    }
+    assert_eq!(limiter.snapshot().waiting, 0);
 }
 
 #[tokio::test]
