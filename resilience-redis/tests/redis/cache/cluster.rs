@@ -46,6 +46,8 @@ async fn in_a_cluster_a_removal_that_no_replica_knew_of_is_told_again() {
     let replica = cluster.replica_of(owner);
     replica.thaw();
     eventually(async || (!holds(replica).await).then_some(())).await;
+    // Of the one that is gone nobody need hear any more.
+    one.hears().await;
 }
 
 #[tokio::test]

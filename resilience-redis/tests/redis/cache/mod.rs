@@ -5,6 +5,7 @@
 mod cluster;
 mod edges;
 mod invalidation;
+mod leases;
 mod loads;
 mod outages;
 mod script;
