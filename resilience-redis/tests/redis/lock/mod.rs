@@ -10,14 +10,14 @@ use std::{
 };
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
-use resilience_core::{Error, Measured as _, Reason};
+use resilience_core::{Clock, Error, Measured as _, Reason};
 use resilience_redis::{
     RedisStore, StoreError,
     lock::{self, Fence, Guard, Locks, Loss, NotReleased, Policy},
 };
 use tokio::time::{sleep, timeout};
 
-use crate::support::{PATIENCE, RedisServer, eventually, patient, script};
+use crate::support::{PATIENCE, Proxy, RedisServer, eventually, patient, script};
 
 const SHORT: Duration = Duration::from_millis(100);
 /// Renewed every half second: a loaded machine has a whole one to be late.
@@ -224,6 +224,32 @@ async fn a_wait_has_an_end() {
     };
     let (next, ()) = tokio::join!(waiting, giving);
     assert_eq!(next.expect("it was given back").loss(), None);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_waiting_does_not_heal() {
+    let server = RedisServer::start().await;
+    let locks = server.locks(MINUTE).await;
+    let mut raw = server.raw().await;
+    let () = raw.rpush(LOCK, "a list").await.expect("pushed");
+    let waiting = timeout(PATIENCE, locks.lock("key", 2 * PATIENCE)).await;
+    let error = waiting.expect("told at once").expect_err("no lock");
+    assert_eq!(error.into_inner(), Some(StoreError::ForeignValue));
+}
+
+/// The server counts from when it runs the request, of which nobody knows but that it was sent before.
+#[tokio::test]
+async fn a_lock_is_surely_held_from_when_it_was_asked_for() {
+    const TTL: Duration = Duration::from_secs(10);
+    const DELAY: Duration = Duration::from_millis(300);
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.port()).await;
+    let store = RedisStore::connect(&proxy.url(), patient()).await;
+    let locks = locks(&store.expect("a store"), TTL);
+    proxy.delay_replies(DELAY);
+    let guard = take(&locks).await;
+    let left = guard.valid_until().saturating_since(Clock::system().now());
+    assert!(left <= TTL - DELAY, "{left:?}");
 }
 
 #[tokio::test]
