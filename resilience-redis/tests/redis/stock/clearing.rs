@@ -1,9 +1,9 @@
 //! What is due is given back in steps, and nothing is kept for ever.
 
 use redis::AsyncCommands as _;
-use resilience_redis::stock::{Error, Policy};
+use resilience_redis::stock::{Confirmed, Error, Once, Policy};
 
-use super::{COUNTS, DAY, DUE, MOMENT, ORDERS, lasting, left};
+use super::{COUNTS, DAY, DUE, MOMENT, ORDERS, filled, lasting, left};
 use crate::support::{RedisServer, eventually};
 
 #[tokio::test]
@@ -15,10 +15,7 @@ async fn whoever_looks_after_what_is_due_does_so_in_steps() {
     for order in 0..250_u64 {
         orders.reserve(&order, &[(1_u64, 1)]).await.expect("units");
     }
-    let mut raw = server.raw().await;
-    let ids: Vec<String> = raw.zrange(DUE, 0, -1).await.expect("ids");
-    let due: Vec<_> = ids.into_iter().map(|id| (0, id)).collect();
-    let () = raw.zadd_multiple(DUE, &due).await.expect("due");
+    all_is_due(&server).await;
     let mut expired = Vec::new();
     loop {
         let reaped = stock.reap(100).await.expect("reaped");
@@ -29,6 +26,37 @@ async fn whoever_looks_after_what_is_due_does_so_in_steps() {
     }
     assert_eq!(expired, [100, 100, 50]);
     assert_eq!(left(&stock, 1).await, Some(250));
+}
+
+/// All that is reserved is due at once.
+async fn all_is_due(server: &RedisServer) {
+    let mut raw = server.raw().await;
+    let ids: Vec<String> = raw.zrange(DUE, 0, -1).await.expect("ids");
+    let due: Vec<_> = ids.into_iter().map(|id| (0, id)).collect();
+    let () = raw.zadd_multiple(DUE, &due).await.expect("due");
+}
+
+#[tokio::test]
+async fn who_reserves_again_has_all_of_the_time_again() {
+    let server = RedisServer::start().await;
+    let stock = filled(&server, &[(1, 5)]).await;
+    stock.reserve("a", &[(1_u64, 1)]).await.expect("units");
+    all_is_due(&server).await;
+    let again = stock.reserve("a", &[(1_u64, 1)]).await;
+    assert_eq!(again, Ok(Once::Before));
+    assert_eq!(stock.reap(10).await.expect("reaped").expired, 0);
+    assert_eq!(stock.confirm("a").await, Ok(Confirmed::Now));
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_it_is_sold_out_while_there_are_units_that_are_due() {
+    let server = RedisServer::start().await;
+    let stock = filled(&server, &[(1, 20)]).await;
+    for order in 0..20_u64 {
+        stock.reserve(&order, &[(1_u64, 1)]).await.expect("units");
+    }
+    all_is_due(&server).await;
+    assert_eq!(stock.reserve("late", &[(1_u64, 20)]).await, Ok(Once::Now));
 }
 
 /// Whoever comes too late clears up after those who left, and holds up nobody for long.
@@ -42,10 +70,7 @@ async fn what_one_call_clears_up_is_bounded_by_items() {
     for order in 0..40_u64 {
         stock.reserve(&order, &items).await.expect("units");
     }
-    let mut raw = server.raw().await;
-    let ids: Vec<String> = raw.zrange(DUE, 0, -1).await.expect("ids");
-    let due: Vec<_> = ids.into_iter().map(|id| (0, id)).collect();
-    let () = raw.zadd_multiple(DUE, &due).await.expect("due");
+    all_is_due(&server).await;
     let sold_out = Err(Error::SoldOut { item: 0, left: 0 });
     let written = async || {
         let stats: String = server.ask("INFO commandstats").await;
@@ -103,20 +128,26 @@ async fn an_order_is_known_for_as_long_as_anybody_asked_for() {
         .remember(MOMENT);
     let hasty = server.stock(hasty).await;
     stock.fill([(1_u64, 5)]).await.expect("filled");
+    stock.reserve("b", &[(1_u64, 1)]).await.expect("units");
     let lives = async || {
         let orders: u64 = server.ask(&format!("PTTL {ORDERS}")).await;
         orders.min(server.ask(&format!("PTTL {DUE}")).await)
     };
     let mut raw = server.raw().await;
     let day = 86_400_000_u64;
-    for (last, least) in [("reserve", 2 * day), ("confirm", day - 60_000)] {
+    for (last, least) in [
+        ("reserve", 2 * day),
+        ("confirm", day - 60_000),
+        ("release", day - 60_000),
+    ] {
         for key in [ORDERS, DUE] {
             let () = raw.persist(key).await.expect("an answer");
             let _: bool = raw.pexpire(key, 10_000).await.expect("an answer");
         }
         match last {
             "reserve" => drop(stock.reserve("a", &[(1_u64, 1)]).await.expect("units")),
-            _ => drop(stock.confirm("a").await.expect("reserved")),
+            "confirm" => drop(stock.confirm("a").await.expect("reserved")),
+            _ => drop(stock.release("b").await.expect("reserved")),
         }
         assert!(lives().await > least, "{last}");
         // One whose terms are others takes nothing from it.

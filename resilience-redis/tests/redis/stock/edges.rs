@@ -28,7 +28,11 @@ async fn numbers_are_counted_exactly_to_their_bounds() {
     );
     assert_eq!(stock.release("a").await, Ok(Once::Now));
     assert_eq!(left(&stock, 1).await, Some(MOST));
+    assert_eq!(stock.reserve("b", &[(1_u64, 1)]).await, Ok(Once::Now));
     assert_eq!(stock.add(&1_u64, MOST).await, Ok(Some(MOST)));
+    // Also what comes back is counted no further than that.
+    assert_eq!(stock.release("b").await, Ok(Once::Now));
+    assert_eq!(left(&stock, 1).await, Some(MOST));
     assert_eq!(stock.reserve("c", &[(1_u64, MOST)]).await, Ok(Once::Now));
     assert_eq!(left(&stock, 1).await, Some(0));
     let invalid = |outcome| matches!(outcome, Err(Error::Invalid(_)));
@@ -87,6 +91,9 @@ async fn names_of_any_length_and_letters_are_told_apart() {
         assert_eq!(stock.left(name).await, Ok(Some(units)));
     }
     assert_eq!(stock.left(&()).await, Ok(Some(99)));
+    // The name without parts is one of an order and of an item as well.
+    assert_eq!(stock.reserve(&(), &[((), 90)]).await, Ok(Once::Now));
+    assert_eq!(stock.left(&()).await, Ok(Some(9)));
 }
 
 #[tokio::test]
