@@ -45,6 +45,11 @@ async fn a_message_that_was_given_out_too_often_is_a_dead_letter() {
         panic!("not revived")
     };
     assert!(again > id);
+    // As it was pushed, without what was noted of its burial.
+    let mut raw = server.raw().await;
+    let revived: Vec<(String, Vec<String>)> =
+        ask(&mut raw, &["XRANGE", STREAM, &again.to_string(), "+"]).await;
+    assert_eq!(revived[0].1, ["d", "poison"]);
     assert_eq!(queue.revive(letter.id).await, Ok(Revived::Gone));
     let message = some(&mut worker).await;
     assert_eq!(
@@ -173,6 +178,22 @@ async fn behind_the_last_possible_dead_letter_there_is_none() {
     assert_eq!(letters.len(), 1);
     let behind = queue.dead_letters(Some(letters[0].id), 10).await;
     assert_eq!(behind, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn what_somebody_deleted_is_no_dead_letter_and_nobody_owes_it() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    queue.push(b"a").await.expect("room");
+    let mut worker = consumer(&queue);
+    let given = batch(&mut worker, 1).await;
+    let mut raw = server.raw().await;
+    let id = given[0].id();
+    let deleted: u64 = ask(&mut raw, &["XDEL", STREAM, &id.to_string()]).await;
+    assert_eq!(deleted, 1);
+    assert_eq!(worker.bury(id, "no").await, Ok(Buried::Before));
+    let depth = queue.depth().await.expect("depth");
+    assert_eq!((depth.groups[0].pending, depth.dead_letters), (0, 0));
 }
 
 #[tokio::test]

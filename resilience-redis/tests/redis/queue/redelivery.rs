@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use resilience_redis::queue::Buried;
+use resilience_redis::{RedisStore, queue::Buried};
 
-use super::{DAY, DEAD, GROUP, STREAM, batch, consumer, hasty, ids, payloads, policy, some};
-use crate::support::{RedisServer, eventually, script};
+use super::{DAY, DEAD, GROUP, NONE, STREAM, batch, consumer, hasty, ids, payloads, policy, some};
+use crate::support::{Proxy, RedisServer, eventually, patient, permissions, script};
 
 #[tokio::test]
 async fn what_a_consumer_abandoned_is_given_to_another() {
@@ -169,4 +169,77 @@ async fn a_batch_whose_caller_went_away_is_given_out_again() {
     queue.push(b"a").await.expect("room");
     let messages = some(&mut consumer(&queue)).await;
     assert_eq!(payloads(&messages), ["a"]);
+}
+
+/// More than are taken over at once are taken over one after the other, and not with the next look.
+#[tokio::test]
+async fn all_that_was_abandoned_is_given_to_others_without_a_pause() {
+    const MESSAGES: usize = 200;
+    let server = RedisServer::start().await;
+    let queue = server.queue(policy()).await;
+    for _ in 0..MESSAGES {
+        queue.push(b"a").await.expect("room");
+    }
+    let given = batch(&mut consumer(&queue), MESSAGES).await;
+    assert_eq!(given.len(), MESSAGES);
+    let mut raw = server.raw().await;
+    let mut age = redis::cmd("XCLAIM");
+    age.arg(STREAM).arg(GROUP).arg("gone").arg(0);
+    for id in ids(&given) {
+        age.arg(id.to_string());
+    }
+    age.arg("IDLE")
+        .arg((2 * DAY).as_secs() * 1000)
+        .arg("JUSTID");
+    let _: Vec<String> = age.query_async(&mut raw).await.expect("aged");
+    let mut other = consumer(&queue);
+    let mut again = 0;
+    while again < MESSAGES {
+        let batch = batch(&mut other, MESSAGES).await;
+        assert!(!batch.is_empty(), "after {again}");
+        again += batch.len();
+    }
+}
+
+/// Twice is better than never.
+#[tokio::test]
+async fn what_arrived_is_given_out_although_its_delivery_cannot_be_counted() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(hasty()).await;
+    let id = queue.push(b"a").await.expect("room");
+    batch(&mut consumer(&queue), 1).await;
+    // All but what counts a delivery.
+    let rules = permissions(include_str!("../../../../README.md"));
+    let url = server.user(&rules.join(" ").replace("+xclaim", "")).await;
+    let store = RedisStore::connect(&url, patient()).await.expect("allowed");
+    let limited = store.queue(&hasty()).expect("a valid policy");
+    let again = some(&mut consumer(&limited)).await;
+    assert_eq!((again[0].id(), again[0].deliveries()), (id, 2));
+}
+
+#[tokio::test]
+async fn what_others_ended_while_it_was_on_its_way_is_not_given_out() {
+    let server = RedisServer::start().await;
+    let queue = server.queue(hasty()).await;
+    let id = queue.push(b"a").await.expect("room");
+    batch(&mut consumer(&queue), 1).await;
+    let proxy = Proxy::before(server.port()).await;
+    let store = RedisStore::connect(&proxy.url(), patient()).await;
+    let slow = store.expect("up").queue(&hasty()).expect("a valid policy");
+    let mut slow = consumer(&slow);
+    // Each answer on the way from taking over to giving out is held up.
+    proxy.delay_replies(Duration::from_millis(300));
+    let giving = slow.next_batch(10, NONE);
+    let ending = async {
+        eventually(async || {
+            let stats: String = server.ask("INFO commandstats").await;
+            let taken = stats.split("cmdstat_xautoclaim:calls=").nth(1)?;
+            (!taken.starts_with("1,")).then_some(())
+        })
+        .await;
+        let done: u64 = server.ask(&format!("XACK {STREAM} {GROUP} {id}")).await;
+        assert_eq!(done, 1);
+    };
+    let (given, ()) = tokio::join!(giving, ending);
+    assert_eq!(given.expect("an answer"), []);
 }
