@@ -30,3 +30,27 @@ impl Own {
 
 /// 64 KiB of keys, as many as the guard itself keeps for a rebuild.
 const KEPT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: usize) -> Fingerprint {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        Fingerprint::from_bytes(bytes)
+    }
+
+    #[test]
+    fn the_last_keys_are_told_again_once_and_only_where_there_is_doubt() {
+        let mut own = Own::default();
+        for number in 0..KEPT + 7 {
+            own.push(key(number));
+        }
+        assert_eq!(own.take_untold(), None);
+        own.doubt();
+        let last: Vec<_> = (7..KEPT + 7).map(key).collect();
+        assert_eq!(own.take_untold(), Some(last));
+        assert_eq!(own.take_untold(), None);
+    }
+}

@@ -9,14 +9,14 @@ mod script;
 
 use std::time::Duration;
 
-use resilience_core::{Clock, Timestamp};
+use resilience_core::{Clock, Environment, ManualClock, Timestamp};
 use resilience_redis::{
     RedisStore, Settings,
     bloom_guard::{BloomGuard, Policy, Presence, RebuildError, Standing},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::support::{RedisServer, eventually, patient};
+use crate::support::{PATIENCE, RedisServer, eventually, patient};
 
 /// A guard of one process of the fleet, over connections of its own.
 async fn process(url: &str, settings: Settings) -> BloomGuard<u64> {
@@ -75,6 +75,59 @@ async fn what_one_process_builds_all_processes_know() {
     for guard in [&one, &other] {
         knows(guard, 0..1000).await;
         assert!((1001..3000).all(|key| guard.check(&key) == Presence::Absent));
+    }
+}
+
+#[tokio::test]
+async fn a_generation_takes_a_quarter_of_a_second_and_is_wanted_until_then() {
+    let server = RedisServer::start().await;
+    let one = process(&server.url(), patient()).await;
+    one.rebuild_is_wanted().await.unwrap();
+    let begun = now();
+    one.rebuild_from(|| 0..1000).await.unwrap();
+    assert!(now().saturating_since(begun) >= Duration::from_millis(250));
+    let wanted = timeout(Duration::ZERO, one.rebuild_is_wanted()).await;
+    assert!(wanted.is_err(), "{wanted:?}");
+    // So many that all would pass one day.
+    one.insert_all(1000..30_000).await.unwrap();
+    let wanted = timeout(PATIENCE, one.rebuild_is_wanted()).await;
+    assert_eq!(wanted, Ok(Ok(())));
+}
+
+#[tokio::test]
+async fn who_builds_gives_signs_of_life_and_keeps_the_others_away() {
+    let server = RedisServer::start().await;
+    let one = process(&server.url(), patient()).await;
+    let other = process(&server.url(), patient()).await;
+    let rebuild = one.rebuild().await.unwrap();
+    let seen = async || server.ask::<u64>("HGET res:filter:{dishes} seen").await;
+    let first = seen().await;
+    eventually(async || (seen().await > first).then_some(())).await;
+    let second = other.rebuild().await;
+    assert_eq!(second.unwrap_err(), RebuildError::UnderWay);
+    rebuild.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_filter_that_somebody_asks_for_is_given_another_life() {
+    let server = RedisServer::start().await;
+    let clock = ManualClock::new();
+    let environment = Environment::new().clock(clock.clone());
+    let store = server.store().await;
+    let one = store.bloom_guard_in::<u64>(policy(), &environment).unwrap();
+    one.rebuild_from(|| 0..1000).await.unwrap();
+    let names: Vec<String> = server.ask("KEYS res:filter_bits:*").await;
+    let [name] = &names[..] else {
+        panic!("{names:?}");
+    };
+    for _ in 0..2 {
+        server.tell(&format!("PEXPIRE {name} 600000")).await;
+        clock.advance(Duration::from_secs(3600));
+        eventually(async || {
+            let left: u64 = server.ask(&format!("PTTL {name}")).await;
+            (left > 23 * 3_600_000).then_some(())
+        })
+        .await;
     }
 }
 
