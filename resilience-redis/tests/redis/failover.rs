@@ -167,6 +167,25 @@ async fn a_graceful_failover_by_sentinels_costs_no_error() {
 }
 
 #[tokio::test]
+async fn a_server_that_sentinels_name_and_that_is_no_primary_is_not_asked() {
+    let servers = RedisSentinels::start().await;
+    // They would look for another one.
+    for sentinel in &servers.sentinels {
+        sentinel
+            .tell("SENTINEL SET dishes down-after-milliseconds 600000")
+            .await;
+    }
+    let port = servers.replica.port();
+    servers
+        .primary
+        .tell(&format!("REPLICAOF 127.0.0.1 {port}"))
+        .await;
+    let settings = patient().connect_timeout(Duration::from_secs(1));
+    let store = RedisStore::connect(&servers.url(), settings).await;
+    assert_eq!(store.err(), Some(StoreError::Unavailable));
+}
+
+#[tokio::test]
 async fn a_slot_that_moves_costs_no_error_and_no_count() {
     let cluster = RedisCluster::start().await;
     let store = RedisStore::connect(&cluster.url(), patient()).await;
@@ -244,10 +263,13 @@ async fn a_slot_that_is_on_its_way_is_refused_at_once_and_harms_no_other() {
     cluster
         .begin_to_move(&slot(0), from, (from + 1) % cluster.owners().len())
         .await;
-    for _ in 0..10 {
-        let error = take(&limiter, 0).await.expect_err("its keys are new");
-        assert!(is_try_again(Some(&error)), "{error:?}");
-        assert!(!error.may_have_run());
+    for row in [1, 10] {
+        // However many in a row: the server is well.
+        for _ in 0..row {
+            let error = take(&limiter, 0).await.expect_err("its keys are new");
+            assert!(is_try_again(Some(&error)), "{error:?}");
+            assert!(!error.may_have_run());
+        }
         take(&limiter, other).await.expect("no error");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use resilience_core::{Clock, Environment};
 use resilience_redis::{
     RedisStore, Settings, StoreError,
@@ -89,6 +90,16 @@ async fn error_in_time(limiter: &RateLimiter) -> StoreError {
 }
 
 /// Waits until the server has decided again; without it there is a part of the quota.
+/// How many connections the server of `raw` was ever asked for.
+async fn connections(raw: &mut MultiplexedConnection) -> u64 {
+    let mut ask = redis::cmd("INFO");
+    let info: String = ask.arg("stats").query_async(raw).await.expect("stats");
+    let count = info
+        .lines()
+        .find_map(|line| line.strip_prefix("total_connections_received:"));
+    count.expect("a line").parse().expect("a number")
+}
+
 async fn heals(limiter: &RateLimiter) {
     eventually(async || {
         let decision = limiter.decide("key", 1).await;
@@ -422,42 +433,34 @@ async fn a_server_that_is_slower_than_the_deadline_is_not_burdened_with_new_conn
     let settings = patient().decision_timeout(DEADLINE).dead_after(PATIENCE);
     let limiter = limiter(&proxy.url(), settings).await;
     let mut raw = server.raw().await;
-    let mut connections = async || {
-        let info: String = redis::cmd("INFO")
-            .arg("stats")
-            .query_async(&mut raw)
-            .await
-            .expect("stats");
-        let line = info
-            .lines()
-            .find(|line| line.starts_with("total_connections"));
-        line.expect("a count").to_owned()
-    };
-    let before = connections().await;
+    let before = connections(&mut raw).await;
     proxy.delay_replies(2 * DEADLINE);
     for _ in 0..20 {
         error_in_time(&limiter).await;
     }
     proxy.heal();
     heals(&limiter).await;
-    assert_eq!(connections().await, before);
+    assert_eq!(connections(&mut raw).await, before);
 }
 
 #[tokio::test]
 async fn a_connection_that_is_reset_is_made_anew() {
     let server = RedisServer::start().await;
     let proxy = Proxy::before(server.port()).await;
-    let limiter = hasty_limiter(&proxy.url()).await;
-    for _ in 0..3 {
-        proxy.reset_connections();
-        eventually(async || {
-            let error = limiter.decide("key", 1).await.error?;
-            let expected = [StoreError::Disconnected, StoreError::Unavailable];
-            assert!(expected.contains(&error), "{error}");
-            Some(())
-        })
-        .await;
-        heals(&limiter).await;
+    // Over RESP2 nothing but a call that fails tells of it.
+    for url in [proxy.url(), proxy.url() + "/?protocol=resp2"] {
+        let limiter = hasty_limiter(&url).await;
+        for _ in 0..3 {
+            proxy.reset_connections();
+            eventually(async || {
+                let error = limiter.decide("key", 1).await.error?;
+                let expected = [StoreError::Disconnected, StoreError::Unavailable];
+                assert!(expected.contains(&error), "{error}");
+                Some(())
+            })
+            .await;
+            heals(&limiter).await;
+        }
     }
 }
 
@@ -522,6 +525,25 @@ async fn a_server_that_became_a_replica_says_so_and_is_used_again_when_it_is_non
     }
     server.tell("REPLICAOF NO ONE").await;
     heals(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_server_that_lets_us_in_and_serves_nobody_is_not_called_without_end() {
+    let server = RedisServer::start().await;
+    let limiter = hasty_limiter(&server.url()).await;
+    let mut raw = server.raw().await;
+    server.tell("REPLICAOF 127.0.0.1 1").await;
+    let before = connections(&mut raw).await;
+    let (clock, mut calls) = (Clock::system(), 0);
+    let start = clock.now();
+    // Each connection is given up as soon as it is used.
+    while clock.now().saturating_since(start) < Duration::from_secs(1) {
+        limiter.decide("key", 1).await.error.expect("a replica");
+        calls += 1;
+        tokio::task::yield_now().await;
+    }
+    let made = connections(&mut raw).await - before;
+    assert!(made < 20 && calls > 20, "{made} for {calls} calls");
 }
 
 #[tokio::test]
