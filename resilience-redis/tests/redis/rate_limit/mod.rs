@@ -5,6 +5,7 @@ mod differential;
 mod fallback;
 mod fleet;
 mod global;
+mod keys;
 mod kitchen;
 mod late;
 mod layer;

@@ -1,49 +1,22 @@
 //! What callers hear when the server is away, and how they get it back.
 
+mod crowds;
+mod start;
+
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use resilience_core::{Clock, Environment};
+use resilience_core::Clock;
 use resilience_redis::{
     RedisStore, Settings, StoreError,
-    rate_limit::{Options, Policy, Quota, RateLimiter},
-    stock::{self, Stock},
+    rate_limit::{Policy, Quota, RateLimiter},
 };
+use tokio::{runtime::Handle, time::timeout};
 
-use tokio::{runtime::Handle, task::JoinSet, time::timeout};
-
-use crate::support::{
-    PATIENCE, Proxy, RedisCluster, RedisSentinels, RedisServer, eventually, in_time, patient,
-    within,
-};
+use crate::support::{PATIENCE, Proxy, RedisServer, eventually, in_time, patient, within};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_millis(50);
-
-/// Calls that are made together.
-const CROWD: usize = 20;
-
-async fn dishes(server: &RedisServer) -> Stock {
-    let settings = patient().decision_timeout(DEADLINE);
-    let store = RedisStore::connect(&server.url(), settings).await;
-    let stocks = store
-        .expect("a store")
-        .stocks(&stock::Policy::new("dishes"))
-        .expect("a valid policy");
-    let dishes = stocks.stock("kitchen");
-    eventually(async || dishes.left("soup").await.ok()).await;
-    dishes
-}
-
-/// What many hear who ask at once.
-async fn crowd(dishes: &Stock) -> Vec<stock::Error> {
-    let mut calls = JoinSet::new();
-    for _ in 0..CROWD {
-        let dishes = dishes.clone();
-        calls.spawn(async move { dishes.left("soup").await.expect_err("it hangs") });
-    }
-    calls.join_all().await
-}
 
 async fn hasty_limiter(url: &str) -> RateLimiter {
     limiter(url, hasty()).await
@@ -54,17 +27,6 @@ fn hasty() -> Settings {
         .decision_timeout(DEADLINE)
         .connect_timeout(Duration::from_secs(1))
         .dead_after(Duration::from_millis(200))
-}
-
-/// One over a store that begins without a server, and soon.
-async fn degraded_limiter(url: &str) -> RateLimiter {
-    let store = RedisStore::connect_or_keep_trying(url, hasty());
-    // A first attempt may take a second to connect, and sentinels one to tell where to.
-    let store = in_time(Duration::from_secs(2), store)
-        .await
-        .expect("a store");
-    let policy = Policy::new("test", Quota::new(1000, MINUTE));
-    store.rate_limiter(&policy).expect("a valid policy")
 }
 
 async fn limiter(url: &str, settings: Settings) -> RateLimiter {
@@ -109,93 +71,6 @@ async fn heals(limiter: &RateLimiter) {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_a_typed_error() {
-    let mut server = RedisServer::start().await;
-    server.kill();
-    let error = RedisStore::connect(&server.url(), patient()).await;
-    assert_eq!(error.expect_err("no server"), StoreError::Unavailable);
-    let error = RedisStore::connect("no url", patient()).await;
-    assert!(matches!(error, Err(StoreError::InvalidTarget(_))));
-    let error =
-        RedisStore::connect(&server.url(), patient().decision_timeout(Duration::ZERO)).await;
-    assert!(
-        matches!(error, Err(StoreError::InvalidSettings(invalid)) if invalid.field() == "decision_timeout")
-    );
-}
-
-#[tokio::test]
-async fn a_store_that_begins_without_its_server_finds_it_when_it_comes() {
-    let mut server = RedisServer::start().await;
-    server.kill();
-    let limiter = degraded_limiter(&server.url()).await;
-    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
-    assert!(limiter.try_take("key").await.is_ok(), "its part");
-    server.start_again().await;
-    heals(&limiter).await;
-}
-
-#[tokio::test]
-async fn a_store_begins_although_its_server_hangs() {
-    let server = RedisServer::start().await;
-    server.freeze();
-    let limiter = degraded_limiter(&server.url()).await;
-    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
-    server.thaw();
-    heals(&limiter).await;
-}
-
-#[tokio::test]
-async fn a_store_that_begins_without_its_cluster_finds_it_when_it_comes() {
-    let mut cluster = RedisCluster::start().await;
-    cluster.members.iter_mut().for_each(RedisServer::kill);
-    let limiter = degraded_limiter(&cluster.url()).await;
-    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
-    let deleted = limiter.clear_all().await;
-    assert_eq!(deleted, Err(StoreError::Unavailable), "nobody was asked");
-    for member in &mut cluster.members {
-        member.start_again().await;
-    }
-    heals(&limiter).await;
-}
-
-#[tokio::test]
-async fn a_store_that_begins_without_its_sentinels_finds_them_when_they_come() {
-    let mut redis = RedisSentinels::start().await;
-    redis.sentinels.iter_mut().for_each(RedisServer::kill);
-    let limiter = degraded_limiter(&redis.url()).await;
-    assert_eq!(error_in_time(&limiter).await, StoreError::Unavailable);
-    for sentinel in &mut redis.sentinels {
-        sentinel.start_again().await;
-    }
-    heals(&limiter).await;
-}
-
-#[tokio::test]
-async fn a_store_that_is_not_let_in_does_not_begin() {
-    let server = RedisServer::start().await;
-    let url = server.url().replace(":library@", ":wrong@");
-    let refused = RedisStore::connect_or_keep_trying(&url, patient()).await;
-    assert!(
-        matches!(&refused, Err(StoreError::Unauthorized(_))),
-        "{refused:?}"
-    );
-    let nowhere = RedisStore::connect_or_keep_trying("no url", patient()).await;
-    assert!(matches!(nowhere, Err(StoreError::InvalidTarget(_))));
-}
-
-#[tokio::test]
-async fn a_server_with_too_many_clients_is_one_that_is_away() {
-    let server = RedisServer::start_with(&["--maxclients", "1"]).await;
-    let _only = server.raw().await;
-    let full = RedisStore::connect(&server.url(), patient()).await;
-    let full = full.expect_err("no room");
-    let passing = [StoreError::Unavailable];
-    let serves_nobody = matches!(&full, StoreError::NotServing(_)) || passing.contains(&full);
-    assert!(serves_nobody, "{full:?}");
-    degraded_limiter(&server.url()).await;
-}
-
-#[tokio::test]
 async fn a_server_that_died_fails_calls_at_once_and_is_found_again() {
     let mut server = RedisServer::start().await;
     let limiter = hasty_limiter(&server.url()).await;
@@ -222,100 +97,6 @@ async fn a_server_that_hangs_costs_a_caller_no_more_than_the_deadline() {
         .await;
     server.thaw();
     heals(&limiter).await;
-}
-
-#[tokio::test]
-async fn a_server_that_hangs_costs_a_few_callers_their_deadline_and_then_nobody() {
-    let server = RedisServer::start().await;
-    let limiter = limiter(&server.url(), patient().decision_timeout(DEADLINE)).await;
-    server.freeze();
-    let mut waited = 0;
-    for _ in 0..200 {
-        match error_in_time(&limiter).await {
-            StoreError::Timeout(_) => waited += 1,
-            StoreError::Unavailable => {}
-            other => panic!("{other}"),
-        }
-    }
-    // Five until the circuit opens, and one probe or another if this took long.
-    assert!((5..=8).contains(&waited), "{waited}");
-    server.thaw();
-    heals(&limiter).await;
-}
-
-#[tokio::test]
-async fn calls_that_time_out_together_are_one_failure() {
-    let server = RedisServer::start().await;
-    let dishes = dishes(&server).await;
-    server.freeze();
-    let stalled = crowd(&dishes).await;
-    assert_eq!(stalled, vec![StoreError::Timeout(DEADLINE).into(); CROWD]);
-    // One moment has not shut the server out.
-    let asked = dishes.left("soup").await;
-    assert_eq!(asked, Err(StoreError::Timeout(DEADLINE).into()));
-    server.thaw();
-    eventually(async || dishes.left("soup").await.ok()).await;
-}
-
-#[tokio::test]
-async fn a_server_that_hangs_costs_a_crowd_a_few_deadlines_and_then_nothing() {
-    let server = RedisServer::start().await;
-    let dishes = dishes(&server).await;
-    server.freeze();
-    for _ in 0..5 {
-        let stalled = crowd(&dishes).await;
-        assert_eq!(stalled, vec![StoreError::Timeout(DEADLINE).into(); CROWD]);
-    }
-    let shut_out = crowd(&dishes).await;
-    let unavailable = |error: &&stock::Error| **error == StoreError::Unavailable.into();
-    let shut_out = shut_out.iter().filter(unavailable).count();
-    // One may be sent to look.
-    assert!(shut_out >= CROWD - 1, "{shut_out} of {CROWD}");
-}
-
-#[tokio::test]
-async fn a_crowd_of_new_keys_hears_in_time_of_a_server_that_hangs() {
-    let server = RedisServer::start().await;
-    let store = RedisStore::connect(&server.url(), hasty()).await;
-    let clock = Clock::tokio();
-    let environment = Environment::new().clock(clock.clone());
-    let options = Options::new().environment(&environment);
-    let policy = Policy::new("test", Quota::new(1000, MINUTE));
-    let limiter = store.expect("a store").rate_limiter_with(&policy, &options);
-    let limiter = limiter.expect("a valid policy");
-    heals(&limiter).await;
-    server.freeze();
-    // From here on time passes where nobody has anything to do, and nowhere else.
-    tokio::time::pause();
-    let start = clock.now();
-    let mut crowd = JoinSet::new();
-    for key in 0..2000_u64 {
-        let (limiter, clock) = (limiter.clone(), clock.clone());
-        crowd.spawn(async move { (limiter.decide(&key, 1).await.error, clock.now()) });
-    }
-    for (error, heard) in crowd.join_all().await {
-        assert_eq!(error, Some(StoreError::Timeout(DEADLINE)));
-        let took = heard.saturating_since(start);
-        assert!(took <= DEADLINE + Duration::from_millis(5), "{took:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_crowds_of_new_keys_a_healthy_server_decides_again() {
-    const KEYS: u64 = 2000;
-    let server = RedisServer::start().await;
-    let limiter = limiter(&server.url(), Settings::new()).await;
-    for round in 0..5 {
-        let mut crowd = JoinSet::new();
-        for key in round * KEYS..(round + 1) * KEYS {
-            let limiter = limiter.clone();
-            crowd.spawn(async move { limiter.decide(&key, 1).await.error });
-        }
-        // There is no time for all of them, and whether that looks like a server that hangs is up to
-        // whoever has a turn.
-        crowd.join_all().await;
-        heals(&limiter).await;
-    }
 }
 
 #[tokio::test]
