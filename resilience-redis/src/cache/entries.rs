@@ -6,8 +6,9 @@ use redis::{Cmd, Pipeline, Value};
 use resilience_core::cache::Remembered;
 
 use super::{
-    ear::{Ear, How, Message, is_of_no_use},
+    ear::{Ear, How, is_of_no_use},
     frame,
+    message::Message,
     names::{Meant, Part},
     shared::Shared,
     unsent::Ticket,

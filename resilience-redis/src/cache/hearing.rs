@@ -10,39 +10,15 @@ use redis::PushInfo;
 use resilience_core::cache::Notice;
 
 use super::{
-    ear::{self, Ear, Heard, How},
-    frame::ServerTime,
+    ear::{Ear, How},
+    ears::Told,
+    listening,
+    message::{self, Heard},
     names::Meant,
-    pulse::{self, Pulse},
+    pulse,
     shared::Shared,
 };
 use crate::{StoreError, connection::Node};
-
-/// Where a process hears.
-#[derive(Default)]
-#[allow(
-    clippy::mutable_key_type,
-    reason = "a node is known by where it is in memory"
-)]
-pub(super) struct Ears {
-    pub(super) at: HashMap<Node, Server>,
-    pub(super) in_touch: bool,
-}
-
-/// What is known of one server.
-#[derive(Default)]
-pub(super) struct Server {
-    /// `None` while nothing is heard of it.
-    pub(super) ear: Option<Ear>,
-    /// What it said of itself when it was last asked.
-    identity: Option<String>,
-    /// How far its clock is ahead of ours, in milliseconds.
-    ahead: Option<i64>,
-    /// What it had heard of its cluster.
-    view: Option<String>,
-    /// How often it was emptied, where it does not tell of that by itself.
-    flushes: Option<u64>,
-}
 
 /// Keeps an ear at every server, until the tier is gone.
 #[allow(
@@ -68,7 +44,7 @@ pub(super) async fn hear_all(tier: Weak<Shared>) {
         for node in nodes {
             keepers.entry(node.clone()).or_insert_with(|| {
                 this.ears().at.entry(node.clone()).or_default();
-                tokio::spawn(ear::keep(tier.clone(), node))
+                tokio::spawn(listening::keep(tier.clone(), node))
             });
         }
         this.settle();
@@ -82,7 +58,7 @@ pub(super) async fn hear_all(tier: Weak<Shared>) {
 impl Shared {
     /// Hears what the server says by itself.
     pub(super) fn hear(&self, push: &PushInfo) {
-        for heard in ear::read(self, push) {
+        for heard in message::read(self, push) {
             match heard {
                 Heard::Void(Meant::Key(part)) => {
                     let mark = part.mark();
@@ -221,62 +197,5 @@ impl Shared {
     }
 }
 
-impl Server {
-    /// Its pulse was felt when our clock said `local`.
-    fn felt(&mut self, pulse: Pulse, local: u64) -> Told {
-        self.ahead = Some(pulse.now.ahead_of(local));
-        match self.identity.replace(pulse.identity) {
-            known if known == self.identity => Told::AllSince,
-            _ => Told::Nothing,
-        }
-    }
-
-    /// What its clock says when ours says `local`, once its pulse was felt.
-    pub(super) fn now(&self, local: u64) -> Option<ServerTime> {
-        let ahead = self.ahead?;
-        Some(ServerTime(local.saturating_add_signed(ahead)))
-    }
-}
-
-/// What the server that answers now has been told.
-#[derive(Debug, PartialEq, Eq)]
-enum Told {
-    /// All that it was told before: it is the same.
-    AllSince,
-    /// Nothing that is known of: it is another, or was not asked before.
-    Nothing,
-}
-
 /// For how long invalidations are tried of which some fail: the next beat must not be late.
 const TIME_FOR_FAILURES: Duration = Duration::from_millis(100);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pulse(millis: u64, identity: &str) -> Pulse {
-        Pulse {
-            now: ServerTime(millis),
-            identity: identity.to_owned(),
-        }
-    }
-
-    #[test]
-    fn every_server_has_a_clock_of_its_own() {
-        let [mut early, mut late] = [Server::default(), Server::default()];
-        assert_eq!(early.now(100), None);
-        early.felt(pulse(1_000, "one"), 100);
-        late.felt(pulse(6_000, "other"), 100);
-        assert_eq!(early.now(200), Some(ServerTime(1_100)));
-        assert_eq!(late.now(200), Some(ServerTime(6_100)));
-    }
-
-    #[test]
-    fn a_server_that_is_new_or_another_was_told_nothing() {
-        let mut server = Server::default();
-        assert_eq!(server.felt(pulse(0, "one"), 0), Told::Nothing);
-        assert_eq!(server.felt(pulse(1, "one"), 1), Told::AllSince);
-        assert_eq!(server.felt(pulse(2, "other"), 2), Told::Nothing);
-        assert_eq!(server.felt(pulse(3, "other"), 3), Told::AllSince);
-    }
-}

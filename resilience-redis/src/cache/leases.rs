@@ -8,7 +8,7 @@ use std::{
 use resilience_core::cache::{Claim, Lease, Unfilled};
 use tokio::time::timeout;
 
-use super::{ear::Message, frame, names::Part, shared::Shared};
+use super::{frame, message::Message, names::Part, shared::Shared};
 use crate::StoreError;
 
 impl Shared {

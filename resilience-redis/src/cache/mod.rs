@@ -71,10 +71,13 @@
 
 mod codec;
 mod ear;
+mod ears;
 mod entries;
 mod frame;
 mod hearing;
 mod leases;
+mod listening;
+mod message;
 mod names;
 mod pulse;
 mod shared;

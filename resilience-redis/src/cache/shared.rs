@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     ear::Ear,
+    ears::Ears,
     frame::ServerTime,
-    hearing::Ears,
     names::{Names, Part},
     unsent::{Ticket, Unsent},
     waiters::Waiters,
