@@ -207,6 +207,20 @@ async fn after_a_failover_everything_passes_until_it_is_rebuilt() {
 }
 
 #[tokio::test]
+async fn a_server_that_gets_its_first_replica_is_asked_for_another_filter() {
+    let server = RedisServer::start().await;
+    let one = process(&server.url(), patient()).await;
+    one.rebuild_from(|| 0..1000).await.unwrap();
+    answers(&one).await;
+    let replica = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]).await;
+    let port = server.port();
+    replica.tell(&format!("REPLICAOF 127.0.0.1 {port}")).await;
+    passes(&one).await;
+    one.rebuild_from(|| 0..1000).await.unwrap();
+    knows(&one, 0..1000).await;
+}
+
+#[tokio::test]
 async fn in_a_cluster_all_parts_of_a_filter_are_on_one_server() {
     let cluster = RedisCluster::start().await;
     let large = policy().expected_keys(60_000);

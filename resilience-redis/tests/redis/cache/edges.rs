@@ -61,6 +61,16 @@ async fn corrupt_bytes_are_dropped_and_the_value_loaded_again() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_removed_although_nothing_else_is_loaded() {
+    let server = RedisServer::start().await;
+    let process = Process::at(&server.url()).await;
+    server.tell("SET res:cache:{dishes:7} foreign").await;
+    let fails = async || Err::<String, _>("down");
+    assert!(process.cache.get_or_load(&7, fails).await.is_err());
+    eventually(async || super::keys(&server, "*").await.is_empty().then_some(())).await;
+}
+
+#[tokio::test]
 async fn keys_of_any_bytes_and_length_have_entries_of_their_own() {
     let server = RedisServer::start().await;
     let process = async || {

@@ -194,6 +194,26 @@ async fn an_answer_that_was_lost_holds_nobody_up() {
     eventually(async || is_free(&mut raw).await.then_some(())).await;
 }
 
+#[tokio::test]
+async fn an_attempt_whose_caller_went_away_holds_nobody_up() {
+    let server = RedisServer::start().await;
+    let locks = server.locks(MINUTE).await;
+    let mut raw = server.raw().await;
+    // Once for the server to know the scripts.
+    take(&locks).await.release().await.expect("still ours");
+    let before: u64 = raw.get(FENCE).await.expect("a fence");
+    server.freeze();
+    let leaving = timeout(SHORT, locks.try_lock("key")).await;
+    assert!(leaving.is_err(), "nobody answers");
+    server.thaw();
+    eventually(async || {
+        let fence: u64 = raw.get(FENCE).await.ok()?;
+        (fence > before).then_some(())
+    })
+    .await;
+    eventually(async || is_free(&mut raw).await.then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_takes_what_an_unheard_answer_gave() {
     let server = RedisServer::start().await;
