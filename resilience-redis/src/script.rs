@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{
-    Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs, Value,
+    Cmd, ErrorKind, FromRedisValue, ParsingError, RedisResult, ServerErrorKind, ToRedisArgs, Value,
     from_redis_value,
 };
 
@@ -110,6 +110,16 @@ impl Script {
             answer => answer,
         }
     }
+}
+
+/// A time as scripts take it, in milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A reply is none of those that the script gives.
+pub(crate) fn unexpected() -> ParsingError {
+    ParsingError::from("unexpected reply of a script")
 }
 
 async fn ask(connection: &Wire, command: &Cmd) -> RedisResult<Value> {

@@ -9,9 +9,9 @@ use tokio::time::{sleep, timeout};
 use super::{
     RebuildError,
     generation::{Generation, PARTITION_WORDS},
-    shared::{KEYS_A_STEP, LIFE, PATIENCE, Shared, millis},
+    shared::{KEYS_A_STEP, LIFE, PATIENCE, Shared},
 };
-use crate::StoreError;
+use crate::{StoreError, script::millis};
 
 /// A generation that this process builds.
 ///

@@ -11,9 +11,9 @@ use tokio::time::sleep;
 
 use super::{
     generation::{Generation, PARTITION_WORDS},
-    shared::{KEYS_A_STEP, LIFE, PATIENCE, Shared, millis},
+    shared::{KEYS_A_STEP, LIFE, PATIENCE, Shared},
 };
-use crate::StoreError;
+use crate::{StoreError, script::millis};
 
 /// Begins to follow what the fleet inserts and builds, for as long as there is a guard.
 pub(super) fn follow(shared: &Arc<Shared>) {

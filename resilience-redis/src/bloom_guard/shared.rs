@@ -12,7 +12,10 @@ use resilience_core::{
 use tokio::sync::watch;
 
 use super::{generation::Generation, names::Names, own::Own, scripts::Scripts};
-use crate::{RedisStore, StoreError, identity, script::Script};
+use crate::{
+    RedisStore, StoreError, identity,
+    script::{Script, millis},
+};
 
 /// What the guard, the task that follows the fleet, and whoever builds have in common.
 pub(super) struct Shared {
@@ -250,10 +253,6 @@ impl fmt::Debug for Shared {
             .field("store", &self.store)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn written(generation: &Option<Generation>) -> String {

@@ -6,7 +6,7 @@ use resilience_core::Clock;
 use tokio::runtime::Handle;
 
 use super::{Fence, Guard, locks::Shared, measure::Tally, renewal};
-use crate::{StoreError, identity};
+use crate::{StoreError, identity, script::millis};
 
 pub(super) struct Claim {
     locks: Arc<Shared>,
@@ -30,14 +30,14 @@ impl Claim {
 
     /// The fence, or zero and for how many milliseconds another has the lock.
     async fn acquire(&self, seen: Fence) -> Result<(u64, u64), StoreError> {
-        let arguments = (&self.owner, self.ttl_millis(), seen.as_u64());
+        let arguments = (&self.owner, millis(self.ttl()), seen.as_u64());
         let Shared { store, acquire, .. } = &*self.locks;
         store.call(acquire, &self.keys, &arguments).await
     }
 
     /// Prolongs the lock; whether it is still ours.
     pub(super) async fn renew(&self) -> Result<bool, StoreError> {
-        let arguments = (&self.owner, self.ttl_millis());
+        let arguments = (&self.owner, millis(self.ttl()));
         let Shared { store, renew, .. } = &*self.locks;
         store.call(renew, &self.keys[..1], &arguments).await
     }
@@ -47,10 +47,6 @@ impl Claim {
         let arguments = (&self.owner,);
         let Shared { store, release, .. } = &*self.locks;
         store.call(release, &self.keys[..1], &arguments).await
-    }
-
-    fn ttl_millis(&self) -> u64 {
-        u64::try_from(self.ttl().as_millis()).unwrap_or(u64::MAX)
     }
 }
 

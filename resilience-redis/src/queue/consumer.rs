@@ -8,12 +8,11 @@ use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     Buried, Message, MessageId, Queue,
-    engine::millis,
     measure::add,
     message::{Entry, NotRead},
     redelivery::Search,
 };
-use crate::{StoreError, identity};
+use crate::{StoreError, identity, script::millis};
 
 /// One who reads a queue for a group.
 ///

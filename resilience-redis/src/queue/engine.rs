@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use redis::{FromRedisValue, ToRedisArgs, from_redis_value};
 use resilience_core::{Error, InvalidPolicy, Reason, Rejected};
@@ -12,7 +12,10 @@ use super::{
     scripts::Scripts,
     watch::{self, Seen},
 };
-use crate::{RedisStore, StoreError, StoreKey, key, script::Script};
+use crate::{
+    RedisStore, StoreError, StoreKey, key,
+    script::{Script, millis},
+};
 
 /// A queue in a [`RedisStore`]. Clones are the same queue.
 #[derive(Clone)]
@@ -249,10 +252,6 @@ impl fmt::Debug for Queue {
             .field("store", &self.0.store)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A script that needs no arguments gets none.

@@ -2,6 +2,8 @@ use std::{fmt, str::FromStr};
 
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 
+use crate::script::unexpected;
+
 /// Where a message stands in its queue: later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
@@ -175,10 +177,6 @@ impl FromRedisValue for Entry {
 pub(super) struct NotRead {
     pub(super) id: MessageId,
     pub(super) reason: &'static str,
-}
-
-pub(super) fn unexpected() -> ParsingError {
-    ParsingError::from("unexpected reply of a script")
 }
 
 const PAYLOAD: &[u8] = b"d";

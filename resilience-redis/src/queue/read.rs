@@ -5,14 +5,11 @@ use std::time::Duration;
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 use tokio::time::timeout;
 
-use super::{
-    Consumer, MessageId,
-    engine::{Shared, millis},
-    message::{Entry, unexpected},
-};
+use super::{Consumer, MessageId, engine::Shared, message::Entry};
 use crate::{
     StoreError,
     connection::{LONGEST_BLOCK, Lent},
+    script::{millis, unexpected},
 };
 
 impl Consumer {

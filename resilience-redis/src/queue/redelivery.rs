@@ -4,8 +4,8 @@
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 use resilience_core::Timestamp;
 
-use super::{Consumer, Message, MessageId, engine::millis, measure::add, message::Entry};
-use crate::StoreError;
+use super::{Consumer, Message, MessageId, measure::add, message::Entry};
+use crate::{StoreError, script::millis};
 
 /// Where the search for abandoned messages goes on, and when.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 
-use super::{MessageId, message::unexpected};
+use super::MessageId;
+use crate::script::unexpected;
 
 /// Whether a message was appended, or was there before; with its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

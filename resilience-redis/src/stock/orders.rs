@@ -4,9 +4,8 @@ use super::{
     Confirmed, Error, Once, Reaped, Stock,
     items::{Items, encoded_key},
     reply::{Finished, Reserved},
-    stocks::millis,
 };
-use crate::{StoreError, StoreKey, counted::counted};
+use crate::{StoreError, StoreKey, counted::counted, script::millis};
 
 impl Stock {
     /// Reserves units of each of `items` for `order`, or of none of them.

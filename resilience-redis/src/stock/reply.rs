@@ -3,6 +3,7 @@
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 
 use super::Error;
+use crate::script::unexpected;
 
 /// Whether a call did it, or found it done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,8 +127,4 @@ impl FromRedisValue for Finished {
             _ => return Err(unexpected()),
         })
     }
-}
-
-fn unexpected() -> ParsingError {
-    ParsingError::from("unexpected reply of a script")
 }

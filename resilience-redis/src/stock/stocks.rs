@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use redis::{FromRedisValue, ToRedisArgs};
 use resilience_core::InvalidPolicy;
@@ -9,7 +9,11 @@ use super::{
     measure::Tally,
     scripts::Scripts,
 };
-use crate::{RedisStore, StoreError, StoreKey, key::Names, script::Script};
+use crate::{
+    RedisStore, StoreError, StoreKey,
+    key::Names,
+    script::{Script, millis},
+};
 
 /// Stocks in a [`RedisStore`], one for each key. Clones share them.
 #[derive(Clone)]
@@ -226,10 +230,6 @@ impl fmt::Debug for Stock {
             .field("store", &self.shared.store)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// About 0.5 ms of the server's time.
