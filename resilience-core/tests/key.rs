@@ -60,6 +60,22 @@ fn the_first_address_from_the_right_that_is_no_proxy_is_the_client() {
 }
 
 #[test]
+fn a_proxy_is_trusted_however_its_ipv4_address_is_written() {
+    let forwarded: &[(&str, &[u8])] = &[(XFF, b"1.1.1.1")];
+    for network in ["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "10.0.0.7/8"] {
+        let extractor = ClientIp::new().trust_proxies([network]).unwrap();
+        for peer in ["10.0.0.1", "::ffff:10.0.0.1"] {
+            assert_eq!(key(&extractor, peer, forwarded), "1.1.1.1", "{network}");
+        }
+        let stranger = key(&extractor, "192.0.2.7", forwarded);
+        assert_eq!(stranger, "192.0.2.7", "{network}");
+    }
+    let all = ClientIp::new().trust_proxies(["::/0"]).unwrap();
+    assert_eq!(key(&all, "2001:db8::1", forwarded), "1.1.1.1");
+    assert_eq!(key(&all, "192.0.2.7", forwarded), "192.0.2.7");
+}
+
+#[test]
 fn where_an_element_cannot_be_read_the_proxy_that_passed_it_on_is_the_client() {
     for garbage in [
         &b"unknown"[..],

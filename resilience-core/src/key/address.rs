@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::{IpNet, Ipv4Net};
+
 /// Reads one address: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
 /// `[2001:db8::1]:80`. `unknown` and obfuscated names (RFC 7239, 6.2 and 6.3) are none.
 pub(super) fn parse(bytes: &[u8]) -> Option<IpAddr> {
@@ -31,6 +33,19 @@ pub(super) fn canonical(address: IpAddr) -> IpAddr {
         }
         _ => address,
     }
+}
+
+/// The same network as [`canonical`] addresses are in.
+pub(super) fn canonical_network(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(v6) => v6
+            .addr()
+            .to_ipv4_mapped()
+            .zip(v6.prefix_len().checked_sub(96)),
+    };
+    let canonical = mapped.and_then(|(v4, prefix)| Ipv4Net::new(v4, prefix).ok());
+    canonical.map_or(network, IpNet::V4)
 }
 
 /// The network of an IPv6 address: its first `prefix` bits. IPv4 addresses stay whole.

@@ -109,7 +109,8 @@ impl<P> ClientIp<P> {
     ) -> Result<Self, InvalidPolicy> {
         let parse = |text: &str| {
             let address = || text.parse::<IpAddr>().map(IpNet::from);
-            text.parse().or_else(|_| address()).map_err(|_| {
+            let network = text.parse().or_else(|_| address());
+            network.map(address::canonical_network).map_err(|_| {
                 InvalidPolicy::new("trust_proxies", "takes networks such as `10.0.0.0/8`")
             })
         };
