@@ -15,8 +15,8 @@ pub(crate) use loom::sync::{
 /// Locks `mutex`, also after a panic while it was held.
 ///
 /// Our critical sections leave the value valid at every step, and the only foreign code that runs
-/// inside one is a key's `Hash` and `Eq`: a panic there must not turn into one for every later
-/// caller.
+/// inside one is a key's (`Hash`, `Eq`, `Clone`, `Drop`): a panic there must not turn into one for
+/// every later caller.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()

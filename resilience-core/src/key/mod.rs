@@ -26,6 +26,9 @@ pub use self::{
 /// Finds the key of a request.
 pub trait KeyExtractor<Req> {
     /// What tells one caller from another. Make it cheap to clone.
+    ///
+    /// It is hashed, compared, cloned and dropped while others wait: nothing of that may ask the
+    /// engine that it is a key of.
     type Key;
 
     /// The key of `request`, or `None` where it names none.
