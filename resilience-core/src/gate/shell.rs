@@ -107,18 +107,19 @@ impl<S, G, C, M> Service<S, G, C, M> {
         let result = ready!(self.inner.poll_ready(cx));
         match &result {
             Ok(()) => self.readiness = Readiness::Proven,
-            Err(error) => self.hear_of::<Req>(outcome_of_error(error)),
+            Err(error) => self.hear_of::<Req>(error),
         }
         Poll::Ready(result)
     }
 
     /// A refusal of a layer further in is no failure of the service.
     #[cold]
-    fn hear_of<Req>(&self, outcome: Outcome)
+    #[inline(never)]
+    fn hear_of<Req>(&self, error: &impl Rejectable)
     where
         G: Gate<Req>,
     {
-        if outcome == Outcome::Failure {
+        if outcome_of_error(error) == Outcome::Failure {
             self.gate.readiness_failed();
         }
     }

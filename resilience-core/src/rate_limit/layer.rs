@@ -255,6 +255,9 @@ pub struct Wait<K: Hash + Eq + Clone + Send + 'static> {
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static> Wait<K> {
+    /// Not inlined, since few calls wait: what goes back where this panics would stay in memory on
+    /// the way of all.
+    #[inline(never)]
     fn new(held: Held<K>, charge: Charge, wait: Duration) -> Self {
         // First of all: outside of a runtime there is no sleep, and the units go back.
         let pending = Pending::new(held);
