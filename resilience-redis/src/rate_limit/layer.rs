@@ -174,8 +174,9 @@ pub struct Permit {
     engine: Arc<Engine>,
     standing: Option<(Standing, QuotaStatus)>,
     receipt: Option<(Arc<line::Entry>, Receipt)>,
-    /// Where there is a quota of all keys, what was taken of it and of the key.
-    both: Option<Box<[Taken; 2]>>,
+    /// Where there is a quota of all keys, what was taken of it and of the key; and what was taken of
+    /// this process' part.
+    more: Option<Box<[Taken]>>,
 }
 
 impl Permit {
@@ -185,7 +186,7 @@ impl Permit {
             engine: Arc::clone(engine),
             standing: None,
             receipt: None,
-            both: None,
+            more: None,
         }
     }
 }
@@ -204,8 +205,8 @@ impl Settle for Permit {
         if let Some((entry, receipt)) = self.receipt {
             self.engine.give_back(&entry, receipt);
         }
-        if let Some(both) = self.both {
-            both.into_iter().for_each(Taken::give_back);
+        if let Some(more) = self.more {
+            more.into_iter().for_each(Taken::give_back);
         }
     }
 
@@ -263,6 +264,9 @@ impl fmt::Debug for Wait {
 
 #[inline]
 fn admit(engine: &Arc<Engine>, entry: Arc<line::Entry>, told: Told) -> Result<Permit, Rejected> {
+    if told.is_of_part() {
+        return admit_by_part(engine, &entry, told);
+    }
     let receipt = told.receipt;
     let permit = permit(engine, told)?;
     Ok(Permit {
@@ -271,11 +275,27 @@ fn admit(engine: &Arc<Engine>, entry: Arc<line::Entry>, told: Told) -> Result<Pe
     })
 }
 
+/// Who took of this process' part, in place of the server's counts or beside them.
+#[cold]
+fn admit_by_part(
+    engine: &Arc<Engine>,
+    entry: &Arc<line::Entry>,
+    told: Told,
+) -> Result<Permit, Rejected> {
+    let mut heard = Told::from(told.decision.clone());
+    heard.standing = told.standing;
+    let taken = Taken::new(engine, entry, told);
+    Ok(Permit {
+        more: Some(Box::new([taken])),
+        ..permit(engine, heard)?
+    })
+}
+
 fn admit_both(engine: &Arc<Engine>, answered: Answered) -> Result<Permit, Rejected> {
     let Answered { told, taken } = answered;
     let permit = permit(engine, told)?;
     Ok(Permit {
-        both: taken,
+        more: taken.map(|taken| taken as Box<[Taken]>),
         ..permit
     })
 }

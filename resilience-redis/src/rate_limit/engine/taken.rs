@@ -64,7 +64,7 @@ impl Drop for Held {
 }
 
 impl Taken {
-    pub(super) fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, told: Told) -> Self {
+    pub(in crate::rate_limit) fn new(engine: &Arc<Engine>, entry: &Arc<Entry>, told: Told) -> Self {
         Self {
             engine: Arc::clone(engine),
             entry: Arc::clone(entry),

@@ -38,6 +38,14 @@ pub(in crate::rate_limit) struct Receipt {
     pub(super) lease: Option<u64>,
 }
 
+impl Told {
+    /// Whether something was taken of this process' part.
+    #[inline]
+    pub(in crate::rate_limit) const fn is_of_part(&self) -> bool {
+        !self.parts.is_empty()
+    }
+}
+
 impl From<Decision> for Told {
     fn from(decision: Decision) -> Self {
         Self {

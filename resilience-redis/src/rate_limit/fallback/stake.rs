@@ -33,6 +33,13 @@ pub(in crate::rate_limit) struct Parts {
     quotas: u8,
 }
 
+impl Parts {
+    #[inline]
+    pub(in crate::rate_limit) const fn is_empty(&self) -> bool {
+        self.quotas == 0
+    }
+}
+
 impl Stake {
     pub(in crate::rate_limit) const fn new(share: Arc<Share>, whose: Whose) -> Self {
         Self { share, whose }
@@ -56,7 +63,7 @@ impl Stake {
     /// Gives back what was taken of the key `name`. Which units these are nobody can know: the oldest,
     /// which would be back the soonest.
     pub(in crate::rate_limit) fn give_back(&self, name: &str, taken: Parts) {
-        if taken.quotas == 0 {
+        if taken.is_empty() {
             return;
         }
         let key = self.key(name);

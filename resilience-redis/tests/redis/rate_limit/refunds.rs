@@ -146,3 +146,40 @@ async fn what_there_is_no_room_for_is_counted_and_stays_taken() {
     server.tell(GO_ON).await;
     eventually(async || (remaining(&limiter, 0).await == CALLS - dropped).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_call_that_is_not_charged_takes_nothing_of_what_this_process_may_allow() {
+    let mut server = RedisServer::start().await;
+    let limiter = limiter(&server.url(), 3).await;
+    let service = limiter.layer_with(whose, Results).layer(service_fn(answer));
+    server.kill();
+    eventually(async || limiter.decide(&7_u64, 0).await.error).await;
+    for _ in 0..10 {
+        service.clone().oneshot(7).await.expect("not charged");
+    }
+    service.clone().oneshot(FAILS).await.expect_err("charged");
+    // From here on both the server and this process must have room.
+    server.start_again().await;
+    eventually(async || {
+        let look = limiter.decide(&FAILS, 0).await;
+        look.error.is_none().then_some(())
+    })
+    .await;
+    let layer = limiter.layer_with(|_: &u64| Some(FAILS), Results);
+    let service = layer.layer(service_fn(answer));
+    for _ in 0..10 {
+        eventually(async || service.clone().oneshot(7).await.ok()).await;
+    }
+    assert_eq!(limiter.snapshot().refused.degraded, 0);
+}
+
+/// What comes of a call.
+async fn answer(call: u64) -> Result<(), BoxError> {
+    if call == FAILS {
+        Err("failed".into())
+    } else {
+        Ok(())
+    }
+}
+
+const FAILS: u64 = 8;
