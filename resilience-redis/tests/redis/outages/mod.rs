@@ -318,13 +318,13 @@ async fn a_server_that_lets_us_in_and_serves_nobody_is_not_called_without_end() 
     let (clock, mut calls) = (Clock::system(), 0);
     let start = clock.now();
     // Each connection is given up as soon as it is used.
-    while clock.now().saturating_since(start) < Duration::from_secs(1) {
+    while calls < 100 || clock.now().saturating_since(start) < Duration::from_secs(1) {
         limiter.decide("key", 1).await.error.expect("a replica");
         calls += 1;
         tokio::task::yield_now().await;
     }
     let made = connections(&mut raw).await - before;
-    assert!(made < 20 && calls > 20, "{made} for {calls} calls");
+    assert!(made < 20, "{made} for {calls} calls");
 }
 
 #[tokio::test]
