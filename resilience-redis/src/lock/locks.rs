@@ -1,91 +1,25 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use resilience_core::{
-    Clock, Error, InvalidPolicy, Random, Reason, Rejected,
+    Error, InvalidPolicy, Reason, Rejected,
     backoff::{Backoff, Jitter},
 };
 use tokio::time::sleep;
 
 use super::{
-    Guard, Policy, Snapshot,
-    claim::{Acquired, Attempt},
-    measure::Tally,
+    Fence, Guard, Policy, Snapshot,
+    attempt::{Acquired, Attempt},
+    shared::Shared,
 };
-use crate::{
-    RedisStore, StoreError, StoreKey,
-    counted::counted,
-    key::Names,
-    script::{Script, script},
-};
+use crate::{RedisStore, StoreError, StoreKey, counted::counted};
 
 /// Locks in a [`RedisStore`], one for each key. Clones share them.
 #[derive(Clone)]
 pub struct Locks(Arc<Shared>);
 
-pub(super) struct Shared {
-    pub(super) policy: Policy,
-    pub(super) store: RedisStore,
-    pub(super) clock: Clock,
-    pub(super) acquire: Script,
-    pub(super) renew: Script,
-    pub(super) release: Script,
-    pub(super) tally: Tally,
-    random: Random,
-    names: Names,
-}
-
-/// A number that grows with every holder of a lock: microseconds since 1970, or more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fence(u64);
-
-impl Fence {
-    /// Smaller than the fence of any holder.
-    pub const ZERO: Self = Self(0);
-
-    /// A fence that the resource has kept.
-    ///
-    /// # Errors
-    ///
-    /// Where the number is 2^53 - 1 or more: no larger fence could be counted.
-    pub const fn from_u64(number: u64) -> Result<Self, InvalidPolicy> {
-        if number >= END {
-            return Err(InvalidPolicy::new("fence", "must be less than 2^53 - 1"));
-        }
-        Ok(Self(number))
-    }
-
-    pub(super) const fn of_reply(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number: less than 2^53, so it fits in any database and in JSON.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for Fence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 impl Locks {
     pub(crate) fn new(policy: &Policy, store: &RedisStore) -> Result<Self, InvalidPolicy> {
-        policy.check()?;
-        let prefix = store.connection().settings().key_prefix();
-        Ok(Self(Arc::new(Shared {
-            policy: *policy,
-            store: store.clone(),
-            clock: Clock::system(),
-            tally: Tally::default(),
-            random: Random::default(),
-            acquire: script!("lock_acquire"),
-            renew: script!("lock_renew"),
-            release: script!("lock_release"),
-            names: Names::new(prefix, "lock", policy.name)?,
-        })))
+        Ok(Self(Arc::new(Shared::new(policy, store)?)))
     }
 
     /// Takes the lock of `key`, or says at once that another has it.
@@ -211,22 +145,11 @@ impl fmt::Debug for Locks {
     }
 }
 
-impl Shared {
-    /// The lock and its fence.
-    fn keys<K: StoreKey + ?Sized>(&self, key: &K) -> [String; 2] {
-        let lock = self.names.of(key);
-        let fence = format!("{lock}:fence");
-        [lock, fence]
-    }
-}
-
 /// Whether the same request may be answered later on.
 const fn waiting_helps(error: &StoreError) -> bool {
     error.may_have_run() || matches!(error, StoreError::Unavailable | StoreError::NotServing(_))
 }
 
-/// The first number above which the script counts none.
-const END: u64 = (1 << 53) - 1;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// What a lock that was given back may stay unused for, in return for four questions a second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);

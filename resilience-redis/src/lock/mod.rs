@@ -76,18 +76,22 @@
 //!
 //! Locks of one name are the same where server, database and prefix are. A [`Guard`] is one holder.
 
+mod attempt;
 mod claim;
+mod fence;
 mod guard;
 mod lease;
 mod locks;
 mod measure;
 mod policy;
 mod renewal;
+mod shared;
 
 pub use self::{
+    fence::Fence,
     guard::{Guard, NotReleased},
     lease::Loss,
-    locks::{Fence, Locks},
+    locks::Locks,
     measure::Snapshot,
     policy::Policy,
 };
