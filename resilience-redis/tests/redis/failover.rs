@@ -309,6 +309,30 @@ async fn a_key_whose_slot_moves_is_cleared_wholly_or_not_said_to_be() {
 }
 
 #[tokio::test]
+async fn what_is_on_its_way_to_another_server_is_found_and_deleted() {
+    let cluster = RedisCluster::start().await;
+    let store = RedisStore::connect(&cluster.url(), patient()).await;
+    let policy = Policy::new("test", Quota::new(100, DAY)).and(Quota::new(200, 2 * DAY));
+    let limiter = store.expect("a store").rate_limiter(&policy);
+    let limiter = limiter.expect("a valid policy");
+    take(&limiter, 0).await.expect("no error");
+    let name = "res:rl:{test:0}";
+    let from = cluster.owner_of(name).await;
+    let to = (from + 1) % cluster.owners().len();
+    let counts = async |index: usize| {
+        let server = &cluster.members[index];
+        server.ask::<Vec<String>>("KEYS *:rl:*").await
+    };
+    let both = counts(from).await;
+    assert_eq!(both.len(), 2);
+    cluster.begin_to_move(name, from, to).await;
+    cluster.move_key(&both[0], from, to).await;
+    // Nobody but the old owner sends us to the one that has arrived.
+    assert_eq!(limiter.clear_all().await, Ok(2));
+    assert!(counts(from).await.is_empty() && counts(to).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_server_that_only_a_redirection_named_is_given_up_when_it_is_gone() {
     let mut cluster = RedisCluster::start().await;
     let newcomer = cluster.grow().await;
