@@ -25,10 +25,11 @@
 //!
 //! - One round trip a decision, made by one script on the server, by the server's clock.
 //! - Every decision ends by its deadline: 10 ms unless you say otherwise. What asks more than once,
-//!   as a refund does, has a deadline for each question. No call waits for a reconnect.
-//!   The time of a limiter's decisions is kept by the runtime on which the store was connected, also
-//!   for calls of other runtimes: let that one run as long as the store is in use. The time of all
-//!   else is kept by the runtime of the caller: see [Runtimes](#runtimes).
+//!   as a refund does, and a call that may [wait](rate_limit#waiting), has a deadline for each
+//!   question. No call waits for a reconnect.
+//!   The time of a limiter's decisions and refunds is kept by the runtime on which the store was
+//!   connected, also for calls of other runtimes: let that one run as long as the store is in use. The
+//!   time of all else is kept by the runtime of the caller: see [Runtimes](#runtimes).
 //! - A connection that breaks, or that falls silent without breaking, is replaced.
 //! - A server that fails or hangs costs callers their deadline for about five deadlines, then nobody:
 //!   a circuit breaker stands in front of it, and one call at a time finds out whether it is well
@@ -41,7 +42,7 @@
 //!   [`NotServing`](StoreError::NotServing) (`TRYAGAIN`) and did not run. Such are the first
 //!   question of a process about a key of a limit, every one of a policy of several quotas, and new
 //!   locks, messages and reservations; other slots of the server are served as ever.
-//! - Nothing is asked twice that may have run once.
+//! - Nothing is asked twice that may have run once, but for a call that may wait for a limit's units.
 //! - Every key expires but a queue's messages, which wait for somebody to do them. Clients' names are
 //!   encoded, and hashed where they are long, so that none can collide with another or leave its hash
 //!   tag.
@@ -81,7 +82,7 @@
 //!
 //! Limiters decide for callers on any runtime, or none of Tokio's. Whatever else awaits a server, as
 //! locks, stocks, queues, what is put into guards and the second tier of a cache do, and of a limiter
-//! refunds and clearing, **panics** where its caller is on no Tokio runtime, or on one without a time
+//! clearing, **panics** where its caller is on no Tokio runtime, or on one without a time
 //! driver: build that with `enable_time` or `enable_all`, as `#[tokio::main]` does.
 //!
 //! # Servers

@@ -30,7 +30,7 @@ impl Line {
     }
 
     /// Those who were asked for hear that the server gives no decision, unless they were to wait for a
-    /// while yet. Says whether there is more to ask.
+    /// while yet, or have time for one more question. Says whether there is more to ask.
     pub(in crate::rate_limit) fn fail(
         &mut self,
         error: &StoreError,
@@ -41,7 +41,7 @@ impl Line {
             let ahead = lease.fail();
             aftermath.ahead.lost += if error.may_have_run() { ahead } else { 0 };
         }
-        let mut early = Vec::new();
+        let (mut early, mut again) = (Vec::new(), Vec::new());
         for index in self.callers.drain(..std::mem::take(&mut self.asked)) {
             let waited = self.places.waiting(index, Turn::Called);
             if let (Some(cost), Some(waiters)) = (waited, &mut self.waiters)
@@ -50,9 +50,20 @@ impl Line {
                 early.push(index);
                 continue;
             }
+            // An answer that is late says little of the server: it may be this process that is.
+            if matches!(error, StoreError::Timeout(_)) && self.places.spare(index, now) {
+                let waits = if early.is_empty() {
+                    &mut again
+                } else {
+                    &mut early
+                };
+                waits.push(index);
+                continue;
+            }
             let answer = Answer::Failed(error.clone());
             self.places.answer(index, answer, aftermath);
         }
+        self.callers.insert_many(0, again);
         self.unsettle(&early, now, aftermath);
         self.goes_on()
     }

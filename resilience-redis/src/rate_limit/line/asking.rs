@@ -51,7 +51,7 @@ impl Line {
                 None if self.pass_on(now, aftermath) => {}
                 None => return None,
                 Some(asked) => {
-                    self.turn_away(deadline, late, aftermath);
+                    self.turn_away((now, deadline, late), aftermath);
                     return Some(asked);
                 }
             }
@@ -142,6 +142,8 @@ impl Line {
                 });
             }
             let asked = asked.get_or_insert(Asked { since, largest: 0 });
+            // Who has time may have been heard of later than one behind him came.
+            asked.since = asked.since.min(since);
             if let Some(run) = runs.last_mut() {
                 run.callers += 1;
                 // Who wants less could have room where he has none, and waits.
@@ -163,18 +165,23 @@ impl Line {
         since.max(self.heard.min(self.places.until(index)))
     }
 
-    /// Those behind whom the line asks for, and who have waited since before `deadline`, hear of `late`:
-    /// there may be many questions before it is their turn.
-    fn turn_away(&mut self, deadline: Timestamp, late: &StoreError, aftermath: &mut Aftermath) {
+    /// Those behind whom the line asks for, and who have waited since before `deadline`, hear `now` of
+    /// `late`, unless they have time for a question of their own: there may be many before it is their
+    /// turn.
+    fn turn_away(
+        &mut self,
+        (now, deadline, late): (Timestamp, Timestamp, &StoreError),
+        aftermath: &mut Aftermath,
+    ) {
         // Who came later stands further behind: where nobody is late the first one shows it.
-        let behind = self.callers[self.asked..].iter();
-        let behind = behind.map(|index| (*index, self.places.since(*index)));
-        let old = behind.take_while(|(_, since)| *since < deadline);
-        let is_late = |(index, since): &(usize, Timestamp)| {
+        let behind = self.callers[self.asked..].iter().copied();
+        let old = behind.take_while(|index| self.places.came(*index) < deadline);
+        let is_late = |index: &usize| {
             let is_new = self.places.waiting(*index, Turn::First).is_some();
-            is_new && self.waits_since(*index, *since) < deadline
+            is_new && self.waits_since(*index, self.places.since(*index)) < deadline
         };
-        let late_ones: Vec<usize> = old.filter(is_late).map(|(index, _)| index).collect();
+        let mut late_ones: Vec<usize> = old.filter(is_late).collect();
+        late_ones.retain(|index| !self.places.spare(*index, now));
         if late_ones.is_empty() {
             return;
         }

@@ -27,6 +27,8 @@ struct Place {
     /// When it was said that he be asked for.
     since: Timestamp,
     turn: Turn,
+    /// Whether nothing was heard in time of a question for him, and he waits for one more.
+    spared: bool,
     state: State,
 }
 
@@ -73,6 +75,7 @@ impl Places {
             until: caller.until,
             since: caller.now,
             turn: Turn::First,
+            spared: false,
             state: State::Waiting(caller.waker.cloned()),
         };
         self.taken += 1;
@@ -156,6 +159,26 @@ impl Places {
     pub(super) fn waits_on(&self, index: usize, due: Timestamp, now: Timestamp) -> bool {
         let waited = self.places[index].turn != Turn::First;
         self.can_wait(index, if waited { now } else { due }, now)
+    }
+
+    /// Nothing was heard in time by `now` of a question for the caller at `index`. Says whether he waits
+    /// for one more: who has time does so once.
+    pub(super) fn spare(&mut self, index: usize, now: Timestamp) -> bool {
+        let has_time = self.can_wait(index, now, now);
+        let is_new = self
+            .waiting(index, Turn::First)
+            .is_some_and(|cost| cost > 0);
+        let place = &mut self.places[index];
+        let spares = is_new && has_time && !place.spared;
+        if spares {
+            (place.spared, place.since) = (true, now);
+        }
+        spares
+    }
+
+    /// When the caller at `index` came.
+    pub(super) fn came(&self, index: usize) -> Timestamp {
+        self.places[index].came
     }
 
     /// When it was said that the caller at `index` be asked for.

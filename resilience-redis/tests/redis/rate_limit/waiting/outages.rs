@@ -2,12 +2,13 @@
 
 use resilience_core::Reason;
 use resilience_redis::{
-    RedisStore,
+    RedisStore, StoreError,
     rate_limit::{Algorithm, Fallback, Options, Source},
 };
+use tokio::time::timeout;
 
 use super::{MINUTE, SECOND, SHORT, decision, policy, stands_in_line, waiter};
-use crate::support::{Proxy, RedisServer, eventually, patient};
+use crate::support::{Proxy, RedisServer, eventually, in_time, patient};
 
 #[tokio::test]
 async fn what_becomes_of_who_waits_while_redis_is_away_says_the_fallback() {
@@ -33,6 +34,32 @@ async fn what_becomes_of_who_waits_while_redis_is_away_says_the_fallback() {
             assert_eq!(decision.outcome.err().map(|it| it.reason()), expected);
         }
     }
+}
+
+#[tokio::test]
+async fn who_may_wait_is_asked_for_once_more_where_redis_is_silent() {
+    let server = RedisServer::start().await;
+    let store = RedisStore::connect(&server.url(), patient().decision_timeout(SECOND)).await;
+    let options = Options::new().fallback(Fallback::Deny);
+    let quota = policy(Algorithm::SlidingWindow, 10, MINUTE);
+    let limiter = store.expect("a server").rate_limiter_with(&quota, &options);
+    let limiter = limiter.expect("a valid policy");
+    limiter.take("key").await.expect("room");
+    server.freeze();
+    let waits = waiter(&limiter, 1).await;
+    // Others hear by the deadline, also behind him.
+    let tries = in_time(SECOND, limiter.decide("key", 1)).await;
+    assert_eq!(tries.error, Some(StoreError::Timeout(SECOND)));
+    assert!(!waits.is_finished());
+    server.thaw();
+    let waits = decision(waits).await;
+    assert_eq!((waits.source, waits.error), (Source::Redis, None));
+    waits.outcome.expect("room");
+    // Not for ever.
+    server.freeze();
+    let ends = timeout(3 * SECOND, limiter.decide_or_wait("key", 1)).await;
+    let error = ends.expect("after two deadlines").error;
+    assert_eq!(error, Some(StoreError::Timeout(SECOND)));
 }
 
 #[tokio::test]
