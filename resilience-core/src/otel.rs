@@ -63,11 +63,16 @@ use crate::{
 /// Register all engines of a process in one call: each instrument is then made once, whatever
 /// the number of engines that give it.
 pub fn register(meter: &Meter, engines: impl IntoIterator<Item = Arc<dyn Measured>>) {
-    let engines: Arc<[_]> = engines.into_iter().collect();
+    let engines: Vec<_> = engines.into_iter().collect();
     for instrument in instruments(&engines) {
-        let engines = Arc::clone(&engines);
+        // To ask an engine costs what it holds, and it is asked once for each instrument.
+        let gives = |engine: &&Arc<dyn Measured>| {
+            let mut given = engine.instruments().iter();
+            given.any(|given| given.name == instrument.name)
+        };
+        let engines: Vec<_> = engines.iter().filter(gives).cloned().collect();
         let observe = move |observer: &dyn AsyncInstrument<u64>| {
-            for engine in &*engines {
+            for engine in &engines {
                 observe_engine(&**engine, instrument, observer);
             }
         };

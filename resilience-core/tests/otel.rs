@@ -2,7 +2,14 @@
 #![cfg(feature = "otel")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::{
@@ -10,8 +17,8 @@ use opentelemetry_sdk::metrics::{
     data::{AggregatedMetrics, MetricData},
 };
 use resilience_core::{
-    BloomGuard, Bulkhead, Cache, CatchPanic, CircuitBreaker, Measured, Outcome, RateLimiter,
-    bloom_guard, cache, circuit_breaker, concurrency, otel,
+    BloomGuard, Bulkhead, Cache, CatchPanic, CircuitBreaker, Instrument, InstrumentKind, Measured,
+    Outcome, RateLimiter, Sample, bloom_guard, cache, circuit_breaker, concurrency, otel,
     rate_limit::{self, Quota},
 };
 
@@ -172,6 +179,59 @@ fn a_collection_gives_what_the_engines_counted() {
     ] {
         assert_eq!(value(name), Some(expected), "{name} in {series:#?}");
     }
+}
+
+/// Gives one figure, and counts how often it is asked.
+struct Fake {
+    instruments: &'static [&'static Instrument],
+    asked: AtomicU32,
+}
+
+impl Measured for Fake {
+    fn policy(&self) -> &'static str {
+        "fake"
+    }
+
+    fn instruments(&self) -> &'static [&'static Instrument] {
+        self.instruments
+    }
+
+    fn measure(&self, record: &mut dyn FnMut(Sample)) {
+        self.asked.fetch_add(1, Relaxed);
+        record(Sample {
+            instrument: self.instruments[0],
+            label: None,
+            value: 7,
+        });
+    }
+}
+
+/// An engine of many keys looks at each of them when it is asked.
+#[test]
+fn an_engine_is_asked_for_its_own_figures_alone() {
+    const fn figure(name: &'static str) -> Instrument {
+        Instrument {
+            name,
+            kind: InstrumentKind::Gauge,
+            unit: "{call}",
+            description: "A figure.",
+            label: None,
+        }
+    }
+    static FIGURES: [Instrument; 3] = [figure("first"), figure("second"), figure("third")];
+    static OWN: [[&Instrument; 1]; 3] = [[&FIGURES[0]], [&FIGURES[1]], [&FIGURES[2]]];
+    let fakes = OWN.each_ref().map(|instruments| {
+        let asked = AtomicU32::new(0);
+        Arc::new(Fake { instruments, asked })
+    });
+    let exporter = InMemoryMetricExporter::default();
+    let reader = PeriodicReader::builder(exporter.clone()).build();
+    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    let engines = fakes.clone().map(|fake| fake as Arc<dyn Measured>);
+    otel::register(&provider.meter("test"), engines);
+    provider.force_flush().unwrap();
+    assert!(!exporter.get_finished_metrics().unwrap().is_empty());
+    assert_eq!(fakes.map(|fake| fake.asked.load(Relaxed)), [1, 1, 1]);
 }
 
 #[test]
