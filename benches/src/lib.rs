@@ -5,6 +5,8 @@
 //! the peer's crate), and how many threads do it at once to the same thing.
 
 mod bare;
+#[cfg(feature = "redis")]
+pub mod cores;
 pub mod filters;
 pub mod governor;
 pub mod keys;

@@ -13,7 +13,7 @@ mod theirs;
 
 use std::error::Error;
 
-use benches::{Rounds, median, report};
+use benches::{Rounds, cores::Cores, median, report};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
@@ -27,7 +27,10 @@ type Problem = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Problem> {
     let rounds = Rounds::chosen(Rounds::of(5, 300), Rounds::of(11, 1_000));
+    let cores = Cores::of_this_process();
+    cores.stay_on(0);
     let server = Server::start()?;
+    cores.stay_on(1);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let rows = runtime.block_on(rows(&server.url()))?;
     together(&runtime, &rows, rounds);
