@@ -11,9 +11,10 @@ mod redirect;
 mod sentinel;
 mod silence;
 mod slots;
+mod timer;
 mod wire;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use redis::RedisResult;
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ pub(crate) use self::{
     blocking::{Blocking, LONGEST_BLOCK, Lent},
     dial::Address,
     node::{Node, WeakNode},
+    timer::Timer,
     wire::Wire,
 };
 
@@ -115,6 +117,20 @@ impl Connection {
         F: Future<Output = RedisResult<T>>,
     {
         self.node_of(key)?.run(deadline, request).await
+    }
+
+    /// As [`run`](Self::run), for who asks again and again and has a `timer` for that.
+    pub(crate) async fn run_by<T, F>(
+        &self,
+        timer: Pin<&mut Timer>,
+        key: impl AsRef<[u8]>,
+        deadline: Duration,
+        request: impl FnOnce(Wire) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        self.node_of(key)?.run_by(timer, deadline, request).await
     }
 
     /// As [`run`](Self::run), for what nobody waits for: how it ends is no vote on whether callers

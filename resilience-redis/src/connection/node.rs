@@ -2,17 +2,15 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     hash::{Hash, Hasher},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError, Weak},
-    task::Poll,
     time::Duration,
 };
 
 use redis::{ErrorKind, PushInfo, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use resilience_core::{Outcome, circuit_breaker::Permit};
-use tokio::{runtime::Handle, sync::watch, task::yield_now, time::timeout};
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Address, Start, Wire,
@@ -21,6 +19,7 @@ use super::{
     flow::Flow,
     link::{Link, Watchers},
     maker::Maker,
+    timer::Timer,
 };
 use crate::{Code, Settings, StoreError};
 
@@ -73,7 +72,21 @@ impl Node {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (flow, permit, answer) = self.try_run(deadline, request).await?;
+        let timer = pin!(Timer::default());
+        self.run_by(timer, deadline, request).await
+    }
+
+    /// As [`run`](Self::run), for who asks again and again and has a `timer` for that.
+    pub(crate) async fn run_by<T, F>(
+        &self,
+        timer: Pin<&mut Timer>,
+        deadline: Duration,
+        request: impl FnOnce(Wire) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let (flow, permit, answer) = self.try_run(timer, deadline, request).await?;
         permit.settle(flow.judge(&answer, self.settings().time_to_decide()));
         answer
     }
@@ -88,13 +101,15 @@ impl Node {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (_, permit, answer) = self.try_run(deadline, request).await?;
+        let timer = pin!(Timer::default());
+        let (_, permit, answer) = self.try_run(timer, deadline, request).await?;
         permit.settle(Outcome::Ignored);
         answer
     }
 
     async fn try_run<T, F>(
         &self,
+        timer: Pin<&mut Timer>,
         deadline: Duration,
         request: impl FnOnce(Wire) -> F,
     ) -> Result<(Arc<Flow>, Permit, Result<T, StoreError>), StoreError>
@@ -104,7 +119,8 @@ impl Node {
         let flow = self.flow()?;
         let permit = flow.admit()?;
         let wire = Wire::new(self.clone(), Arc::clone(&flow), deadline);
-        let answer = match within(deadline, request(wire)).await {
+        let request = pin!(request(wire));
+        let answer = match timer.within(deadline, request).await {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => {
                 // What makes no sense may be the answer to somebody else's command.
@@ -287,56 +303,5 @@ impl Hash for Node {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").finish_non_exhaustive()
-    }
-}
-
-/// What comes of `request` within `deadline`.
-///
-/// Where this process is late itself an answer may be there by then that nobody has read yet: all others
-/// have their turn before it counts as missing.
-async fn within<T>(deadline: Duration, request: impl Future<Output = T>) -> Option<T> {
-    let mut request = pin!(request);
-    if let Ok(answer) = timeout(deadline, request.as_mut()).await {
-        return Some(answer);
-    }
-    for _ in 0..TURNS {
-        yield_now().await;
-        let poll = poll_fn(|context| Poll::Ready(request.as_mut().poll(context)));
-        if let Poll::Ready(answer) = poll.await {
-            return Some(answer);
-        }
-    }
-    None
-}
-
-/// One for whoever reads what the server said, and one for whom that wakes.
-const TURNS: u32 = 2;
-
-#[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use tokio::{sync::oneshot, time::sleep};
-
-    use super::*;
-
-    const DEADLINE: Duration = Duration::from_millis(10);
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_there_is_heard_by_whoever_comes_too_late_himself() {
-        let (tell, told) = oneshot::channel();
-        tokio::spawn(async {
-            sleep(DEADLINE).await;
-            // Others have their turn.
-            yield_now().await;
-            let _ = tell.send(());
-        });
-        assert_eq!(within(DEADLINE, told).await, Some(Ok(())));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_nothing_is_heard_it_ends_by_the_deadline() {
-        let ends = timeout(DEADLINE * 11 / 10, within(DEADLINE, pending::<()>()));
-        assert_eq!(ends.await, Ok(None));
     }
 }

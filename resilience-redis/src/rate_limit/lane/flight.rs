@@ -1,15 +1,22 @@
 //! One question after the other, each about many keys.
 
-use std::{mem::take, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    mem::take,
+    pin::{Pin, pin},
+    sync::{Arc, Weak},
+    task::Poll,
+    time::Duration,
+};
 
 use redis::{ErrorKind, RedisError, RedisResult};
 use resilience_core::Timestamp;
 use tokio::task::yield_now;
 
-use super::{Lane, stand::Waiting};
+use super::{Lane, stand::Stand};
 use crate::{
     StoreError,
-    connection::WeakNode,
+    connection::{Timer, WeakNode},
     rate_limit::{
         batch::{Batch, Reply},
         line::{Aftermath, Entry},
@@ -20,7 +27,9 @@ use crate::{
 
 /// One who asks, as long as there is something to ask.
 pub(super) struct Flight {
-    lane: Arc<Lane>,
+    /// Kept by those who wait for an answer.
+    lane: Weak<Lane>,
+    stand: Arc<Stand>,
     /// What the question is asked by.
     rules: Arc<[Rule]>,
     /// What to ask about, before it is part of the batch.
@@ -37,16 +46,18 @@ enum State {
     Boarding,
     /// Asking.
     Away,
-    /// Nothing was left to ask.
+    /// Waits to be called, since nothing was left to ask.
+    Parked,
+    /// Will not be called any more.
     Over,
 }
 
 impl Flight {
-    pub(super) fn new(lane: Arc<Lane>) -> Self {
-        let rules = Arc::clone(&lane.asked_by());
+    pub(super) fn new(lane: &Arc<Lane>) -> Self {
         Self {
-            lane,
-            rules,
+            lane: Arc::downgrade(lane),
+            stand: Arc::clone(lane.stand()),
+            rules: Arc::clone(&lane.asked_by()),
             entries: Vec::new(),
             batch: Batch::default(),
             owner: None,
@@ -55,25 +66,38 @@ impl Flight {
     }
 
     pub(super) async fn run(mut self) {
-        loop {
-            while self.board() {
-                if self.ask().await > 1 {
+        let mut timer = pin!(Timer::default());
+        while let Some(lane) = self.lane.upgrade() {
+            while self.board(&lane) {
+                if self.ask(&lane, timer.as_mut()).await > 1 {
                     // Those who were told come back with their next questions meanwhile.
                     yield_now().await;
                 }
             }
-            let (entries, batch) = (take(&mut self.entries), take(&mut self.batch));
-            let waiting = Waiting::new(&self.lane);
-            drop(self);
-            let Some(lane) = waiting.await else { return };
-            self = Self::new(lane);
-            (self.entries, self.batch) = (entries, batch);
+            drop(lane);
+            if !self.is_called().await {
+                return;
+            }
         }
     }
 
+    /// Waits to be called. Says whether that came to be.
+    async fn is_called(&mut self) -> bool {
+        let Self { stand, state, .. } = self;
+        poll_fn(|context| {
+            let polled = stand.poll_called(*state == State::Parked, context);
+            *state = match polled {
+                Poll::Pending => State::Parked,
+                Poll::Ready(true) => State::Boarding,
+                Poll::Ready(false) => State::Over,
+            };
+            polled
+        })
+        .await
+    }
+
     /// Finds what to ask about now. Says whether there is something: where not, the flight is over.
-    fn board(&mut self) -> bool {
-        let lane = &self.lane;
+    fn board(&mut self, lane: &Arc<Lane>) -> bool {
         let entries = &mut self.entries;
         let boarded = lane.departures().board(entries, lane.keys, lane.flights);
         let Some(departs) = boarded else {
@@ -82,60 +106,59 @@ impl Flight {
         };
         self.state = State::Away;
         if departs {
-            self.lane.depart();
+            lane.depart();
         }
         true
     }
 
     /// Back again, and about to look into the queue: what comes now need not send another.
-    fn land(&mut self) {
-        self.lane.departures().land();
+    fn land(&mut self, lane: &Lane) {
+        lane.departures().land();
         self.state = State::Boarding;
     }
 
     /// Asks about the entries until the server says something about them, or time is up; says how
     /// many callers were told.
-    async fn ask(&mut self) -> usize {
+    async fn ask(&mut self, lane: &Arc<Lane>, mut timer: Pin<&mut Timer>) -> usize {
         for spare in SPARE_STEPS {
-            let Some(deadline) = self.load(spare) else {
-                self.land();
+            let Some(deadline) = self.load(lane, spare) else {
+                self.land(lane);
                 return 0;
             };
-            let sent = self.lane.now();
+            let sent = lane.now();
             // At most all of it, should the clock have been set back meanwhile.
-            let patience = deadline.saturating_since(sent).min(self.lane.patience);
-            let answer = self.send(patience).await;
+            let patience = deadline.saturating_since(sent).min(lane.patience);
+            let answer = self.send(lane, timer.as_mut(), patience).await;
             let reply = match answer {
                 Ok(reply) => reply,
                 // Of the time that callers have, part was over before the question was sent.
                 Err(StoreError::Timeout(_)) => {
-                    let late = StoreError::Timeout(self.lane.patience);
-                    return self.fail(&late);
+                    let late = StoreError::Timeout(lane.patience);
+                    return self.fail(lane, &late);
                 }
-                Err(error) => return self.fail(&error),
+                Err(error) => return self.fail(lane, &error),
             };
             let owner = self.owner.as_ref();
-            self.lane.clocks().hear(owner, sent, reply.micros());
+            lane.clocks().hear(owner, sent, reply.micros());
             if reply.is_decided() {
-                return self.tell(sent, &reply);
+                return self.tell(lane, sent, &reply);
             }
             // Its clock shows another step than we thought.
             self.batch.unask(&mut self.entries);
         }
         // A clock that jumps with every question is none.
-        self.load(0);
-        self.fail(&StoreError::Protocol)
+        self.load(lane, 0);
+        self.fail(lane, &StoreError::Protocol)
     }
 
     /// Asks those who wait for the entries what they want, of the step that we think is the present one
     /// or, with `spare` steps to name, of the one in which the server was heard last and those after
     /// it. Gives the time by which the first of them must hear of it, `None` where nobody waits.
-    fn load(&mut self, spare: u64) -> Option<Timestamp> {
-        self.rules.clone_from(&self.lane.asked_by());
+    fn load(&mut self, lane: &Arc<Lane>, spare: u64) -> Option<Timestamp> {
+        self.rules.clone_from(&lane.asked_by());
         let first = self.entries.first();
-        self.owner = first.and_then(|entry| self.lane.owner_of(entry.name_bytes()));
+        self.owner = first.and_then(|entry| lane.owner_of(entry.name_bytes()));
         let Self {
-            lane,
             rules,
             entries,
             batch,
@@ -170,10 +193,13 @@ impl Flight {
         (batch.len() > 0).then(|| since.saturating_add(lane.patience))
     }
 
-    async fn send(&self, patience: Duration) -> Result<Reply, StoreError> {
-        let Self {
-            lane, rules, batch, ..
-        } = self;
+    async fn send(
+        &self,
+        lane: &Arc<Lane>,
+        timer: Pin<&mut Timer>,
+        patience: Duration,
+    ) -> Result<Reply, StoreError> {
+        let Self { rules, batch, .. } = self;
         let first = batch.first();
         let name = first.as_ref().map_or(&[][..], |entry| entry.name_bytes());
         let size = batch.size(rules);
@@ -190,7 +216,7 @@ impl Flight {
             let shape = || RedisError::from((ErrorKind::Parse, "unexpected reply of a script"));
             batch.read(rules, &reply).ok_or_else(shape)
         };
-        let answer = lane.connection.run(name, patience, request).await;
+        let answer = lane.connection.run_by(timer, name, patience, request).await;
         if let (Some(plain), Err(error)) = (plain, &answer)
             && error.may_have_run()
         {
@@ -199,11 +225,9 @@ impl Flight {
         answer
     }
 
-    fn tell(&mut self, sent: Timestamp, reply: &Reply) -> usize {
-        self.land();
-        let Self {
-            lane, rules, batch, ..
-        } = self;
+    fn tell(&mut self, lane: &Arc<Lane>, sent: Timestamp, reply: &Reply) -> usize {
+        self.land(lane);
+        let Self { rules, batch, .. } = self;
         let mut aftermath = Aftermath::default();
         let (mut again, mut refunds, mut begun) = (Vec::new(), Vec::new(), Vec::new());
         batch.hear(
@@ -239,9 +263,9 @@ impl Flight {
         told
     }
 
-    fn fail(&mut self, error: &StoreError) -> usize {
-        self.land();
-        let Self { lane, batch, .. } = self;
+    fn fail(&mut self, lane: &Arc<Lane>, error: &StoreError) -> usize {
+        self.land(lane);
+        let batch = &mut self.batch;
         let (mut aftermath, mut again) = (Aftermath::default(), Vec::new());
         batch.fail(error, lane.now(), &mut aftermath, |entry, goes_on| {
             if goes_on {
@@ -261,12 +285,17 @@ impl Flight {
 impl Drop for Flight {
     /// Where the flight is not over the runtime goes down, and nobody will ask any more.
     fn drop(&mut self) {
-        if self.state == State::Over {
+        let was_boarding = match self.state {
+            State::Boarding => true,
+            State::Away => false,
+            State::Parked if self.stand.leave() => true,
+            State::Parked | State::Over => return,
+        };
+        let Some(lane) = self.lane.upgrade() else {
             return;
-        }
-        let was_boarding = self.state == State::Boarding;
-        let left = self.lane.departures().go_down(was_boarding);
-        let (now, mut aftermath) = (self.lane.now(), Aftermath::default());
+        };
+        let left = lane.departures().go_down(was_boarding);
+        let (now, mut aftermath) = (lane.now(), Aftermath::default());
         self.batch.unask(&mut self.entries);
         for entry in self.entries.drain(..).chain(left) {
             let mut line = entry.line();

@@ -162,7 +162,7 @@ impl Lane {
     /// Sends one more flight: the one on the stand or, where none is, a new one.
     fn depart(self: &Arc<Self>) {
         if !self.stand.call() {
-            let flight = Flight::new(Arc::clone(self));
+            let flight = Flight::new(self);
             self.runtime.spawn(flight.run());
         }
     }

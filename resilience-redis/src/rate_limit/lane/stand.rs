@@ -1,14 +1,10 @@
 //! Where a flight waits for whoever asks next.
 
 use std::{
-    future::Future,
     mem::replace,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
-
-use super::{Lane, flight::Flight};
 
 /// Room for one flight that found nothing left to ask: to call it is cheaper than to make one more
 /// task, which is all that a caller pays for who comes alone.
@@ -45,6 +41,34 @@ impl Stand {
         true
     }
 
+    /// A flight waits to be called; whether it `is_there` already it knows itself. Says whether it was,
+    /// or need not wait: another does, or nobody will call any more.
+    pub(super) fn poll_called(&self, is_there: bool, context: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.state();
+        match (&mut *state, is_there) {
+            (State::Free, _) => *state = State::Taken(context.waker().clone()),
+            (State::Taken(waker), true) => waker.clone_from(context.waker()),
+            (State::Called, true) => {
+                *state = State::Free;
+                return Poll::Ready(true);
+            }
+            (State::Taken(_) | State::Called, false) | (State::Closed, _) => {
+                return Poll::Ready(false);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The flight that is there goes away. Says whether it was called, and somebody counts on it.
+    pub(super) fn leave(&self) -> bool {
+        let mut state = self.state();
+        let was_called = matches!(*state, State::Called);
+        if !matches!(*state, State::Closed) {
+            *state = State::Free;
+        }
+        was_called
+    }
+
     /// Whoever is there need not wait any longer.
     pub(super) fn close(&self) {
         let left = replace(&mut *self.state(), State::Closed);
@@ -58,130 +82,56 @@ impl Stand {
     }
 }
 
-/// A flight that waits to be called; it does not keep the lane.
-///
-/// Gives the lane that calls it, or nothing where it need not wait: another does, or the lane is gone.
-#[must_use = "futures do nothing unless polled"]
-pub(super) struct Waiting {
-    stand: Arc<Stand>,
-    lane: Weak<Lane>,
-    is_there: bool,
-}
-
-impl Waiting {
-    pub(super) fn new(lane: &Arc<Lane>) -> Self {
-        Self {
-            stand: Arc::clone(lane.stand()),
-            lane: Arc::downgrade(lane),
-            is_there: false,
-        }
-    }
-}
-
-impl Future for Waiting {
-    type Output = Option<Arc<Lane>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self {
-            stand,
-            lane,
-            is_there,
-        } = &mut *self;
-        let mut state = stand.state();
-        match (&mut *state, *is_there) {
-            (State::Free, _) => *state = State::Taken(context.waker().clone()),
-            (State::Taken(waker), true) => waker.clone_from(context.waker()),
-            (State::Called, true) => {
-                *state = State::Free;
-                *is_there = false;
-                return Poll::Ready(lane.upgrade());
-            }
-            (State::Taken(_) | State::Called, false) | (State::Closed, _) => {
-                *is_there = false;
-                return Poll::Ready(None);
-            }
-        }
-        *is_there = true;
-        Poll::Pending
-    }
-}
-
-impl Drop for Waiting {
-    /// The runtime goes down: who is called now will not depart.
-    fn drop(&mut self) {
-        if !self.is_there {
-            return;
-        }
-        let called = {
-            let mut state = self.stand.state();
-            let called = matches!(*state, State::Called);
-            if !matches!(*state, State::Closed) {
-                *state = State::Free;
-            }
-            called
-        };
-        if called && let Some(lane) = self.lane.upgrade() {
-            drop(Flight::new(lane));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn waiting(stand: &Arc<Stand>) -> Waiting {
-        Waiting {
-            stand: Arc::clone(stand),
-            lane: Weak::new(),
-            is_there: false,
-        }
+    fn comes(stand: &Stand) -> Poll<bool> {
+        stand.poll_called(false, &mut Context::from_waker(Waker::noop()))
     }
 
-    fn poll(waiting: &mut Waiting) -> Poll<bool> {
-        let mut context = Context::from_waker(Waker::noop());
-        let polled = Pin::new(waiting).poll(&mut context);
-        polled.map(|lane| lane.is_some())
+    fn waits(stand: &Stand) -> Poll<bool> {
+        stand.poll_called(true, &mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn the_first_waits_and_is_called_once() {
-        let stand = Arc::default();
-        let (mut first, mut second) = (waiting(&stand), waiting(&stand));
+        let stand = Stand::default();
         assert!(!stand.call());
-        assert!(poll(&mut first).is_pending());
-        assert!(poll(&mut first).is_pending());
-        assert!(poll(&mut second).is_ready());
+        assert_eq!(comes(&stand), Poll::Pending);
+        assert_eq!(waits(&stand), Poll::Pending);
+        // Another.
+        assert_eq!(comes(&stand), Poll::Ready(false));
         assert!(stand.call());
         assert!(!stand.call());
-        // Called, it still has the place.
-        assert!(poll(&mut second).is_ready());
-        assert!(poll(&mut first).is_ready());
-        assert!(poll(&mut second).is_pending());
+        // Called, the first still has the place.
+        assert_eq!(comes(&stand), Poll::Ready(false));
+        assert_eq!(waits(&stand), Poll::Ready(true));
+        assert_eq!(comes(&stand), Poll::Pending);
         assert!(stand.call());
     }
 
     #[test]
     fn who_goes_away_leaves_the_place_to_others() {
-        let stand = Arc::default();
+        let stand = Stand::default();
         for called in [false, true] {
-            let mut first = waiting(&stand);
-            assert!(poll(&mut first).is_pending());
+            assert_eq!(comes(&stand), Poll::Pending);
             assert_eq!(called && stand.call(), called);
-            drop(first);
+            assert_eq!(stand.leave(), called);
             assert!(!stand.call());
         }
-        assert!(poll(&mut waiting(&stand)).is_pending());
+        assert_eq!(comes(&stand), Poll::Pending);
     }
 
     #[test]
     fn nobody_waits_where_nobody_will_call() {
-        let stand = Arc::default();
-        let mut first = waiting(&stand);
-        assert!(poll(&mut first).is_pending());
+        let stand = Stand::default();
+        assert_eq!(comes(&stand), Poll::Pending);
         stand.close();
         assert!(!stand.call());
-        assert!(poll(&mut first).is_ready());
-        assert!(poll(&mut waiting(&stand)).is_ready());
+        assert_eq!(waits(&stand), Poll::Ready(false));
+        assert_eq!(comes(&stand), Poll::Ready(false));
+        assert!(!stand.leave());
+        assert_eq!(comes(&stand), Poll::Ready(false));
     }
 }
