@@ -9,7 +9,10 @@ use std::{ops::Range, sync::Arc};
 
 use resilience_core::Timestamp;
 
-use self::{plain::Plain, reply::Word};
+use self::{
+    plain::Plain,
+    reply::{Told, Word},
+};
 use crate::{
     StoreError,
     rate_limit::{
@@ -221,7 +224,7 @@ impl Batch {
         mut after: impl FnMut(Arc<Entry>, bool, &mut Aftermath),
     ) {
         let mut rest = reply.rest();
-        let mut told = Vec::new();
+        let mut told = Told::new();
         let mut calls = std::mem::take(&mut self.calls);
         for call in calls.drain(..) {
             let ours = self.tell(rules, &call, &mut rest, &mut told);

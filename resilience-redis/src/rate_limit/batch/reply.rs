@@ -1,13 +1,18 @@
 //! What the scripts answer about a batch.
 
 use redis::Value;
+use smallvec::{SmallVec, smallvec};
 
 use super::{Batch, Call, One, packed::numbers};
 use crate::rate_limit::quota::{Kind, Reading, Rule};
 
-/// An answer: the server's time, and then what [`Batch::hear`] makes sense of.
+/// An answer: the server's time, and then what [`Batch::hear`] makes sense of. To a call that comes alone
+/// it needs no memory of its own.
 #[derive(Debug)]
-pub(in crate::rate_limit) struct Reply(Vec<u64>);
+pub(in crate::rate_limit) struct Reply(SmallVec<[u64; 2]>);
+
+/// What is told of each quota: of most there is one, which needs no memory of its own.
+pub(super) type Told<'a> = SmallVec<[Reading<'a>; 1]>;
 
 /// What an answer says of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub(super) enum Word {
 impl Reply {
     /// What is told of a whole call that comes alone: the server's time, and the count before it.
     pub(super) fn of_one(micros: u64, before: u64) -> Self {
-        Self(vec![micros, before])
+        Self(smallvec![micros, before])
     }
 
     /// The server's time, microseconds since 1970.
@@ -32,7 +37,7 @@ impl Reply {
     }
 
     /// Whether the server looked at the keys: else it was asked about another time than its own.
-    pub(in crate::rate_limit) const fn is_decided(&self) -> bool {
+    pub(in crate::rate_limit) fn is_decided(&self) -> bool {
         self.0.len() > 1
     }
 
@@ -51,7 +56,7 @@ impl Batch {
         let Value::BulkString(packed) = reply else {
             return None;
         };
-        let mut reply = Reply(numbers(packed, FOREIGN)?);
+        let mut reply = Reply(numbers(packed, FOREIGN)?.into());
         let (now, rest) = reply.0.split_first_mut()?;
         if *now == FOREIGN {
             return None;
@@ -71,11 +76,13 @@ impl Batch {
                 };
             }
         }
-        let (mut rest, mut told) = (reply.rest().get(self.wholes..)?, Vec::new());
+        let (mut rest, mut told) = (reply.rest().get(self.wholes..)?, Told::new());
         for call in &self.calls[self.wholes..] {
             self.tell(rules, call, &mut rest, &mut told)?;
         }
-        rest.is_empty().then_some(reply)
+        let is_whole = rest.is_empty();
+        drop(told);
+        is_whole.then_some(reply)
     }
 
     /// Finds in `rest` what it says of each quota of `call`; `None` where it makes no sense.
@@ -84,7 +91,7 @@ impl Batch {
         rules: &[Rule],
         call: &Call,
         rest: &mut &'a [u64],
-        told: &mut Vec<Reading<'a>>,
+        told: &mut Told<'a>,
     ) -> Option<Word> {
         told.clear();
         let alone = rules.len() == 1 && matches!(rules[0].kind, Kind::Window { .. });
@@ -280,7 +287,7 @@ mod tests {
                 continue;
             };
             assert_ne!(reply.micros(), FOREIGN);
-            let (mut rest, mut told) = (reply.rest(), Vec::new());
+            let (mut rest, mut told) = (reply.rest(), Told::new());
             for call in batch.calls.iter().filter(|_| reply.is_decided()) {
                 match batch.tell(&rules, call, &mut rest, &mut told) {
                     Some(Word::Foreign) => foreign += 1,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use resilience_core::Timestamp;
+use smallvec::SmallVec;
 
 use super::lease::Unused;
 use crate::rate_limit::quota::{Kind, PAST, Past, Rule, Run};
@@ -30,7 +31,8 @@ impl Question<'_> {
 /// What must happen after an answer.
 #[derive(Debug, Default)]
 pub(in crate::rate_limit) struct Aftermath {
-    pub(super) wakers: Vec<Waker>,
+    /// Of those who have an answer, of a key mostly one.
+    pub(super) wakers: SmallVec<[Waker; 1]>,
     /// Units of those who were granted what they wanted and are gone, and when they were taken.
     pub(in crate::rate_limit) orphans: Vec<(u64, u64)>,
     pub(in crate::rate_limit) ahead: Ahead,
@@ -84,6 +86,8 @@ mod tests {
         task::Wake,
     };
 
+    use smallvec::smallvec;
+
     use super::*;
 
     struct Panics;
@@ -108,7 +112,7 @@ mod tests {
         let woken = Arc::<Counts>::default();
         let other = || Waker::from(Arc::clone(&woken));
         let aftermath = Aftermath {
-            wakers: vec![other(), Arc::new(Panics).into(), other()],
+            wakers: smallvec![other(), Arc::new(Panics).into(), other()],
             ..Aftermath::default()
         };
         assert_eq!(aftermath.wake(), 3);
