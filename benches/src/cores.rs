@@ -14,6 +14,7 @@ pub struct Cores(Vec<usize>);
 #[cfg(target_os = "linux")]
 impl Cores {
     /// Those that it may use now.
+    #[must_use]
     pub fn of_this_process() -> Self {
         let usable = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
         Self(
@@ -39,6 +40,7 @@ impl Cores {
 #[cfg(not(target_os = "linux"))]
 impl Cores {
     /// None of them is known.
+    #[must_use]
     pub fn of_this_process() -> Self {
         Self(Vec::new())
     }
