@@ -34,22 +34,22 @@ impl Health {
     };
 
     async fn of(store: Store) -> Result<Self, Infallible> {
-        let database = match timeout(CHECK_PATIENCE, store.check()).await {
-            Ok(Ok(())) => "ok",
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "not ready: the database is away");
-                "away"
-            }
-            Err(_) => return Ok(Self::SLOW),
-        };
-        let unsettled = match database {
-            "ok" => store.count_unsettled().await.ok(),
-            _ => None,
-        };
-        Ok(Self {
-            database,
-            unsettled,
-        })
+        let health = timeout(CHECK_PATIENCE, Self::found_in(&store)).await;
+        Ok(health.unwrap_or(Self::SLOW))
+    }
+
+    async fn found_in(store: &Store) -> Self {
+        if let Err(error) = store.check().await {
+            tracing::warn!(%error, "not ready: the database is away");
+            return Self {
+                database: "away",
+                unsettled: None,
+            };
+        }
+        Self {
+            database: "ok",
+            unsettled: store.count_unsettled().await.ok(),
+        }
     }
 }
 
