@@ -162,7 +162,14 @@ impl Stock {
         get.arg(counts).arg(encoded_key(item));
         let count: Option<Vec<u8>> = self.shared.store.ask(counts, &get).await?;
         // What is no number of ours counts nothing.
-        let units = |count: Vec<u8>| str::from_utf8(&count).ok()?.parse().ok();
+        let units = |count: Vec<u8>| {
+            let is_number = count.iter().all(u8::is_ascii_digit);
+            str::from_utf8(&count)
+                .ok()
+                .filter(|_| is_number)?
+                .parse()
+                .ok()
+        };
         Ok(count
             .and_then(units)
             .filter(|units| bounded(*units).is_ok()))
