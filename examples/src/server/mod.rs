@@ -28,7 +28,9 @@ pub struct Limits {
     /// Default: 5 s.
     pub head: Duration,
     /// For a client to take a part of what is sent to it; over HTTP/2, which keeps a connection for
-    /// requests to come, also for the next of them. Default: 10 s.
+    /// requests to come, also for the next of them. Such a connection is closed after once to twice this
+    /// time, or [`head`](Self::head) where that is longer; so is one whose answer pauses for as long.
+    /// Default: 10 s.
     pub stall: Duration,
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn inbound(routes: Routes, engines: &Inbound, metrics: &Metrics) -> R
     let public = engines.everybody.before(public, Everybody); // more gateways do not make the database faster
     let public = engines.clients.before(public, ClientIp::new()); // one client's loop must not take everybody's turn
     // Whoever watches over the service must get through when nobody else does: no limits there, and
-    // nothing that costs more the more they ask.
+    // nothing that costs the database more the more they ask.
     let admin = routes.admin.layer(whole_body);
     let operations = routes.operations;
 

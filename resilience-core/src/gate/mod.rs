@@ -63,7 +63,8 @@ pub trait Gate<Req>: Clone {
         not_ready()
     }
 
-    /// The inner service failed before a call could be made; not where a layer of ours refused.
+    /// The inner service failed before a call could be made; not where a refusal says that
+    /// it [was not called](Rejected::outcome).
     fn readiness_failed(&self) {}
 }
 

@@ -112,7 +112,8 @@ impl<S, G, C, M> Service<S, G, C, M> {
         Poll::Ready(result)
     }
 
-    /// A refusal of a layer further in is no failure of the service.
+    /// A refusal further in is no failure of the service, unless it says so of itself: of a panic, for
+    /// one.
     #[cold]
     #[inline(never)]
     fn hear_of<Req>(&self, error: &impl Rejectable)

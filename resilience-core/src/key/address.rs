@@ -35,7 +35,7 @@ pub(super) fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The same network as [`canonical`] addresses are in.
+/// Of a network of IPv4 addresses that are mapped into IPv6, the one that they are in as [`canonical`] ones.
 pub(super) fn canonical_network(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V4(_) => None,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-/// The body of an answer: the service's own, or what [`Respond`](super::Respond) wrote.
+/// The body of an answer: the service's own, or what a layer wrote in its place.
 #[derive(Debug)]
 #[pin_project]
 pub struct AnswerBody<B> {

@@ -104,7 +104,8 @@ impl Connection {
         })))
     }
 
-    /// Runs `request` on the server that owns `key`, and ends by `deadline`, whatever happens.
+    /// Runs `request` on the server that owns `key`, and ends by `deadline`, whatever happens,
+    /// or after it as soon as all others had their turn.
     ///
     /// Every key that the request names must have the hash tag of `key`.
     pub(crate) async fn run<T, F>(

@@ -60,7 +60,8 @@ impl Node {
         Self(Arc::new(Shared { link, pool }))
     }
 
-    /// Runs `request` on the connection and ends by `deadline`, whatever happens.
+    /// Runs `request` on the connection and ends by `deadline`, whatever happens,
+    /// or after it as soon as all others had their turn.
     ///
     /// While no connection stands, or so many calls failed that the server is left alone for a
     /// moment, it fails at once.

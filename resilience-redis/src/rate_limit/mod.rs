@@ -41,9 +41,10 @@
 //! all keys have answered: a round trip later, and at most as late as the deadline of a call that does not
 //! wait. One that may wait holds them while others before it in the line of all keys are asked for, but for
 //! that deadline and an eighth at most: then they go back, and when all keys have given theirs the key is
-//! asked anew, for as long as that at most as well. While the question under way is its own it holds them
-//! until the answer. By so much, a deadline and an eighth and what one question takes, may units that count
-//! in one step of a window be used in a later one. Where Redis is silent such a call hears so after two
+//! asked anew, for as long as that at most as well. While a question under way is its own it holds them
+//! until it hears: for one question, or a few where the first is not answered in time or others took the
+//! room meanwhile. By so much, a deadline and an eighth and what its questions take, may units that count in
+//! one step of a window be used in a later one. Where Redis is silent such a call hears so after two
 //! deadlines for each of the two.
 //!
 //! # Waiting
@@ -61,9 +62,9 @@
 //! take single ones. Who waits for a key asks when there is to be room and, since units may come back
 //! sooner, once in each tenth of the window: after 100 ms at least, and after a second at most. While
 //! the server gives no decision, those who wait are decided as all others when there was to be room.
-//! Who may wait and hears nothing by the deadline is asked for once more before this process decides:
-//! so a stall of a moment refuses nobody who has time, where Redis is silent he hears so after two
-//! deadlines, and what the first question took for him is taken in vain.
+//! Who comes, may wait and hears nothing by the deadline is asked for once more before this process
+//! decides: so a stall of a moment refuses nobody who comes and has time, where Redis is silent he hears so
+//! after two deadlines, and what the first question took for him is taken in vain.
 //! Units of a sliding window that somebody waited for are taken as a tenth of it begins, and come back
 //! after 1.1 windows.
 //!

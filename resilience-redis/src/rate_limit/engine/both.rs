@@ -299,7 +299,6 @@ impl Asks {
     /// Whether one who waits was in line for longer than a question takes.
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
         let lane = &self.caller.engine().lane;
-        // Of a server that is silent he hears before.
         let longest = lane.patience.saturating_mul(9) / 8;
         let late = self.late.get_or_insert_with(|| sleep_in(lane, longest));
         late.as_mut().poll(context).is_ready()

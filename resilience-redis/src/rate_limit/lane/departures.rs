@@ -23,7 +23,7 @@ impl Departures {
     }
 
     /// Gives a flight up to `keys` of those that wait, in `entries`, and says whether one more is to
-    /// depart for the others. `None` where there are none, and the flight is over.
+    /// depart for the others. `None` where there are none, and the flight is under way no more.
     pub(super) fn board(
         &mut self,
         entries: &mut Vec<Arc<Entry>>,

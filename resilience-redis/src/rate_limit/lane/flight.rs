@@ -46,10 +46,10 @@ enum State {
     Boarding,
     /// Asking.
     Away,
-    /// Waits to be called, since nothing was left to ask.
-    Parked,
-    /// Will not be called any more.
+    /// Nothing was left to ask, and that was all if nobody calls it.
     Over,
+    /// Waits to be called.
+    Parked,
 }
 
 impl Flight {
@@ -96,7 +96,7 @@ impl Flight {
         .await
     }
 
-    /// Finds what to ask about now. Says whether there is something: where not, the flight is over.
+    /// Finds what to ask about now. Says whether there is something.
     fn board(&mut self, lane: &Arc<Lane>) -> bool {
         let entries = &mut self.entries;
         let boarded = lane.departures().board(entries, lane.keys, lane.flights);
@@ -283,7 +283,7 @@ impl Flight {
 }
 
 impl Drop for Flight {
-    /// Where the flight is not over the runtime goes down, and nobody will ask any more.
+    /// Where something was left to ask nobody will: the runtime goes down, or a fault of ours ends it.
     fn drop(&mut self) {
         let was_boarding = match self.state {
             State::Boarding => true,

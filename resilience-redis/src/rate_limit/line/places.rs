@@ -27,7 +27,7 @@ struct Place {
     /// When it was said that he be asked for.
     since: Timestamp,
     turn: Turn,
-    /// Whether nothing was heard in time of a question for him, and he waits for one more.
+    /// Whether he heard nothing in time, and waits for one more question.
     spared: bool,
     state: State,
 }
