@@ -119,7 +119,16 @@ async fn what_is_no_count_of_ours_is_unknown_and_costs_nobody_a_connection() {
     let stock = filled(&server, &[(1, 5)]).await;
     let mut raw = server.raw().await;
     let before = server.connections().await;
-    for text in ["soup", "-1", "+5", "1.5", "0x10", "1e3", "9007199254740992", ""] {
+    for text in [
+        "soup",
+        "-1",
+        "+5",
+        "1.5",
+        "0x10",
+        "1e3",
+        "9007199254740992",
+        "",
+    ] {
         let unknown = |item| Err(Error::Unknown { item });
         let () = raw.hset(COUNTS, ":1", text).await.expect("set");
         assert_eq!(left(&stock, 1).await, None, "{text}");
