@@ -69,8 +69,8 @@ impl Flight {
         let mut timer = pin!(Timer::default());
         while let Some(lane) = self.lane.upgrade() {
             while self.board(&lane) {
-                if self.ask(&lane, timer.as_mut()).await > 1 {
-                    // Those who were told come back with their next questions meanwhile.
+                if self.ask(&lane, timer.as_mut()).await > 0 {
+                    // Those who were told go first, and come back with their next questions meanwhile.
                     yield_now().await;
                 }
             }
